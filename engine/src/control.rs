@@ -1,0 +1,286 @@
+//! How the agent steers its workers: one go, one stop, and a waker for each worker.
+//!
+//! Nothing here is touched per operation: a worker looks at [`Control::order`] once per turn.
+
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What a worker is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Order {
+    /// Go on.
+    Run = 0,
+    /// End early but orderly: finish what is in flight, within the drain deadline.
+    Stop = 1,
+    /// Return at once; what is in flight counts as unfinished.
+    Abort = 2,
+}
+
+/// Wakes one worker out of its wait. Cheap to clone through [`Waker::try_clone`].
+#[derive(Debug)]
+pub struct Waker(UnixStream);
+
+impl Waker {
+    /// A waker and the end that the worker waits on. A socket pair, because it is the same on
+    /// every system and needs no unsafe code.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub fn pair() -> io::Result<(Self, WakeEnd)> {
+        let (writer, reader) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        reader.set_nonblocking(true)?;
+        Ok((Self(writer), WakeEnd(reader)))
+    }
+
+    /// Wakes the worker. A full pair means that it is being woken already, so errors do not matter.
+    pub fn wake(&self) {
+        let _ = (&self.0).write(&[1]);
+    }
+
+    /// Another handle on the same worker.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
+/// The worker's end of a [`Waker`]: readable when woken.
+#[derive(Debug)]
+pub struct WakeEnd(UnixStream);
+
+impl WakeEnd {
+    /// The descriptor to watch.
+    pub fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Reads it empty.
+    pub fn clear(&self) {
+        let mut sink = [0u8; 64];
+        while matches!(io::Read::read(&mut (&self.0), &mut sink), Ok(n) if n > 0) {}
+    }
+}
+
+/// Shared by an agent and its workers.
+#[derive(Debug)]
+pub struct Control {
+    order: AtomicU8,
+    /// The starting instant in ns; 0 until it is known.
+    go_ns: AtomicU64,
+    seats: Mutex<Seats>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    wakers: Vec<Waker>,
+    ready: usize,
+    failed: Option<String>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            order: AtomicU8::new(Order::Run as u8),
+            go_ns: AtomicU64::new(0),
+            seats: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Control {
+    /// Adds a worker and returns the end it waits on.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub fn seat(&self) -> io::Result<WakeEnd> {
+        self.seat_with_waker().map(|(_, end)| end)
+    }
+
+    /// Like [`Control::seat`], with a waker for whoever hands connections to this worker.
+    ///
+    /// # Errors
+    /// When no descriptors are left.
+    pub fn seat_with_waker(&self) -> io::Result<(Waker, WakeEnd)> {
+        let (waker, end) = Waker::pair()?;
+        self.lock().wakers.push(waker.try_clone()?);
+        Ok((waker, end))
+    }
+
+    /// Sets the starting instant (monotonic ns, never 0) and wakes everybody.
+    pub fn go(&self, start_ns: u64) {
+        self.go_ns.store(start_ns.max(1), Ordering::Release);
+        self.wake_all();
+    }
+
+    /// The starting instant, once it is known.
+    pub fn go_ns(&self) -> Option<u64> {
+        Some(self.go_ns.load(Ordering::Acquire)).filter(|&ns| ns != 0)
+    }
+
+    /// Gives an order (orders only ever get stricter) and wakes everybody.
+    pub fn order_all(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    /// The order in force.
+    #[inline]
+    pub fn order(&self) -> Order {
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Run,
+            1 => Order::Stop,
+            _ => Order::Abort,
+        }
+    }
+
+    /// A worker says that it is prepared.
+    pub fn report_ready(&self) {
+        self.lock().ready += 1;
+        self.changed.notify_all();
+    }
+
+    /// A worker says that it cannot start; the first reason is kept and everybody is aborted.
+    pub fn report_failed(&self, reason: String) {
+        self.lock().failed.get_or_insert(reason);
+        self.changed.notify_all();
+        self.order_all(Order::Abort);
+    }
+
+    /// Waits until `workers` have said that they are ready.
+    ///
+    /// # Errors
+    /// The reason of the first that failed, or that the time ran out.
+    pub fn wait_ready(&self, workers: usize, timeout: Duration) -> Result<(), String> {
+        let (seats, expired) = self
+            .changed
+            .wait_timeout_while(self.lock(), timeout, |seats| {
+                seats.failed.is_none() && seats.ready < workers
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        match &seats.failed {
+            Some(reason) => Err(reason.clone()),
+            None if expired.timed_out() => Err(format!(
+                "only {} of {workers} workers were ready after {timeout:?}",
+                seats.ready
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Wakes every worker from a thread of its own, until the guard is dropped. A worker that can
+    /// count on this waits without a timeout, which saves the kernel arming and cancelling a timer
+    /// for every operation. Every worker holds a guard, so that none depends on another's end; each
+    /// ticks once in `period` times the number of workers, so together once in `period`.
+    pub fn tick_every(self: &Arc<Self>, period: Duration) -> Ticker {
+        let control = Arc::clone(self);
+        let period = period * self.lock().wakers.len().max(1) as u32;
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+                control.wake_all();
+            }
+        });
+        Ticker {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    fn wake_all(&self) {
+        for waker in &self.lock().wakers {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seats> {
+        // A panicking worker must not take the others' orders away.
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a thread of [`Control::tick_every`] going.
+#[derive(Debug)]
+pub struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_only_get_stricter() {
+        let control = Control::default();
+        control.order_all(Order::Abort);
+        control.order_all(Order::Stop);
+        assert_eq!(control.order(), Order::Abort);
+    }
+
+    #[test]
+    fn readiness_is_counted_and_failure_wins() {
+        let control = Control::default();
+        control.report_ready();
+        assert!(control.wait_ready(1, Duration::from_millis(1)).is_ok());
+        assert!(control.wait_ready(2, Duration::from_millis(1)).is_err());
+        control.report_failed("no".into());
+        assert_eq!(
+            control.wait_ready(1, Duration::from_millis(1)),
+            Err("no".into())
+        );
+        assert_eq!(control.order(), Order::Abort);
+    }
+
+    #[test]
+    fn ticks_wake_until_the_guard_is_dropped() {
+        let control = Arc::new(Control::default());
+        let end = control.seat().unwrap();
+        let ticker = control.tick_every(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(50));
+        drop(ticker);
+        let mut one = [0u8; 1];
+        assert_eq!(io::Read::read(&mut (&end.0), &mut one).unwrap(), 1);
+        end.clear();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(
+            io::Read::read(&mut (&end.0), &mut one).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+
+    #[test]
+    fn a_wake_is_seen_and_cleared() {
+        let control = Control::default();
+        let end = control.seat().unwrap();
+        control.go(5);
+        let mut one = [0u8; 1];
+        assert_eq!(io::Read::read(&mut (&end.0), &mut one).unwrap(), 1);
+        end.clear();
+        assert_eq!(
+            io::Read::read(&mut (&end.0), &mut one).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert_eq!(control.go_ns(), Some(5));
+    }
+}

@@ -1,0 +1,244 @@
+//! The common trait of all engines, and the jobs that they are given.
+//!
+//! A [`Driver`] runs one role of one workload on the calling, already pinned thread until it is
+//! told to stop. The workload is matched once, inside [`LoadSpec::dispatch`] and
+//! [`ServeSpec::dispatch`]; everything below is monomorphised.
+
+use crate::control::{Control, WakeEnd, Waker};
+use crate::endpoint::Target;
+use crate::meter::{Published, Recorded, ServePublished};
+use crate::proactor::BackendCounters;
+use crate::socket::{Granted, SocketOptions};
+use crate::tcp_info::TcpInfoSummary;
+use crate::workload::{LoadSpec, ServeSpec};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+/// An engine: one way of moving bytes through the kernel.
+pub trait Driver: Sync {
+    /// The name users type: `uring`, `epoll`, `kqueue`, `blocking` ...
+    fn name(&self) -> &'static str;
+
+    /// One line on what it is.
+    fn describe(&self) -> &'static str;
+
+    /// Whether it runs here, with which features, or why not and what to do about it. Makes real
+    /// system calls; never looks at kernel versions.
+    fn probe(&self) -> Probe;
+
+    /// Serves connections until [`crate::control::Order::Stop`], then drains.
+    ///
+    /// # Errors
+    /// What makes the engine unusable; a failing connection is counted, not returned.
+    fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError>;
+
+    /// Opens its share of connections, reports ready, starts at the go, and returns when the
+    /// window and the drain are over.
+    ///
+    /// # Errors
+    /// What makes the engine or the target unusable before the go; later failures are counted.
+    fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError>;
+
+    /// Refuses what this engine cannot do, with the reason, before anything starts.
+    ///
+    /// # Errors
+    /// The reason, in words for the user.
+    fn check_load(&self, spec: &LoadSpec) -> Result<(), String> {
+        let _ = spec;
+        Ok(())
+    }
+}
+
+/// What [`Driver::probe`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// It runs; the features found, name and value.
+    Available(Vec<(String, String)>),
+    /// It does not run here.
+    Unavailable {
+        /// What stands in the way.
+        reason: String,
+        /// What the user can do about it.
+        cure: String,
+    },
+}
+
+/// Why a driver gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineError {
+    /// This machine cannot: a limit, a privilege, a missing feature. Exit code 3.
+    Machine(String),
+    /// The peer refused or failed. Exit code 4.
+    Peer(String),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(text) | Self::Peer(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+/// When a load ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// After this much time (ns) inside the window.
+    After(u64),
+    /// After this many operations of *this worker* inside the window.
+    Count(u64),
+}
+
+/// The part of all connections that one worker owns: `first .. first + count` of `total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Global index of the worker's first connection.
+    pub first: u32,
+    /// How many it owns; at least 1.
+    pub count: u32,
+    /// How many there are in the whole run.
+    pub total: u32,
+}
+
+/// One worker's half of a load.
+#[derive(Debug)]
+pub struct LoadJob {
+    /// Number of this worker, from 0.
+    pub worker: u32,
+    /// Steering.
+    pub control: Arc<Control>,
+    /// This worker's end of its waker.
+    pub wake: WakeEnd,
+    /// Counters that the agent samples while the worker runs.
+    pub published: Arc<Published>,
+    /// What to say.
+    pub spec: LoadSpec,
+    /// Whom to connect to, and from where.
+    pub target: Target,
+    /// Which connections.
+    pub share: Share,
+    /// Options for every connecting socket.
+    pub socket: SocketOptions,
+    /// Warm-up before the window, ns.
+    pub warmup_ns: u64,
+    /// When the window ends.
+    pub stop: Stop,
+    /// A connect that takes longer counts as failed, ns.
+    pub connect_timeout_ns: u64,
+    /// An operation (or, for streams, a silence) that takes longer counts as failed, ns.
+    pub operation_timeout_ns: u64,
+    /// How long to wait for operations in flight after the window, ns.
+    pub drain_ns: u64,
+    /// Engine options as written, key to value.
+    pub engine_options: Vec<(String, String)>,
+}
+
+/// What a load worker brings home.
+#[derive(Debug)]
+pub struct LoadOutcome {
+    /// Window, totals, errors, histograms.
+    pub recorded: Recorded,
+    /// The backend's own counters inside the window; `None` where the engine cannot know them.
+    pub backend: Option<BackendCounters>,
+    /// Features granted.
+    pub features: Vec<(String, String)>,
+    /// Socket options read back from the first connection.
+    pub granted: Option<Granted>,
+    /// TCP_INFO over the connections that were open at the end.
+    pub tcp_info: Option<TcpInfoSummary>,
+    /// Connections that were open when the load started.
+    pub connections_opened: u32,
+    /// Source addresses beyond the first that had to be used because ports ran out.
+    pub spare_sources_used: u32,
+}
+
+/// How connections reach the workers of one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptStrategy {
+    /// Each worker has its own listener in an `SO_REUSEPORT` group (Linux), hashed by the kernel.
+    Reuseport,
+    /// All workers accept on one listener.
+    Shared,
+    /// The first worker accepts and hands connections to all in turn.
+    Handoff,
+}
+
+impl AcceptStrategy {
+    /// The name in arguments and documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reuseport => "reuseport",
+            Self::Shared => "shared",
+            Self::Handoff => "handoff",
+        }
+    }
+}
+
+/// One worker's place in a [`AcceptStrategy::Handoff`].
+#[derive(Debug)]
+pub enum Handoff {
+    /// This worker accepts, keeps its share and hands on the rest: one sender and waker per
+    /// other worker.
+    Give(Vec<(SyncSender<OwnedFd>, Waker)>),
+    /// This worker only takes.
+    Take(Receiver<OwnedFd>),
+}
+
+/// Bounds of a testee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Connections open at once per worker; more are not accepted until some close.
+    pub connections: u32,
+    /// A connection without traffic for this long is closed, ns.
+    pub idle_timeout_ns: Option<u64>,
+    /// Stop by itself after the first connection has closed (`--one-off`).
+    pub one_off: bool,
+    /// After a stop, how long to let open connections end by themselves, ns.
+    pub drain_ns: u64,
+}
+
+/// One worker's half of a testee.
+#[derive(Debug)]
+pub struct ServeJob {
+    /// Number of this worker, from 0.
+    pub worker: u32,
+    /// Steering.
+    pub control: Arc<Control>,
+    /// This worker's end of its waker.
+    pub wake: WakeEnd,
+    /// Counters that the agent samples.
+    pub published: Arc<ServePublished>,
+    /// What to do with connections.
+    pub spec: ServeSpec,
+    /// The listening socket, bound and listening; `None` for a handoff taker.
+    pub listener: Option<OwnedFd>,
+    /// Place in a handoff, if that is the strategy.
+    pub handoff: Option<Handoff>,
+    /// Options for every accepted socket.
+    pub socket: SocketOptions,
+    /// Bounds.
+    pub limits: ServeLimits,
+    /// How many connections are expected at once, if that is known: buffers are sized by it.
+    pub expected_connections: Option<u32>,
+    /// Bytes of one message, if that is known.
+    pub expected_message_bytes: Option<u32>,
+    /// Engine options as written.
+    pub engine_options: Vec<(String, String)>,
+}
+
+/// What a testee worker brings home. Its totals are in [`ServeJob::published`].
+#[derive(Debug)]
+pub struct ServeOutcome {
+    /// The backend's own counters; `None` where the engine cannot know them.
+    pub backend: Option<BackendCounters>,
+    /// Features granted.
+    pub features: Vec<(String, String)>,
+    /// Socket options read back from the first accepted connection.
+    pub granted: Option<Granted>,
+    /// TCP_INFO over the connections still open when the stop came.
+    pub tcp_info: Option<TcpInfoSummary>,
+}

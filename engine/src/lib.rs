@@ -1,0 +1,21 @@
+//! The vocabulary and the rules of linerate: what a connection says ([`session`], [`workload`]),
+//! when it says it ([`shape`]), what is recorded of it ([`meter`]), and the two contracts that an
+//! I/O backend can fulfil: [`proactor::Proactor`] (our own loops) and [`driver::Driver`] (everybody).
+//!
+//! No serde, no clap, no printing and no files live here.
+
+pub mod clock;
+pub mod control;
+pub mod driver;
+pub mod endpoint;
+pub mod meter;
+pub mod os;
+pub mod outbox;
+pub mod pattern;
+pub mod proactor;
+pub mod session;
+pub mod shape;
+pub mod socket;
+pub mod tcp_info;
+pub mod worker;
+pub mod workload;

@@ -1,0 +1,372 @@
+//! What a connection has been asked to send and the kernel has not taken yet.
+//!
+//! Bounded: a connection holds at most [`LEASES_MAX`] leases of the shared receive buffers, one
+//! while half of them are out, and none while few are left; beyond that its echoes are copied into
+//! blocks of its own, and above [`Outbox::PAUSE_BYTES`] of them the worker pauses receiving. So a peer that never reads costs
+//! a bounded amount of memory and starves nobody.
+
+use crate::pattern::Pattern;
+use crate::proactor::{How, Lease, PIECES_MAX, Piece, Proactor};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Leases that one connection may hold.
+pub const LEASES_MAX: u32 = 4;
+
+/// Bytes of one block of copied output.
+const BLOCK_BYTES: usize = 16 * 1024;
+
+/// Blocks kept for reuse by a worker: 16 MiB.
+const BLOCKS_KEPT: usize = 1024;
+
+/// Reused memory for copied output.
+#[derive(Debug, Default)]
+pub struct BlockPool {
+    blocks: Vec<Vec<u8>>,
+    /// Scratch of [`Outbox::settle`], empty between calls.
+    ranges: Vec<Range<usize>>,
+}
+
+impl BlockPool {
+    fn take(&mut self) -> Vec<u8> {
+        self.blocks
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
+    }
+
+    fn put(&mut self, mut block: Vec<u8>) {
+        if self.blocks.len() < BLOCKS_KEPT {
+            block.clear();
+            self.blocks.push(block);
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// Of the shared pattern.
+    Shared { at: u32, len: u32 },
+    /// Of a leased buffer; `owns` on the last chunk of the lease, which gives it back.
+    Leased {
+        buffer: u32,
+        lease_offset: u32,
+        lease_len: u32,
+        at: u32,
+        len: u32,
+        owns: bool,
+    },
+    /// Copied. Never touched again once it is in flight, so its address is stable.
+    Copied { block: Vec<u8> },
+}
+
+impl Chunk {
+    /// Bytes that were received and go back.
+    fn echo_len(&self) -> usize {
+        match self {
+            Self::Shared { .. } => 0,
+            Self::Leased { len, .. } => *len as usize,
+            Self::Copied { block } => block.len(),
+        }
+    }
+}
+
+/// How many receive buffers are free, as far as it matters to an echo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// At least half: a connection may keep several.
+    Ample,
+    /// Less than half: a connection may keep one.
+    Scarce,
+    /// Less than an eighth: none may be kept, so that those left go round for ever.
+    Critical,
+}
+
+impl Supply {
+    /// The supply with `free` of `all` buffers free.
+    #[inline]
+    pub fn of(free: u32, all: u32) -> Self {
+        if free >= all / 2 {
+            Self::Ample
+        } else if free > all / 8 {
+            Self::Scarce
+        } else {
+            Self::Critical
+        }
+    }
+}
+
+/// The output of one connection, oldest first.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    chunks: VecDeque<Chunk>,
+    /// How many of the oldest are in flight.
+    in_flight: u32,
+    leases: u32,
+    /// Bytes that were received and are to go back: what pausing the receiving can stop.
+    echo_bytes: u64,
+    /// The only chunk is a request whose answer will prove that it was sent.
+    proven_by_answer: bool,
+    /// FIN is to follow the last chunk.
+    pub shutdown: bool,
+    /// The connection is to be closed: after the last chunk (FIN) or at once (RST).
+    pub close: Option<How>,
+}
+
+impl Outbox {
+    /// Above this many bytes of echoes receiving is paused; it resumes below half of it.
+    pub const PAUSE_BYTES: u64 = 512 * 1024;
+
+    /// Bytes that were received, are to go back, and were not taken by the kernel yet.
+    pub fn echo_bytes(&self) -> u64 {
+        self.echo_bytes
+    }
+
+    /// Nothing is left to send.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// A send is in flight.
+    #[inline]
+    pub fn is_sending(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// Queues a range of the pattern; joins it to the previous one where they touch.
+    #[inline]
+    pub fn push_shared(&mut self, range: Range<u32>) {
+        let len = range.end - range.start;
+        if len == 0 {
+            return;
+        }
+        let may_join = self.chunks.len() > self.in_flight as usize;
+        if let Some(Chunk::Shared { at, len: last }) = self.chunks.back_mut().filter(|_| may_join)
+            && *at + *last == range.start
+        {
+            *last += len;
+            return;
+        }
+        self.chunks.push_back(Chunk::Shared {
+            at: range.start,
+            len,
+        });
+    }
+
+    /// Queues a request, see [`crate::session::Out::request`].
+    #[inline]
+    pub fn push_request(&mut self, range: Range<u32>) {
+        self.proven_by_answer = self.chunks.is_empty();
+        self.push_shared(range);
+    }
+
+    /// Whether all that is queued is one request whose answer will prove that it was sent. Asking
+    /// takes the mark away.
+    #[inline]
+    pub fn take_proven_by_answer(&mut self) -> bool {
+        std::mem::take(&mut self.proven_by_answer) && self.chunks.len() == 1
+    }
+
+    /// Queues a range of a leased buffer. [`Outbox::settle`] must follow.
+    #[inline]
+    pub fn push_echo(&mut self, lease: &LeaseShape, range: Range<u32>) {
+        let len = range.end - range.start;
+        if len == 0 {
+            return;
+        }
+        debug_assert!(
+            range.end <= lease.len,
+            "an echo lies within what was received"
+        );
+        self.echo_bytes += u64::from(len);
+        self.chunks.push_back(Chunk::Leased {
+            buffer: lease.buffer,
+            lease_offset: lease.offset,
+            lease_len: lease.len,
+            at: range.start,
+            len,
+            owns: false,
+        });
+    }
+
+    /// Decides about a lease after the session has seen it: given back at once if nothing of it
+    /// was echoed, kept for the last echo, or copied and given back when leases are scarce.
+    #[inline]
+    pub fn settle<P: Proactor>(
+        &mut self,
+        lease: Lease,
+        supply: Supply,
+        proactor: &mut P,
+        pool: &mut BlockPool,
+    ) {
+        let echoed = matches!(self.chunks.back(), Some(Chunk::Leased { buffer, owns: false, .. }) if *buffer == lease.buffer);
+        if !echoed {
+            return proactor.give_back(lease);
+        }
+        let may_keep = match supply {
+            Supply::Ample => LEASES_MAX,
+            Supply::Scarce => 1,
+            Supply::Critical => 0,
+        };
+        if self.leases >= may_keep {
+            return self.copy_out(lease, proactor, pool);
+        }
+        if let Some(Chunk::Leased { owns, .. }) = self.chunks.back_mut() {
+            *owns = true;
+        }
+        self.leases += 1;
+        // The lease now lives in the chunk, which gives it back.
+        drop(lease);
+    }
+
+    /// Copies all chunks of `lease` (they are the newest) into blocks and gives the lease back.
+    #[cold]
+    fn copy_out<P: Proactor>(&mut self, lease: Lease, proactor: &mut P, pool: &mut BlockPool) {
+        let first = self.chunks.len()
+            - self
+                .chunks
+                .iter()
+                .rev()
+                .take_while(|chunk| matches!(chunk, Chunk::Leased { buffer, owns: false, .. } if *buffer == lease.buffer))
+                .count();
+        let mut ranges = std::mem::take(&mut pool.ranges);
+        while self.chunks.len() > first {
+            if let Some(Chunk::Leased { at, len, .. }) = self.chunks.pop_back() {
+                ranges.push(at as usize..(at + len) as usize);
+            }
+        }
+        let bytes = proactor.bytes(&lease);
+        for range in ranges.drain(..).rev() {
+            self.append_copy(&bytes[range], pool);
+        }
+        pool.ranges = ranges;
+        proactor.give_back(lease);
+    }
+
+    fn append_copy(&mut self, mut bytes: &[u8], pool: &mut BlockPool) {
+        while !bytes.is_empty() {
+            let may_join = self.chunks.len() > self.in_flight as usize;
+            let block = match self.chunks.back_mut().filter(|_| may_join) {
+                Some(Chunk::Copied { block }) if block.len() < BLOCK_BYTES => block,
+                _ => {
+                    self.chunks.push_back(Chunk::Copied { block: pool.take() });
+                    continue;
+                }
+            };
+            let len = bytes.len().min(BLOCK_BYTES - block.len());
+            block.extend_from_slice(&bytes[..len]);
+            bytes = &bytes[len..];
+        }
+    }
+
+    /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.
+    /// Returns how many pieces there are and their bytes in total.
+    #[inline]
+    pub fn gather<P: Proactor>(
+        &mut self,
+        pieces: &mut [Piece; PIECES_MAX],
+        pattern: &Pattern,
+        proactor: &mut P,
+    ) -> (usize, usize) {
+        debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
+        let mut total = 0;
+        let mut count = 0;
+        for chunk in self.chunks.iter().take(PIECES_MAX) {
+            let bytes: &[u8] = match chunk {
+                Chunk::Shared { at, len } => pattern.slice(*at..*at + *len),
+                Chunk::Leased {
+                    buffer,
+                    lease_offset,
+                    lease_len,
+                    at,
+                    len,
+                    ..
+                } => {
+                    let lease = Lease {
+                        buffer: *buffer,
+                        offset: *lease_offset,
+                        len: *lease_len,
+                    };
+                    &proactor.bytes(&lease)[*at as usize..(*at + *len) as usize]
+                }
+                Chunk::Copied { block } => block,
+            };
+            pieces[count] = Piece {
+                ptr: bytes.as_ptr(),
+                len: bytes.len(),
+            };
+            total += bytes.len();
+            count += 1;
+        }
+        self.in_flight = count as u32;
+        (count, total)
+    }
+
+    /// The send in flight is over: forgets its chunks and gives their memory back.
+    #[inline]
+    pub fn complete<P: Proactor>(&mut self, proactor: &mut P, pool: &mut BlockPool) {
+        for _ in 0..std::mem::take(&mut self.in_flight) {
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.echo_bytes -= chunk.echo_len() as u64;
+                self.release(chunk, proactor, pool);
+            }
+        }
+    }
+
+    /// Forgets everything. Only when the backend references none of it: after
+    /// [`crate::proactor::Event::Closed`].
+    pub fn clear<P: Proactor>(&mut self, proactor: &mut P, pool: &mut BlockPool) {
+        while let Some(chunk) = self.chunks.pop_front() {
+            self.release(chunk, proactor, pool);
+        }
+        self.in_flight = 0;
+        self.echo_bytes = 0;
+        self.shutdown = false;
+        self.close = None;
+    }
+
+    #[inline]
+    fn release<P: Proactor>(&mut self, chunk: Chunk, proactor: &mut P, pool: &mut BlockPool) {
+        match chunk {
+            Chunk::Shared { .. } => {}
+            Chunk::Leased {
+                buffer,
+                lease_offset,
+                lease_len,
+                owns,
+                ..
+            } => {
+                if owns {
+                    self.leases -= 1;
+                    proactor.give_back(Lease {
+                        buffer,
+                        offset: lease_offset,
+                        len: lease_len,
+                    });
+                }
+            }
+            Chunk::Copied { block } => pool.put(block),
+        }
+    }
+}
+
+/// The outline of a lease, without the duty to give it back.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseShape {
+    /// See [`Lease::buffer`].
+    pub buffer: u32,
+    /// See [`Lease::offset`].
+    pub offset: u32,
+    /// See [`Lease::len`].
+    pub len: u32,
+}
+
+impl From<&Lease> for LeaseShape {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            buffer: lease.buffer,
+            offset: lease.offset,
+            len: lease.len,
+        }
+    }
+}

@@ -1,0 +1,805 @@
+//! The load's loop: open, wait for the go, run, drain, account for everything.
+
+mod opening;
+
+use super::{Bench, Pumped, Wire, buffer_group};
+use crate::clock::now_ns;
+use crate::control::Order;
+use crate::driver::{EngineError, LoadJob, LoadOutcome, Stop};
+use crate::meter::{ErrorKind, Meter};
+use crate::outbox::{BlockPool, Outbox};
+use crate::pattern::Pattern;
+use crate::proactor::{BackendCounters, ConnectionId, Event, How, Lease, Proactor, Settings};
+use crate::session::Session;
+use crate::socket::Granted;
+use crate::tcp_info::{self, TcpInfoSummary};
+use crate::workload::{LoadSession, LoadSpec, LoadVisitor, LoadWorkload, Slot};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections whose TCP_INFO is read at the end.
+const TCP_INFO_SAMPLES: usize = 1_000;
+
+/// Workers look up at least this often (ns), for the end of the window and for timeouts.
+const TICK_NS: u64 = 20_000_000;
+
+/// A lost connection is opened again after this long (ns), doubled with each failure in a row ...
+const RETRY_FIRST_NS: u64 = 10_000_000;
+/// ... up to this.
+const RETRY_LAST_NS: u64 = 1_000_000_000;
+
+/// Loads `job` on backend `P`. See [`crate::driver::Driver::load`].
+///
+/// # Errors
+/// What makes the backend or the target unusable before the go.
+pub fn load<P: Proactor>(job: LoadJob) -> Result<LoadOutcome, EngineError> {
+    struct Visit<P>(LoadJob, PhantomData<P>);
+    impl<P: Proactor> LoadVisitor for Visit<P> {
+        type Output = Result<LoadOutcome, EngineError>;
+        fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
+            Loader::<P, W>::new(self.0, workload)?.run()
+        }
+    }
+    let spec = job.spec.clone();
+    spec.dispatch(Visit::<P>(job, PhantomData))
+}
+
+impl LoadSpec {
+    /// Whether operations are sent on a schedule.
+    pub fn is_open_loop(&self) -> bool {
+        match self {
+            Self::RequestResponse { pace, .. } | Self::Transaction { pace, .. } => pace.is_open(),
+            Self::Stream { .. } => false,
+        }
+    }
+}
+
+/// Where a connection of the load is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not connected, and nothing under way.
+    Idle,
+    /// In the queue of those to be opened.
+    Queued,
+    /// A connect is under way.
+    Connecting,
+    /// Established before the go.
+    Waiting,
+    /// Traffic may flow.
+    Open,
+    /// `Proactor::close` was called; `Event::Closed` is to come.
+    Closing,
+}
+
+/// One connection of the load, the whole run long.
+struct Place<S> {
+    state: State,
+    wire: Wire<S>,
+    slot: Slot,
+    /// Times in a row that it could not be opened or was lost.
+    failures: u32,
+    /// When to open it again.
+    retry_at_ns: Option<u64>,
+    /// The same connect is to be tried once more, after this long (ns): it keeps its start.
+    reopen_after_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connecting, then waiting for the go.
+    Preparing,
+    /// Warm-up and window.
+    Running,
+    /// The window is over; operations in flight may still be answered.
+    Draining,
+}
+
+struct Loader<P: Proactor, W: LoadWorkload> {
+    bench: Bench<P>,
+    places: Vec<Place<W::Session>>,
+    workload: W,
+    job: LoadJob,
+    phase: Phase,
+    /// Next due instants, earliest first: at most one entry per connection.
+    schedule: BinaryHeap<Reverse<(u64, u32)>>,
+    again: VecDeque<u32>,
+    /// Connections in state Connecting.
+    connecting: u32,
+    /// Connections in state Queued: each index at most once.
+    to_open: VecDeque<u32>,
+    window_start_ns: u64,
+    window_end_ns: u64,
+    window_open: bool,
+    /// The end of the running turn.
+    turn_ns: u64,
+    /// When something was received or a connection established last.
+    alive_ns: u64,
+    sweep_at_ns: u64,
+    sweep_every_ns: u64,
+    drain_until_ns: u64,
+    backend_at_start: BackendCounters,
+    backend_in_window: Option<BackendCounters>,
+    granted: Option<Granted>,
+    spare_source: u32,
+    opened: u32,
+    system_calls: u64,
+}
+
+impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
+    fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
+        crate::os::use_exact_timers();
+        let count = job.share.count;
+        let (buffer_bytes, buffers) = buffer_group(workload.hints(), count);
+        let settings = Settings {
+            connections: count,
+            buffer_bytes,
+            buffers,
+            wake_fd: job.wake.descriptor(),
+            options: job.engine_options.clone(),
+        };
+        let proactor =
+            P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
+        let pattern = Arc::new(Pattern::new(workload.pattern_bytes()));
+        let limit = match job.stop {
+            Stop::Count(count) => Some(count),
+            Stop::After(_) => None,
+        };
+        let meter = Meter::new(job.spec.is_open_loop(), limit, Arc::clone(&job.published));
+        let places = (0..count)
+            .map(|index| {
+                let mut slot = workload.slot(job.share.first + index, job.share.total);
+                slot.pattern = Arc::clone(&pattern);
+                let id = ConnectionId {
+                    index,
+                    generation: 0,
+                };
+                let wire = Wire::new(id, workload.session(), Outbox::default());
+                Place {
+                    state: State::Idle,
+                    wire,
+                    slot,
+                    failures: 0,
+                    retry_at_ns: None,
+                    reopen_after_ns: None,
+                }
+            })
+            .collect();
+        // A timeout is noticed at most an eighth late, and never more than 100 ms.
+        let shortest_ns = job.operation_timeout_ns.min(job.connect_timeout_ns);
+        let sweep_every_ns = (shortest_ns / 8).clamp(1_000_000, 100_000_000);
+        Ok(Self {
+            bench: Bench {
+                proactor,
+                pattern,
+                pool: BlockPool::default(),
+                meter,
+                buffers,
+            },
+            places,
+            workload,
+            phase: Phase::Preparing,
+            schedule: BinaryHeap::with_capacity(count as usize + 1),
+            again: VecDeque::with_capacity(count as usize),
+            connecting: 0,
+            to_open: VecDeque::with_capacity(count as usize),
+            window_start_ns: u64::MAX,
+            window_end_ns: u64::MAX,
+            window_open: false,
+            turn_ns: 0,
+            alive_ns: 0,
+            sweep_at_ns: 0,
+            sweep_every_ns,
+            drain_until_ns: u64::MAX,
+            backend_at_start: BackendCounters::default(),
+            backend_in_window: None,
+            granted: None,
+            spare_source: 0,
+            opened: 0,
+            system_calls: 0,
+            job,
+        })
+    }
+
+    fn run(mut self) -> Result<LoadOutcome, EngineError> {
+        self.open_all()?;
+        self.job.control.report_ready();
+        let Some(go_ns) = self.wait_for_go()? else {
+            return Ok(self.finish());
+        };
+        self.start(go_ns)?;
+        let period = Duration::from_nanos(self.sweep_every_ns.min(TICK_NS));
+        let _ticker = self.job.control.tick_every(period);
+        while self.phase == Phase::Running {
+            self.turn()?;
+            self.advance_phase();
+        }
+        while !self.drained() {
+            self.turn()?;
+        }
+        Ok(self.finish())
+    }
+
+    // ---- phases ----------------------------------------------------------------------------
+
+    /// Waits for the go while keeping an eye on the connections; `None` when aborted.
+    fn wait_for_go(&mut self) -> Result<Option<u64>, EngineError> {
+        loop {
+            if self.job.control.order() != Order::Run {
+                return Ok(None);
+            }
+            let go_ns = self.job.control.go_ns();
+            if let Some(go_ns) = go_ns.filter(|&at| now_ns() >= at) {
+                return Ok(Some(go_ns));
+            }
+            self.wait(go_ns)?;
+            self.drain_events();
+        }
+    }
+
+    fn start(&mut self, go_ns: u64) -> Result<(), EngineError> {
+        self.window_start_ns = go_ns + self.job.warmup_ns;
+        self.window_end_ns = match self.job.stop {
+            Stop::After(duration_ns) => self.window_start_ns + duration_ns,
+            Stop::Count(_) => u64::MAX,
+        };
+        self.bench
+            .meter
+            .begin(self.window_start_ns, self.window_end_ns);
+        self.phase = Phase::Running;
+        self.alive_ns = go_ns;
+        self.sweep_at_ns = go_ns + self.sweep_every_ns;
+        self.open_window_if_due(go_ns);
+        for index in 0..self.places.len() as u32 {
+            let place = &mut self.places[index as usize];
+            place.slot.pacer.start(go_ns);
+            if let Some(due_ns) = place.slot.pacer.next_due_ns() {
+                self.schedule.push(Reverse((due_ns, index)));
+            }
+            if W::RECONNECTS {
+                self.open_next_transaction(index, now_ns());
+            } else if place.state == State::Waiting {
+                self.begin_traffic(index, now_ns());
+            } else if place.state == State::Idle && place.retry_at_ns.is_none() {
+                // Lost between being ready and the go.
+                self.queue_open(index);
+            }
+        }
+        self.drain_to_open()
+    }
+
+    /// Lets traffic flow on an established connection.
+    fn begin_traffic(&mut self, index: u32, now_ns: u64) {
+        let place = &mut self.places[index as usize];
+        place.state = State::Open;
+        let Place { wire, slot, .. } = place;
+        self.bench
+            .tell(wire, now_ns, |session, out| session.opened(slot, out));
+        self.pump(index, now_ns);
+    }
+
+    /// One turn: wait, handle what happened, send what came due, look after the late.
+    fn turn(&mut self) -> Result<(), EngineError> {
+        let deadline_ns = self.next_deadline_ns();
+        self.wait(deadline_ns)?;
+        self.drain_events();
+        self.send_due();
+        self.go_round_again();
+        self.drain_to_open()?;
+        self.turn_ns = now_ns();
+        self.sweep();
+        Ok(())
+    }
+
+    fn wait(&mut self, deadline_ns: Option<u64>) -> Result<(), EngineError> {
+        self.bench
+            .proactor
+            .wait(deadline_ns)
+            .map_err(|error| EngineError::Machine(error.to_string()))
+    }
+
+    fn drain_events(&mut self) {
+        while let Some(event) = self.bench.proactor.next() {
+            self.handle(event);
+        }
+    }
+
+    /// When to look again even if nothing happens; `None` where the tick suffices: while a closed
+    /// loop runs, nothing is due at an exact instant (the window is judged by time stamps).
+    fn next_deadline_ns(&self) -> Option<u64> {
+        if !self.again.is_empty()
+            || !self.to_open.is_empty() && self.connecting < opening::CONNECTS_AT_ONCE
+        {
+            return Some(0);
+        }
+        if self.phase != Phase::Running {
+            return Some(self.drain_until_ns.min(self.sweep_at_ns));
+        }
+        let Reverse((due_ns, _)) = self.schedule.peek()?;
+        let boundary_ns = if self.window_open {
+            self.window_end_ns
+        } else {
+            self.window_start_ns
+        };
+        Some((*due_ns).min(boundary_ns).min(self.sweep_at_ns))
+    }
+
+    /// Called before anything is sent, so that a run that counts hands out exactly its count.
+    #[inline]
+    fn open_window_if_due(&mut self, now: u64) {
+        if !self.window_open && now >= self.window_start_ns && self.phase == Phase::Running {
+            self.open_window();
+        }
+    }
+
+    #[cold]
+    fn open_window(&mut self) {
+        self.window_open = true;
+        self.bench.meter.open_window();
+        self.backend_at_start = self.counters_now();
+        if matches!(self.job.stop, Stop::Count(_)) {
+            self.refill();
+        }
+    }
+
+    /// In a run that counts, connections that fell idle for want of permits in the warm-up go on.
+    fn refill(&mut self) {
+        for index in 0..self.places.len() as u32 {
+            if self.places[index as usize].state == State::Open {
+                self.tell_due(index, now_ns());
+            }
+        }
+    }
+
+    fn advance_phase(&mut self) {
+        let now = self.turn_ns;
+        self.open_window_if_due(now);
+        let ordered = self.job.control.order() != Order::Run;
+        let over = now >= self.window_end_ns || self.bench.meter.count_reached();
+        if over || ordered || self.peer_is_gone(now) {
+            self.close_window(now, !over);
+        }
+    }
+
+    /// A run that counts has no other end than its count. Without a living connection for several
+    /// timeouts it would wait for ever.
+    fn peer_is_gone(&self, now: u64) -> bool {
+        let patience_ns = 4 * self
+            .job
+            .operation_timeout_ns
+            .max(self.job.connect_timeout_ns);
+        matches!(self.job.stop, Stop::Count(_))
+            && now.saturating_sub(self.alive_ns) > patience_ns
+            && !self.places.iter().any(|place| place.state == State::Open)
+    }
+
+    fn close_window(&mut self, now: u64, interrupted: bool) {
+        let end_ns = now.min(self.window_end_ns);
+        // What came due inside the window and was not even noticed yet belongs to it.
+        for place in &mut self.places {
+            place.slot.pacer.arrive(end_ns, &mut self.bench.meter);
+        }
+        self.bench.meter.end_window(end_ns, interrupted);
+        self.bench.meter.forbid();
+        self.backend_in_window = self
+            .window_open
+            .then(|| self.counters_now().since(&self.backend_at_start));
+        self.phase = Phase::Draining;
+        self.drain_until_ns = now + self.job.drain_ns;
+        self.schedule.clear();
+        self.forget_unopened(now);
+    }
+
+    /// Transactions that came due inside the window and whose connect was not even started.
+    fn forget_unopened(&mut self, now: u64) {
+        while let Some(index) = self.to_open.pop_front() {
+            self.places[index as usize].state = State::Idle;
+            self.places[index as usize].reopen_after_ns = Some(0);
+        }
+        for place in &mut self.places {
+            let untried = place.reopen_after_ns.take().is_some()
+                && matches!(place.state, State::Idle | State::Closing);
+            place.retry_at_ns = None;
+            if untried && W::RECONNECTS {
+                self.bench
+                    .meter
+                    .unfinished(place.slot.connect_intended_ns, now, false);
+            }
+        }
+    }
+
+    fn drained(&self) -> bool {
+        let busy = |place: &Place<W::Session>| match place.state {
+            State::Open => {
+                place.wire.session.waiting_since_ns(&place.slot).is_some() && !self.is_stream()
+            }
+            State::Connecting => W::RECONNECTS,
+            _ => false,
+        };
+        self.job.control.order() == Order::Abort
+            || now_ns() >= self.drain_until_ns
+            || !self.places.iter().any(busy)
+    }
+
+    fn is_stream(&self) -> bool {
+        matches!(self.job.spec, LoadSpec::Stream { .. })
+    }
+
+    // ---- events ----------------------------------------------------------------------------
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Received(id, lease) => self.received(id.index, lease),
+            Event::Sent(id, Ok(bytes)) => self.sent(id.index, bytes as u64),
+            Event::Sent(id, Err(errno)) => self.lost(id.index, errno),
+            Event::Connected(id, result) => self.connected(id.index, result),
+            Event::Finished(id) => self.finished(id.index),
+            Event::ReceiveFailed(id, errno) => self.lost(id.index, errno),
+            Event::Closed(id) => self.closed(id.index),
+            Event::Woken => {}
+            Event::Accepted(_) | Event::AcceptFailed(_) => {
+                debug_assert!(false, "a load does not accept")
+            }
+        }
+    }
+
+    #[inline]
+    fn received(&mut self, index: u32, lease: Lease) {
+        let now = now_ns();
+        self.open_window_if_due(now);
+        self.alive_ns = now;
+        let place = &mut self.places[index as usize];
+        if place.state == State::Closing {
+            return self.bench.proactor.give_back(lease);
+        }
+        self.bench.meter.bytes_received(u64::from(lease.len), now);
+        if place.state != State::Open {
+            // Before the go nothing was asked for. A peer that speaks first is not one of ours.
+            return self.bench.proactor.give_back(lease);
+        }
+        let Place { wire, slot, .. } = place;
+        self.bench.deliver(wire, slot, lease, now);
+        self.pump(index, now);
+    }
+
+    #[inline]
+    fn sent(&mut self, index: u32, bytes: u64) {
+        let now = now_ns();
+        self.bench.meter.bytes_sent(bytes, now);
+        let place = &mut self.places[index as usize];
+        if place.state != State::Open {
+            return;
+        }
+        let Place { wire, slot, .. } = place;
+        self.bench.sent(wire, slot, now);
+        self.pump(index, now);
+    }
+
+    fn finished(&mut self, index: u32) {
+        let now = now_ns();
+        let place = &mut self.places[index as usize];
+        if place.state == State::Closing {
+            return;
+        }
+        if !W::RECONNECTS {
+            return self.lose(
+                index,
+                ErrorKind::ClosedEarly,
+                "the peer closed the connection".into(),
+            );
+        }
+        let Place { wire, slot, .. } = place;
+        self.bench
+            .tell(wire, now, |session, out| session.peer_finished(slot, out));
+        self.pump(index, now);
+    }
+
+    fn lost(&mut self, index: u32, errno: i32) {
+        let now = now_ns();
+        let place = &mut self.places[index as usize];
+        if place.state == State::Closing {
+            return;
+        }
+        let Place { wire, slot, .. } = place;
+        let mut agreed = false;
+        self.bench.tell(wire, now, |session, out| {
+            agreed = session.was_reset(slot, out)
+        });
+        if agreed {
+            self.places[index as usize].wire.outbox.close = Some(How::Rst);
+            return self.pump(index, now);
+        }
+        let text = format!(
+            "the connection was lost: {}",
+            std::io::Error::from_raw_os_error(errno)
+        );
+        self.lose(index, ErrorKind::of_errno(errno), text);
+    }
+
+    /// Records the failure of a connection, and of every operation in flight on it, and closes it.
+    fn lose(&mut self, index: u32, kind: ErrorKind, text: String) {
+        let now = now_ns();
+        let place = &mut self.places[index as usize];
+        let meter = &mut self.bench.meter;
+        // After the window nobody is owed anything but an answer to what is in flight.
+        let draining_idle =
+            self.phase == Phase::Draining && place.slot.flights.is_empty() && !W::RECONNECTS;
+        if W::RECONNECTS {
+            meter.failure(kind, Some(place.slot.connect_intended_ns), now, || text);
+        } else if let Some(first) = place.slot.flights.pop() {
+            meter.failure(kind, Some(first.intended_ns), now, || text);
+            while let Some(flight) = place.slot.flights.pop() {
+                meter.failure(kind, Some(flight.intended_ns), now, String::new);
+            }
+        } else if !draining_idle {
+            meter.failure(kind, None, now, || text);
+        }
+        self.close(index, How::Rst);
+    }
+
+    fn close(&mut self, index: u32, how: How) {
+        let place = &mut self.places[index as usize];
+        if matches!(
+            place.state,
+            State::Connecting | State::Waiting | State::Open
+        ) {
+            self.connecting -= u32::from(place.state == State::Connecting);
+            place.state = State::Closing;
+            self.bench.proactor.close(place.wire.id, how);
+        }
+    }
+
+    fn closed(&mut self, index: u32) {
+        let now = now_ns();
+        let place = &mut self.places[index as usize];
+        place
+            .wire
+            .outbox
+            .clear(&mut self.bench.proactor, &mut self.bench.pool);
+        // What was in flight on a connection that its session gave up, beyond the failure that
+        // the session recorded, failed with it.
+        while let Some(flight) = place.slot.flights.pop() {
+            self.bench.meter.failure(
+                ErrorKind::ClosedEarly,
+                Some(flight.intended_ns),
+                now,
+                || "given up with its connection".into(),
+            );
+        }
+        place.state = State::Idle;
+        if let Some(after_ns) = place
+            .reopen_after_ns
+            .filter(|_| self.phase != Phase::Draining)
+        {
+            return self.rest(index, now + after_ns);
+        }
+        if self.phase != Phase::Running {
+            return;
+        }
+        if W::RECONNECTS && place.failures == 0 {
+            return self.open_next_transaction(index, now);
+        }
+        place.failures = place.failures.saturating_add(1);
+        let wait_ns =
+            (RETRY_FIRST_NS << place.failures.min(8).saturating_sub(1)).min(RETRY_LAST_NS);
+        self.rest(index, now + wait_ns);
+    }
+
+    /// Opens the connection again at `at_ns`.
+    fn rest(&mut self, index: u32, at_ns: u64) {
+        self.places[index as usize].retry_at_ns = Some(at_ns);
+        self.sweep_at_ns = self.sweep_at_ns.min(at_ns);
+    }
+
+    #[inline]
+    fn pump(&mut self, index: u32, now: u64) {
+        let place = &mut self.places[index as usize];
+        let Place { wire, slot, .. } = place;
+        let (pumped, taken) = self.bench.pump(wire, slot, now);
+        if taken > 0 {
+            self.bench.meter.bytes_sent(taken, now);
+        }
+        match pumped {
+            Pumped::Open => {}
+            Pumped::Again if wire.in_line => {}
+            Pumped::Again => {
+                wire.in_line = true;
+                self.again.push_back(index);
+            }
+            Pumped::Closing => place.state = State::Closing,
+            Pumped::Lost(errno) => self.lost(index, errno),
+        }
+    }
+
+    // ---- schedule and timeouts -------------------------------------------------------------
+
+    fn send_due(&mut self) {
+        if self.phase != Phase::Running || self.schedule.is_empty() {
+            return;
+        }
+        let mut now = now_ns();
+        while let Some(&Reverse((due_ns, index))) = self.schedule.peek() {
+            if due_ns > now {
+                // Handling what was due took time: look again before going to sleep.
+                now = now_ns();
+                if due_ns > now {
+                    break;
+                }
+            }
+            if due_ns >= self.window_end_ns {
+                self.schedule.clear();
+                break;
+            }
+            self.schedule.pop();
+            let place = &mut self.places[index as usize];
+            place.slot.pacer.arrive(now, &mut self.bench.meter);
+            if let Some(next_ns) = place.slot.pacer.next_due_ns() {
+                self.schedule.push(Reverse((next_ns, index)));
+            }
+            match place.state {
+                State::Open => self.tell_due(index, now),
+                State::Idle if W::RECONNECTS => self.open_next_transaction(index, now),
+                _ => {}
+            }
+        }
+    }
+
+    fn tell_due(&mut self, index: u32, now: u64) {
+        self.open_window_if_due(now);
+        let Place { wire, slot, .. } = &mut self.places[index as usize];
+        self.bench
+            .tell(wire, now, |session, out| session.due(slot, out));
+        self.pump(index, now);
+    }
+
+    fn go_round_again(&mut self) {
+        for _ in 0..self.again.len() {
+            let Some(index) = self.again.pop_front() else {
+                return;
+            };
+            let place = &mut self.places[index as usize];
+            place.wire.in_line = false;
+            if place.state == State::Open {
+                self.pump(index, now_ns());
+            }
+        }
+    }
+
+    /// Looks for operations and connects that took too long, and opens lost connections again.
+    fn sweep(&mut self) {
+        let now = self.turn_ns;
+        if now < self.sweep_at_ns {
+            return;
+        }
+        self.sweep_at_ns = now + self.sweep_every_ns;
+        for index in 0..self.places.len() as u32 {
+            let place = &mut self.places[index as usize];
+            let age_ns = |since: u64| now.saturating_sub(since);
+            match place.state {
+                State::Connecting
+                    if age_ns(place.slot.connect_started_ns) >= self.job.connect_timeout_ns =>
+                {
+                    self.connect_timed_out(index);
+                }
+                State::Open => {
+                    let waiting = place.wire.session.waiting_since_ns(&place.slot);
+                    if waiting.is_some_and(|since| age_ns(since) >= self.job.operation_timeout_ns)
+                        && self.phase == Phase::Running
+                    {
+                        self.lose(
+                            index,
+                            ErrorKind::Timeout,
+                            "no answer within the operation timeout".into(),
+                        );
+                    }
+                }
+                State::Idle => self.reopen_if_rested(index, now),
+                _ => {}
+            }
+        }
+    }
+
+    fn reopen_if_rested(&mut self, index: u32, now: u64) {
+        let place = &mut self.places[index as usize];
+        match place.retry_at_ns {
+            Some(at_ns) if now >= at_ns => place.retry_at_ns = None,
+            Some(at_ns) => return self.sweep_at_ns = self.sweep_at_ns.min(at_ns),
+            None => return,
+        }
+        if W::RECONNECTS && place.reopen_after_ns.is_none() {
+            self.open_next_transaction(index, now);
+        } else {
+            self.queue_open(index);
+        }
+    }
+
+    // ---- end -------------------------------------------------------------------------------
+
+    fn counters_now(&self) -> BackendCounters {
+        let mut counters = self.bench.proactor.counters().clone();
+        counters.system_calls += self.system_calls;
+        counters
+    }
+
+    fn finish(mut self) -> LoadOutcome {
+        let now = now_ns();
+        self.bench
+            .meter
+            .end_window(now, self.phase != Phase::Draining);
+        let infos: Vec<_> = self
+            .places
+            .iter()
+            .filter(|place| matches!(place.state, State::Open | State::Waiting))
+            .take(TCP_INFO_SAMPLES)
+            .filter_map(|place| tcp_info::read(self.bench.proactor.descriptor(place.wire.id)))
+            .collect();
+        for place in &mut self.places {
+            match place.state {
+                State::Open => {
+                    place
+                        .wire
+                        .session
+                        .abandon(&mut place.slot, now, &mut self.bench.meter)
+                }
+                State::Connecting if W::RECONNECTS => {
+                    self.bench
+                        .meter
+                        .unfinished(place.slot.connect_intended_ns, now, true);
+                }
+                _ => {}
+            }
+            while let Some(intended_ns) = place.slot.pacer.take() {
+                if !matches!(self.job.spec, LoadSpec::Stream { .. }) {
+                    self.bench.meter.unfinished(intended_ns, now, false);
+                }
+            }
+        }
+        self.close_all();
+        let features = self.bench.proactor.features();
+        LoadOutcome {
+            recorded: self.bench.meter.into_recorded(),
+            backend: self.backend_in_window,
+            features,
+            granted: self.granted,
+            tcp_info: TcpInfoSummary::of(&infos),
+            connections_opened: self.opened,
+            spare_sources_used: self.spare_source,
+        }
+    }
+
+    /// Closes everything and waits, bounded, until the backend references none of it.
+    fn close_all(&mut self) {
+        self.phase = Phase::Draining;
+        self.bench.meter.forbid();
+        for index in 0..self.places.len() as u32 {
+            // Streams are cut: what is queued in the kernel is of no interest any more.
+            let how = if self.is_stream() { How::Rst } else { How::Fin };
+            self.close(index, how);
+        }
+        let give_up_ns = now_ns() + 2_000_000_000;
+        while self
+            .places
+            .iter()
+            .any(|place| place.state == State::Closing)
+            && now_ns() < give_up_ns
+        {
+            if self
+                .bench
+                .proactor
+                .wait(Some(now_ns() + 50_000_000))
+                .is_err()
+            {
+                return;
+            }
+            while let Some(event) = self.bench.proactor.next() {
+                match event {
+                    Event::Closed(id) => self.closed(id.index),
+                    Event::Received(_, lease) => self.bench.proactor.give_back(lease),
+                    _ => {}
+                }
+            }
+        }
+    }
+}

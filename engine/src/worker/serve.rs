@@ -1,0 +1,503 @@
+//! The testee's loop.
+
+use super::{Bench, Pumped, Wire, buffer_group};
+use crate::clock::now_ns;
+use crate::control::Order;
+use crate::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
+use crate::meter::{Meter, ServePublished, bump};
+use crate::outbox::{BlockPool, Outbox};
+use crate::pattern::Pattern;
+use crate::proactor::{ConnectionId, Event, How, Lease, Proactor, Settings};
+use crate::session::Session;
+use crate::socket;
+use crate::tcp_info::{self, TcpInfoSummary};
+use crate::workload::{ServeVisitor, ServeWorkload};
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// After descriptors ran out, accepting rests this long (ns), unless a connection closes before.
+const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
+
+/// Connections whose TCP_INFO is read at the end.
+const TCP_INFO_SAMPLES: usize = 1_000;
+
+/// Serves `job` on backend `P` until told to stop. See [`crate::driver::Driver::serve`].
+///
+/// # Errors
+/// What makes the backend unusable.
+pub fn serve<P: Proactor>(job: ServeJob) -> Result<ServeOutcome, EngineError> {
+    struct Visit<P>(ServeJob, PhantomData<P>);
+    impl<P: Proactor> ServeVisitor for Visit<P> {
+        type Output = Result<ServeOutcome, EngineError>;
+        fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
+            Server::<P, W>::new(self.0, workload)?.run()
+        }
+    }
+    let spec = job.spec.clone();
+    spec.dispatch(Visit::<P>(job, PhantomData))
+}
+
+/// One place in the connection table.
+struct Place<S> {
+    id: ConnectionId,
+    wire: Option<Wire<S>>,
+    /// The outbox of the previous tenant, empty.
+    spare_outbox: Outbox,
+    closing: bool,
+    last_traffic_ns: u64,
+}
+
+struct Server<P: Proactor, W: ServeWorkload> {
+    // Dropped first: nothing may reference the outboxes' memory once they go.
+    bench: Bench<P>,
+    places: Vec<Place<W::Session>>,
+    free: Vec<u32>,
+    again: VecDeque<u32>,
+    job: ServeJob,
+    workload: W,
+    accepting: bool,
+    accept_again_ns: Option<u64>,
+    next_taker: usize,
+    granted: Option<socket::Granted>,
+    is_ip: bool,
+    open: u32,
+    stop_at_ns: Option<u64>,
+}
+
+impl<P: Proactor, W: ServeWorkload> Server<P, W> {
+    fn new(job: ServeJob, workload: W) -> Result<Self, EngineError> {
+        crate::os::use_exact_timers();
+        let hints = workload.hints(job.expected_message_bytes);
+        let expected = job
+            .expected_connections
+            .unwrap_or(128)
+            .min(job.limits.connections);
+        let (buffer_bytes, buffers) = buffer_group(hints, expected);
+        let settings = Settings {
+            connections: job.limits.connections,
+            buffer_bytes,
+            buffers,
+            wake_fd: job.wake.descriptor(),
+            options: job.engine_options.clone(),
+        };
+        if let Some(listener) = &job.listener {
+            socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
+                .map_err(|error| EngineError::Machine(format!("listener: {error}")))?;
+        }
+        let proactor =
+            P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
+        let is_ip = job.listener.as_ref().is_none_or(|fd| {
+            socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
+        });
+        Ok(Self {
+            bench: Bench {
+                proactor,
+                pattern: Arc::new(Pattern::new(workload.pattern_bytes())),
+                pool: BlockPool::default(),
+                meter: Meter::new(false, None, Arc::default()),
+                buffers,
+            },
+            places: Vec::new(),
+            free: Vec::new(),
+            again: VecDeque::new(),
+            workload,
+            accepting: false,
+            accept_again_ns: None,
+            next_taker: 0,
+            granted: None,
+            is_ip,
+            open: 0,
+            stop_at_ns: None,
+            job,
+        })
+    }
+
+    fn run(mut self) -> Result<ServeOutcome, EngineError> {
+        self.job.control.report_ready();
+        self.accept_if_room();
+        loop {
+            self.follow_orders();
+            if self
+                .stop_at_ns
+                .is_some_and(|at| self.open == 0 || now_ns() >= at)
+            {
+                break;
+            }
+            let deadline_ns = self.next_deadline_ns();
+            self.bench
+                .proactor
+                .wait(deadline_ns)
+                .map_err(|error| EngineError::Machine(error.to_string()))?;
+            while let Some(event) = self.bench.proactor.next() {
+                self.handle(event);
+            }
+            self.go_round_again();
+            self.sweep();
+            let calls = self.bench.proactor.counters().system_calls;
+            self.published().system_calls.store(calls, Relaxed);
+        }
+        Ok(self.finish())
+    }
+
+    fn follow_orders(&mut self) {
+        match self.job.control.order() {
+            Order::Run => {}
+            Order::Stop if self.stop_at_ns.is_none() => {
+                self.stop_listening();
+                self.stop_at_ns = Some(now_ns() + self.job.limits.drain_ns);
+            }
+            Order::Stop => {}
+            Order::Abort => {
+                self.stop_listening();
+                self.stop_at_ns = Some(0);
+            }
+        }
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        if !self.again.is_empty() {
+            return Some(0);
+        }
+        // An idle-timeout sweep costs one pass over the table; a quarter of the timeout bounds how
+        // late a connection is closed.
+        let sweep = self
+            .job
+            .limits
+            .idle_timeout_ns
+            .map(|idle| now_ns() + (idle / 4).clamp(1_000_000, 1_000_000_000));
+        [sweep, self.accept_again_ns, self.stop_at_ns]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Accepted(fd) => self.accepted(fd),
+            Event::AcceptFailed(errno) => self.accept_failed(errno),
+            Event::Received(id, lease) => self.received(id, lease),
+            Event::Finished(id) => self.finished(id),
+            Event::ReceiveFailed(id, errno) => self.lost(id.index, errno),
+            Event::Sent(id, Ok(bytes)) => self.sent(id, bytes as u64),
+            Event::Sent(id, Err(errno)) => self.lost(id.index, errno),
+            Event::Closed(id) => self.closed(id),
+            Event::Woken => self.take_handed(),
+            Event::Connected(..) => debug_assert!(false, "a testee does not connect"),
+        }
+    }
+
+    // ---- accepting -------------------------------------------------------------------------
+
+    fn accept_if_room(&mut self) {
+        let Some(listener) = &self.job.listener else {
+            return;
+        };
+        let room = self.open < self.job.limits.connections
+            || matches!(self.job.handoff, Some(Handoff::Give(_)));
+        if room && !self.accepting && self.stop_at_ns.is_none() && self.accept_again_ns.is_none() {
+            self.accepting = true;
+            self.bench.proactor.accept_many(listener.as_raw_fd());
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        self.stop_accepting();
+        if let Some(listener) = &self.job.listener {
+            socket::stop_listening(listener.as_fd());
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        if std::mem::take(&mut self.accepting) {
+            self.bench.proactor.accept_stop();
+        }
+        self.accept_again_ns = None;
+    }
+
+    fn accepted(&mut self, fd: OwnedFd) {
+        bump(&self.published().accepted, 1);
+        if let Some(Handoff::Give(others)) = &self.job.handoff {
+            let turn = self.next_taker;
+            self.next_taker = (turn + 1) % (others.len() + 1);
+            if turn > 0 {
+                let (sender, waker) = &others[turn - 1];
+                match sender.try_send(fd) {
+                    Ok(()) => waker.wake(),
+                    Err(_) => {
+                        bump(&self.published().over_limit, 1);
+                        bump(&self.published().closed, 1);
+                    }
+                }
+                return;
+            }
+        }
+        self.admit(fd);
+    }
+
+    fn take_handed(&mut self) {
+        while let Some(Handoff::Take(receiver)) = &self.job.handoff {
+            match receiver.try_recv() {
+                Ok(fd) => self.admit(fd),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Takes a connection in: one that this worker accepted, or one handed to it.
+    fn admit(&mut self, fd: OwnedFd) {
+        if self.open >= self.job.limits.connections {
+            // Delivered by the kernel before accepting stopped.
+            bump(&self.published().over_limit, 1);
+            bump(&self.published().closed, 1);
+            return;
+        }
+        socket::accepted(fd.as_fd(), self.is_ip, &self.job.socket);
+        if self.granted.is_none() {
+            self.granted = Some(socket::granted(fd.as_raw_fd()));
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            let index = self.places.len() as u32;
+            let id = ConnectionId {
+                index,
+                generation: 0,
+            };
+            self.places.push(Place {
+                id,
+                wire: None,
+                spare_outbox: Outbox::default(),
+                closing: false,
+                last_traffic_ns: 0,
+            });
+            index
+        });
+        let now_ns = now_ns();
+        let place = &mut self.places[index as usize];
+        place.id = place.id.next_generation();
+        if self.bench.proactor.open(place.id, fd).is_err() {
+            self.free.push(index);
+            bump(&self.job.published.failed, 1);
+            bump(&self.job.published.closed, 1);
+            return;
+        }
+        let outbox = std::mem::take(&mut place.spare_outbox);
+        place.wire = Some(Wire::new(place.id, self.workload.session(), outbox));
+        place.closing = false;
+        place.last_traffic_ns = now_ns;
+        self.open += 1;
+        self.bench.proactor.receive_many(place.id);
+        if let Some(wire) = &mut place.wire {
+            self.bench
+                .tell(wire, now_ns, |session, out| session.opened(&mut (), out));
+        }
+        self.pump(index, now_ns);
+        if self.open >= self.job.limits.connections
+            && !matches!(self.job.handoff, Some(Handoff::Give(_)))
+        {
+            self.stop_accepting();
+        }
+    }
+
+    fn accept_failed(&mut self, errno: i32) {
+        self.accepting = false;
+        let exhausted = matches!(
+            errno,
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+        );
+        bump(&self.published().accept_backoffs, u64::from(exhausted));
+        // Whatever it was, accepting again at once could spin: the connection stays in the backlog.
+        self.accept_again_ns = Some(now_ns() + ACCEPT_BACKOFF_NS);
+    }
+
+    // ---- traffic ---------------------------------------------------------------------------
+
+    fn received(&mut self, id: ConnectionId, lease: Lease) {
+        let place = &mut self.places[id.index as usize];
+        let Some(wire) = place
+            .wire
+            .as_mut()
+            .filter(|_| place.id == id && !place.closing)
+        else {
+            return self.bench.proactor.give_back(lease);
+        };
+        bump(&self.job.published.bytes_received, u64::from(lease.len));
+        let mut now = 0;
+        if self.job.limits.idle_timeout_ns.is_some() {
+            now = now_ns();
+            place.last_traffic_ns = now;
+        }
+        self.bench.deliver(wire, &mut (), lease, now);
+        self.pump(id.index, now);
+    }
+
+    fn finished(&mut self, id: ConnectionId) {
+        let place = &mut self.places[id.index as usize];
+        if let Some(wire) = place.wire.as_mut().filter(|_| !place.closing) {
+            self.bench
+                .tell(wire, 0, |session, out| session.peer_finished(&mut (), out));
+            self.pump(id.index, 0);
+        }
+    }
+
+    fn sent(&mut self, id: ConnectionId, bytes: u64) {
+        bump(&self.job.published.bytes_sent, bytes);
+        let place = &mut self.places[id.index as usize];
+        let Some(wire) = place.wire.as_mut().filter(|_| !place.closing) else {
+            return;
+        };
+        if self.job.limits.idle_timeout_ns.is_some() {
+            place.last_traffic_ns = now_ns();
+        }
+        self.bench.sent(wire, &mut (), 0);
+        self.pump(id.index, 0);
+    }
+
+    #[inline]
+    fn pump(&mut self, index: u32, now_ns: u64) {
+        let place = &mut self.places[index as usize];
+        let Some(wire) = place.wire.as_mut() else {
+            return;
+        };
+        let was_paused = wire.receive_paused;
+        let (pumped, taken) = self.bench.pump(wire, &mut (), now_ns);
+        bump(&self.job.published.bytes_sent, taken);
+        if taken > 0 && self.job.limits.idle_timeout_ns.is_some() {
+            place.last_traffic_ns = crate::clock::now_ns();
+        }
+        if wire.receive_paused && !was_paused {
+            bump(&self.job.published.peer_not_reading, 1);
+        }
+        match pumped {
+            Pumped::Open => {}
+            Pumped::Again if wire.in_line => {}
+            Pumped::Again => {
+                wire.in_line = true;
+                self.again.push_back(index);
+            }
+            Pumped::Closing => place.closing = true,
+            Pumped::Lost(errno) => self.lost(index, errno),
+        }
+    }
+
+    fn go_round_again(&mut self) {
+        for _ in 0..self.again.len() {
+            let Some(index) = self.again.pop_front() else {
+                return;
+            };
+            let place = &mut self.places[index as usize];
+            if let Some(wire) = &mut place.wire {
+                wire.in_line = false;
+                if !place.closing {
+                    self.pump(index, 0);
+                }
+            }
+        }
+    }
+
+    // ---- ends ------------------------------------------------------------------------------
+
+    fn lost(&mut self, index: u32, _errno: i32) {
+        let place = &mut self.places[index as usize];
+        if place.wire.is_some() && !place.closing {
+            place.closing = true;
+            bump(&self.job.published.failed, 1);
+            self.bench.proactor.close(place.id, How::Fin);
+        }
+    }
+
+    fn closed(&mut self, id: ConnectionId) {
+        let place = &mut self.places[id.index as usize];
+        if let Some(mut wire) = place.wire.take() {
+            wire.outbox
+                .clear(&mut self.bench.proactor, &mut self.bench.pool);
+            place.spare_outbox = wire.outbox;
+            place.closing = false;
+            self.free.push(id.index);
+            self.open -= 1;
+            bump(&self.job.published.closed, 1);
+        }
+        if self.job.limits.one_off && self.open == 0 {
+            self.job.control.order_all(Order::Stop);
+        }
+        self.accept_again_ns = None;
+        self.accept_if_room();
+    }
+
+    fn sweep(&mut self) {
+        let now = match (self.accept_again_ns, self.job.limits.idle_timeout_ns) {
+            (None, None) => return,
+            _ => now_ns(),
+        };
+        if self.accept_again_ns.is_some_and(|at| now >= at) {
+            self.accept_again_ns = None;
+            self.accept_if_room();
+        }
+        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
+            return;
+        };
+        for place in &mut self.places {
+            if place.wire.is_some()
+                && !place.closing
+                && now.saturating_sub(place.last_traffic_ns) >= idle_ns
+            {
+                place.closing = true;
+                bump(&self.job.published.idle_closed, 1);
+                self.bench.proactor.close(place.id, How::Fin);
+            }
+        }
+    }
+
+    fn finish(mut self) -> ServeOutcome {
+        let open: Vec<_> = self
+            .places
+            .iter()
+            .filter(|place| place.wire.is_some() && !place.closing)
+            .map(|place| place.id)
+            .collect();
+        let infos: Vec<_> = open
+            .iter()
+            .take(TCP_INFO_SAMPLES)
+            .filter_map(|id| tcp_info::read(self.bench.proactor.descriptor(*id)))
+            .collect();
+        bump(&self.published().cut_off, open.len() as u64);
+        for id in open {
+            self.places[id.index as usize].closing = true;
+            self.bench.proactor.close(id, How::Fin);
+        }
+        self.close_out();
+        ServeOutcome {
+            backend: Some(self.bench.proactor.counters().clone()),
+            features: self.bench.proactor.features(),
+            granted: self.granted.take(),
+            tcp_info: TcpInfoSummary::of(&infos),
+        }
+    }
+
+    /// Waits, bounded, until the backend references none of the connections' memory.
+    fn close_out(&mut self) {
+        let give_up_ns = now_ns() + 2_000_000_000;
+        while self.open > 0 && now_ns() < give_up_ns {
+            if self
+                .bench
+                .proactor
+                .wait(Some(now_ns() + 50_000_000))
+                .is_err()
+            {
+                return;
+            }
+            while let Some(event) = self.bench.proactor.next() {
+                match event {
+                    Event::Closed(id) => self.closed(id),
+                    Event::Received(_, lease) => self.bench.proactor.give_back(lease),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn published(&self) -> &ServePublished {
+        &self.job.published
+    }
+}
