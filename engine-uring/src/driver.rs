@@ -1,0 +1,33 @@
+//! The engine `uring`, as the registry sees it.
+
+use crate::uring::{self, UringProactor};
+use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+
+/// The engine `uring`.
+pub static URING: UringDriver = UringDriver;
+
+/// linerate's own worker loop on raw io_uring.
+#[derive(Clone, Copy, Debug)]
+pub struct UringDriver;
+
+impl Driver for UringDriver {
+    fn name(&self) -> &'static str {
+        "uring"
+    }
+
+    fn describe(&self) -> &'static str {
+        "io_uring: multishot accept and receive into a provided-buffer ring, one system call per turn (Linux 6.0 and later)"
+    }
+
+    fn probe(&self) -> Probe {
+        uring::probe()
+    }
+
+    fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {
+        engine::worker::serve::<UringProactor>(job)
+    }
+
+    fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError> {
+        engine::worker::load::<UringProactor>(job)
+    }
+}

@@ -1,0 +1,438 @@
+//! The ring itself: created down a ladder of flags, entered once per turn.
+
+use engine::proactor::BackendCounters;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{
+    Builder, CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// The only buffer group.
+pub(super) const BUFFER_GROUP: u16 = 0;
+
+/// Locked memory of a ring that was just closed is given back a moment later (the kernel tears
+/// rings down in a work queue), so ENOMEM deserves another try: five, about 300 ms in all.
+const MEMORY_RETRIES: u32 = 5;
+
+/// One set of flags to try.
+struct Rung {
+    /// As the result document shows it.
+    flags: &'static str,
+    /// The kernel keeps IORING_SQ_TASKRUN up to date, so that a look at it replaces a system call.
+    taskrun_flag: bool,
+    apply: fn(&mut Builder),
+}
+
+/// Best first; the next one is tried only after EINVAL, "this kernel does not know such a flag".
+static LADDER: [Rung; 4] = [
+    Rung {
+        flags: "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG|NO_SQARRAY",
+        taskrun_flag: true,
+        apply: |builder| {
+            deferred(builder);
+            builder.setup_no_sqarray(); // no indirection per submission; Linux 6.6
+        },
+    },
+    Rung {
+        flags: "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG",
+        taskrun_flag: true,
+        apply: deferred,
+    },
+    Rung {
+        flags: "COOP_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG",
+        taskrun_flag: true,
+        apply: |builder| {
+            builder
+                .setup_coop_taskrun()
+                .setup_taskrun_flag()
+                .setup_submit_all();
+        },
+    },
+    Rung {
+        flags: "CQSIZE|CLAMP",
+        taskrun_flag: false,
+        apply: |_| {},
+    },
+];
+
+fn deferred(builder: &mut Builder) {
+    builder
+        .setup_single_issuer() // one thread submits: fewer locks; what DEFER_TASKRUN asks for
+        .setup_defer_taskrun() // completions are worked off in our own enter, in batches; Linux 6.1
+        .setup_taskrun_flag() // tells without a system call whether there is such work
+        .setup_submit_all(); // one bad entry does not hold up those behind it
+}
+
+/// What was asked for and what the kernel granted.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub(super) flags_requested: &'static str,
+    pub(super) flags: &'static str,
+    pub(super) sq_entries: u32,
+    pub(super) cq_entries: u32,
+    pub(super) ring_fd_registered: bool,
+    pub(super) no_iowait: bool,
+    taskrun_flag: bool,
+}
+
+/// A ring that belongs to the thread that created it.
+pub(super) struct Ring {
+    // The three halves borrow from `*ring`; `drop` ends them before it frees the ring. They are
+    // split off once and kept, because a ring descriptor that was registered is known only to the
+    // `Submitter` that registered it.
+    submitter: ManuallyDrop<Submitter<'static>>,
+    sq: ManuallyDrop<SubmissionQueue<'static>>,
+    cq: ManuallyDrop<CompletionQueue<'static>>,
+    ring: NonNull<IoUring>,
+    /// Entries that found the queue full and the kernel unwilling (EBUSY, EAGAIN); sent first.
+    backlog: VecDeque<squeue::Entry>,
+    granted: Granted,
+    overflowing: bool,
+    refusals: u32,
+}
+
+impl Ring {
+    /// Creates a ring on the calling thread, with the best flags that the kernel knows.
+    pub(super) fn new(sq_entries: u32, cq_entries: u32) -> io::Result<Self> {
+        let (rung, ring) = climb(sq_entries, cq_entries)?;
+        Ok(Self::own(rung, ring))
+    }
+
+    fn own(rung: &'static Rung, ring: IoUring) -> Self {
+        let (sq_entries, cq_entries) = (ring.params().sq_entries(), ring.params().cq_entries());
+        let no_iowait = ring.params().is_feature_no_iowait();
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: the box was leaked, so it neither moves nor goes away before `drop`, which takes
+        // it back after the halves; nothing else makes a `&mut` to it in between.
+        let (mut submitter, sq, cq) = unsafe { &mut *ring.as_ptr() }.split();
+        // Saves the look-up of the descriptor at every enter; Linux 5.18. Nothing is lost without.
+        let ring_fd_registered = submitter.register_ring_fd().is_ok();
+        Self {
+            submitter: ManuallyDrop::new(submitter),
+            sq: ManuallyDrop::new(sq),
+            cq: ManuallyDrop::new(cq),
+            ring,
+            backlog: VecDeque::with_capacity(64),
+            granted: Granted {
+                flags_requested: LADDER[0].flags,
+                flags: rung.flags,
+                sq_entries,
+                cq_entries,
+                ring_fd_registered,
+                no_iowait,
+                taskrun_flag: rung.taskrun_flag,
+            },
+            overflowing: false,
+            refusals: 0,
+        }
+    }
+
+    pub(super) fn granted(&self) -> &Granted {
+        &self.granted
+    }
+
+    pub(super) fn submitter(&self) -> &Submitter<'static> {
+        &self.submitter
+    }
+
+    /// Queues an entry; makes a system call only when the queue is full.
+    ///
+    /// # Safety
+    /// What the entry points to stays valid until its final completion was read.
+    #[inline]
+    pub(super) unsafe fn push(&mut self, entry: &squeue::Entry, counters: &mut BackendCounters) {
+        // SAFETY: handed on to the caller.
+        if self.backlog.is_empty() && unsafe { self.sq.push(entry) }.is_ok() {
+            return;
+        }
+        self.push_to_full(entry, counters);
+    }
+
+    #[cold]
+    fn push_to_full(&mut self, entry: &squeue::Entry, counters: &mut BackendCounters) {
+        self.backlog.push_back(entry.clone());
+        self.move_backlog();
+        if !self.backlog.is_empty() {
+            // Only to make room: completions wait for the turn's own enter. A refusal leaves the
+            // entry where it is, in order.
+            let _ = self.call(0, EnterFlags::empty(), None, counters);
+            self.move_backlog();
+        }
+    }
+
+    /// Moves as much of the backlog into the queue as fits.
+    fn move_backlog(&mut self) {
+        self.sq.sync(); // `push` looks at a cached head
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: `Ring::push` was promised that the entry stays valid.
+            if unsafe { self.sq.push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// Submits what is queued, now. Completions wait for the turn's own enter.
+    #[cold]
+    pub(super) fn submit(&mut self, counters: &mut BackendCounters) {
+        self.move_backlog();
+        // Interrupted or refused: what was not taken goes with the next enter.
+        let _ = self.call(0, EnterFlags::empty(), None, counters);
+    }
+
+    /// The next completion that the last [`Ring::turn`] brought.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<cqueue::Entry> {
+        self.cq.next()
+    }
+
+    /// One turn: submits everything queued, runs deferred work, and sleeps until a completion is
+    /// there or `timeout_ns` is over (`None`: no limit).
+    ///
+    /// At most one system call, and none at all when it could bring nothing: unread completions
+    /// are there and nothing is queued, or the caller does not want to sleep, nothing is queued,
+    /// and the kernel's flag says that no deferred work waits.
+    pub(super) fn turn(
+        &mut self,
+        timeout_ns: Option<u64>,
+        counters: &mut BackendCounters,
+    ) -> io::Result<()> {
+        self.move_backlog();
+        self.cq.sync(); // shows the kernel what was read, shows us what it added
+        let overflow = self.note_overflow(counters);
+        let (ready, queued) = (!self.cq.is_empty(), !self.sq.is_empty());
+        let sleepless = ready || timeout_ns == Some(0) || !self.backlog.is_empty();
+        if sleepless && !queued && !overflow {
+            let nothing_to_run = self.granted.taskrun_flag && !self.sq.taskrun();
+            if ready || nothing_to_run {
+                return Ok(());
+            }
+        }
+        // GETEVENTS even without sleeping: it alone runs deferred work and flushes an overflow.
+        let answer = self.call(
+            u32::from(!sleepless),
+            EnterFlags::GETEVENTS,
+            timeout_ns,
+            counters,
+        );
+        self.cq.sync();
+        self.note_overflow(counters);
+        self.judge(answer)
+    }
+
+    /// Whether completions are kept back because the queue is full. Each time it begins is counted.
+    fn note_overflow(&mut self, counters: &mut BackendCounters) -> bool {
+        let overflow = self.sq.cq_overflow();
+        counters.completion_overflows += u64::from(overflow && !self.overflowing);
+        self.overflowing = overflow;
+        overflow
+    }
+
+    fn call(
+        &mut self,
+        want: u32,
+        flags: EnterFlags,
+        timeout_ns: Option<u64>,
+        counters: &mut BackendCounters,
+    ) -> io::Result<usize> {
+        self.sq.sync(); // publishes the tail
+        let to_submit = self.sq.len() as u32;
+        let time = timeout_ns
+            .map(|ns| Timespec::from(Duration::from_nanos(ns)))
+            .unwrap_or_default();
+        let mut args = SubmitArgs::new();
+        if timeout_ns.is_some() && want > 0 {
+            args = args.timespec(&time);
+        }
+        let mut flags = flags | EnterFlags::EXT_ARG;
+        if self.granted.no_iowait {
+            // Waiting for peers is idle time, not I/O wait: this tool reports CPU states.
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        counters.system_calls += 1;
+        // SAFETY: `to_submit` entries are published and what they point to is valid (`push`);
+        // `args` is the argument that EXT_ARG announces and lives through the call.
+        let answer = unsafe {
+            self.submitter
+                .enter(to_submit, want, flags.bits(), Some(&args))
+        };
+        self.sq.sync();
+        answer
+    }
+
+    /// Tells what ends the backend from what passes.
+    fn judge(&mut self, answer: io::Result<usize>) -> io::Result<()> {
+        let Err(error) = answer else {
+            self.refusals = 0;
+            return Ok(());
+        };
+        match error.raw_os_error() {
+            // Time is up, or a signal came: the caller looks at its clock and its orders.
+            Some(libc::ETIME | libc::EINTR) => Ok(()),
+            // Completions must be read first (EBUSY), or the kernel has no memory for a request
+            // just now (EAGAIN). Reading goes on; if it helps nothing, this machine is in trouble.
+            Some(libc::EBUSY | libc::EAGAIN) if self.refusals < 1000 => {
+                self.refusals += 1;
+                if self.cq.is_empty() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            }
+            _ => Err(io::Error::new(
+                error.kind(),
+                format!("io_uring_enter, to submit and wait, answered: {error}"),
+            )),
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.granted.ring_fd_registered {
+            // The registration holds a reference to the ring: without this it would live, and its
+            // locked memory be charged, until the thread ends.
+            let _ = self.submitter.unregister_ring_fd();
+        }
+        // SAFETY: each half is dropped once, here, and not used afterwards; then the box made in
+        // `new` is taken back, to which no other pointer is left.
+        unsafe {
+            ManuallyDrop::drop(&mut self.submitter);
+            ManuallyDrop::drop(&mut self.sq);
+            ManuallyDrop::drop(&mut self.cq);
+            drop(Box::from_raw(self.ring.as_ptr()));
+        }
+    }
+}
+
+/// Tries the ladder, and each rung again while memory of older rings is still coming back.
+fn climb(sq_entries: u32, cq_entries: u32) -> io::Result<(&'static Rung, IoUring)> {
+    let mut answer = Err(io::Error::from_raw_os_error(libc::EINVAL));
+    for rung in &LADDER {
+        answer = build_patiently(rung, sq_entries, cq_entries);
+        match &answer {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            _ => return answer.map(|ring| (rung, ring)),
+        }
+    }
+    answer.map(|ring| (&LADDER[LADDER.len() - 1], ring))
+}
+
+fn build_patiently(rung: &Rung, sq_entries: u32, cq_entries: u32) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_cqsize(cq_entries).setup_clamp();
+    (rung.apply)(&mut builder);
+    let mut answer = builder.build(sq_entries);
+    for retry in 0..MEMORY_RETRIES {
+        match &answer {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(10 << retry));
+        answer = builder.build(sq_entries);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io_uring::opcode;
+
+    fn ring_or_skip() -> Option<Ring> {
+        Ring::new(8, 64)
+            .map_err(|error| eprintln!("skipped: no io_uring here: {error}"))
+            .ok()
+    }
+
+    #[test]
+    fn a_full_queue_submits_and_goes_on() {
+        let Some(mut ring) = ring_or_skip() else {
+            return;
+        };
+        let mut counters = BackendCounters::default();
+        for number in 0..40 {
+            // SAFETY: a NOP points to nothing.
+            unsafe { ring.push(&opcode::Nop::new().build().user_data(number), &mut counters) };
+        }
+        assert!(
+            counters.system_calls >= 4,
+            "8 entries cannot hold 40: {counters:?}"
+        );
+        let mut seen = Vec::new();
+        while seen.len() < 40 {
+            ring.turn(Some(1_000_000_000), &mut counters).unwrap();
+            seen.extend(std::iter::from_fn(|| ring.pop()).map(|entry| entry.user_data()));
+        }
+        assert!(seen.iter().copied().eq(0..40), "{seen:?}");
+    }
+
+    #[test]
+    fn more_completions_than_the_queue_holds_are_counted_and_not_lost() {
+        let Some(mut ring) = ring_or_skip() else {
+            return;
+        };
+        let mut counters = BackendCounters::default();
+        let many = u64::from(ring.granted().cq_entries) * 2;
+        for number in 0..many {
+            // SAFETY: a NOP points to nothing.
+            unsafe { ring.push(&opcode::Nop::new().build().user_data(number), &mut counters) };
+        }
+        let mut seen = 0;
+        while seen < many {
+            ring.turn(Some(1_000_000_000), &mut counters).unwrap();
+            seen += std::iter::from_fn(|| ring.pop()).count() as u64;
+        }
+        assert_eq!(seen, many);
+        assert!(counters.completion_overflows >= 1, "{counters:?}");
+    }
+
+    #[test]
+    fn without_sleep_and_without_work_there_is_no_system_call() {
+        let Some(mut ring) = ring_or_skip() else {
+            return;
+        };
+        let mut counters = BackendCounters::default();
+        for _ in 0..100 {
+            ring.turn(Some(0), &mut counters).unwrap();
+        }
+        assert_eq!(
+            counters.system_calls,
+            if ring.granted.taskrun_flag { 0 } else { 100 }
+        );
+    }
+
+    #[test]
+    fn every_rung_of_the_ladder_carries_a_receive() {
+        for rung in &LADDER {
+            let Ok(ring) = build_patiently(rung, 8, 64) else {
+                continue;
+            };
+            let (mut ring, mut counters) = (Ring::own(rung, ring), BackendCounters::default());
+            let (mut writer, reader) = std::os::unix::net::UnixStream::pair().unwrap();
+            let mut bytes = [0u8; 4];
+            let fd = io_uring::types::Fd(std::os::fd::AsRawFd::as_raw_fd(&reader));
+            let entry = opcode::Recv::new(fd, bytes.as_mut_ptr(), 4)
+                .build()
+                .user_data(5);
+            // SAFETY: `bytes` outlives the completion, which is awaited below.
+            unsafe { ring.push(&entry, &mut counters) };
+            ring.turn(Some(0), &mut counters).unwrap();
+            std::io::Write::write_all(&mut writer, b"ping").unwrap();
+            ring.turn(Some(5_000_000_000), &mut counters).unwrap();
+            let entry = ring.pop().expect(rung.flags);
+            assert_eq!((entry.user_data(), entry.result(), &bytes), (5, 4, b"ping"));
+        }
+    }
+
+    #[test]
+    fn rings_can_be_made_and_dropped_many_times() {
+        for _ in 0..50 {
+            let Some(ring) = ring_or_skip() else { return };
+            drop(ring);
+        }
+    }
+}

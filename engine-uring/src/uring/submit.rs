@@ -1,0 +1,368 @@
+//! Makes submission entries. Nothing here makes a system call, unless the queue is full.
+
+use super::UringProactor;
+use super::connection::{Address, Arm, Connecting, Connection, Round};
+use super::ring::BUFFER_GROUP;
+use engine::proactor::{BackendCounters, ConnectionId, Token};
+use io_uring::types::{CancelBuilder, Fd, Timespec};
+use io_uring::{opcode, squeue};
+use std::io;
+use std::os::fd::RawFd;
+
+// The kinds of tokens.
+pub(super) const ACCEPT: u8 = 1;
+pub(super) const WAKE: u8 = 2;
+pub(super) const RECEIVE: u8 = 3;
+pub(super) const SEND: u8 = 4;
+pub(super) const CONNECT: u8 = 5;
+pub(super) const CONNECT_DELAY: u8 = 6;
+pub(super) const CLOSE: u8 = 7;
+/// From here on completions come only after failures, and do not count as operations in flight.
+pub(super) const CANCEL: u8 = 8;
+pub(super) const CANCEL_ACCEPT: u8 = 9;
+pub(super) const CANCEL_EVERYTHING: u8 = 10;
+pub(super) const UNCONFIRMED: u8 = 11;
+
+/// Larger requests are sent with a confirmation, in rounds.
+pub(super) const UNCONFIRMED_BYTES_MAX: usize = ROUND_BYTES_MIN;
+
+/// The "connection" of operations that belong to none.
+const NOBODY: ConnectionId = ConnectionId {
+    index: u32::MAX,
+    generation: 0,
+};
+
+// Flags in `ioprio` of socket operations, from linux/io_uring.h.
+const RECVSEND_POLL_FIRST: u16 = 1 << 0;
+const RECV_MULTISHOT: u16 = 1 << 1;
+
+/// More than this in one call the kernel cuts off (MAX_RW_COUNT).
+const SEND_BYTES_MAX: usize = 0x7fff_f000;
+
+/// An operation that has to wait for room in the socket buffer 128 times (APOLL_MAX_RETRY in the
+/// kernel's io_uring/poll.c) is handed to io-wq, a kernel thread. So a large send goes in rounds.
+/// Room is announced when a third of the buffer is free, and bookkeeping takes about half of that:
+/// 20 buffers need at most 120 waits.
+const ROUND_BUFFERS: usize = 20;
+
+/// Below this no buffer is small enough to matter: the kernel's smallest holds 4608 bytes.
+const ROUND_BYTES_MIN: usize = 64 * 1024;
+
+const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// How long to wait before a Unix listener's full backlog is tried again: longer each time.
+static CONNECT_DELAYS: [Timespec; 6] = [
+    delay_ms(1),
+    delay_ms(2),
+    delay_ms(4),
+    delay_ms(8),
+    delay_ms(16),
+    delay_ms(32),
+];
+
+const fn delay_ms(ms: u32) -> Timespec {
+    Timespec::new().nsec(ms * 1_000_000)
+}
+
+impl UringProactor {
+    /// Queues an operation that has a final completion.
+    ///
+    /// # Safety
+    /// What the entry points to stays valid until that completion was read.
+    #[inline]
+    unsafe fn push(&mut self, entry: squeue::Entry, kind: u8, id: ConnectionId) {
+        self.in_flight += 1;
+        let entry = entry.user_data(Token::pack(kind, id).0);
+        // SAFETY: handed on to the caller.
+        unsafe { self.ring.push(&entry, &mut self.counters) };
+    }
+
+    pub(super) fn submit_accept(&mut self) {
+        self.acceptor.arm = Arm::Armed;
+        let entry = opcode::AcceptMulti::new(Fd(self.acceptor.listener))
+            .flags(libc::SOCK_CLOEXEC)
+            .build();
+        // SAFETY: a multishot accept points to nothing.
+        unsafe { self.push(entry, ACCEPT, NOBODY) };
+    }
+
+    pub(super) fn submit_wake_poll(&mut self) {
+        let entry = opcode::PollAdd::new(Fd(self.wake_fd), libc::POLLIN as u32)
+            .multi(true)
+            .build();
+        // SAFETY: a poll points to nothing.
+        unsafe { self.push(entry, WAKE, NOBODY) };
+    }
+
+    /// Arms receiving; without a free buffer the connection waits for one instead, because the
+    /// kernel ends a receive that finds the ring empty.
+    pub(super) fn arm_receive(&mut self, id: ConnectionId, poll_first: bool) {
+        if self.buffers.free() == 0 {
+            self.park(id);
+            return;
+        }
+        let connection = &mut self.connections[id.index as usize];
+        connection.receiving = Arm::Armed;
+        connection.cancels_missed = 0;
+        let fd = connection.fd;
+        // Linux 6.18 loses an end that is there before a multishot receive runs: it takes the
+        // bytes, is told that none are left (a Unix socket's EOF and a TCP reset do not count),
+        // and sleeps. A single receive is tried afresh and finds it. Seen on Unix sockets and on
+        // bulk streams that end by reset; there the extra entry costs little.
+        let single = self.buffers.buffer_bytes() >= 64 * 1024
+            || *self
+                .is_unix
+                .get_or_insert_with(|| engine::socket::is_unix(fd));
+        let multishot = if single { 0 } else { RECV_MULTISHOT };
+        let ioprio = if poll_first {
+            multishot | RECVSEND_POLL_FIRST
+        } else {
+            multishot
+        };
+        let connection = &mut self.connections[id.index as usize];
+        let entry = opcode::Recv::new(Fd(connection.fd), std::ptr::null_mut(), 0)
+            .ioprio(ioprio)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        // SAFETY: it receives into the registered buffers, which live until the ring is drained.
+        unsafe { self.push(entry, RECEIVE, id) };
+    }
+
+    /// Puts a connection at the end of those that wait for a buffer.
+    pub(super) fn park(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.receiving = Arm::Parked;
+        if !connection.in_park_queue {
+            connection.in_park_queue = true;
+            debug_assert!(
+                self.parked.len() < self.parked.capacity(),
+                "an index is queued once"
+            );
+            self.parked.push_back(id.index);
+        }
+    }
+
+    /// Arms as many of the parked as there are free buffers, longest waiting first. One that
+    /// loses the race for a buffer parks again, and then somebody else received: no spinning.
+    /// A higher threshold would save entries but starve the parked while slow readers keep most
+    /// buffers leased.
+    pub(super) fn rearm_parked(&mut self) {
+        let mut budget = self.buffers.free();
+        while budget > 0
+            && let Some(index) = self.parked.pop_front()
+        {
+            let connection = &mut self.connections[index as usize];
+            connection.in_park_queue = false;
+            if connection.receiving == Arm::Parked {
+                let id = ConnectionId {
+                    index,
+                    generation: connection.generation,
+                };
+                budget -= 1;
+                self.counters.rearms += 1;
+                self.arm_receive(id, false);
+            }
+        }
+    }
+
+    /// Submits what is left of the pending send, or as much as one operation may send.
+    #[inline]
+    pub(super) fn submit_send(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        let fd = Fd(connection.fd);
+        let (from, left) = connection.send_rest();
+        let mut bytes_max = ROUND_BYTES_MIN;
+        if left > ROUND_BYTES_MIN {
+            bytes_max = round_max(connection, &mut self.counters);
+        }
+        let round = match connection.gather {
+            None => Round::Plain(from, left.min(bytes_max)),
+            Some(number) => self.gathers.get_mut(number).round(bytes_max),
+        };
+        let (entry, len) = match round {
+            Round::Plain(from, len) => (
+                opcode::Send::new(fd, from, len as u32)
+                    .flags(SEND_FLAGS)
+                    .build(),
+                len,
+            ),
+            Round::Gathered(header, len) => (
+                opcode::SendMsg::new(fd, header)
+                    .flags(SEND_FLAGS as u32)
+                    .build(),
+                len,
+            ),
+        };
+        connection.send_round = len;
+        // SAFETY: the pieces are valid by the contract of `Proactor::send`, the header until
+        // `end_send` gives its slab entry back, after the final completion.
+        unsafe { self.push(entry, SEND, id) };
+    }
+
+    /// Submits a send that completes without a trace if the socket takes all of it at once.
+    ///
+    /// MSG_DONTWAIT is what makes the silence mean something: the kernel tries once, while it
+    /// takes the entry, and whatever it could not send it reports in a completion ahead of
+    /// everything later (MSG_WAITALL makes a short send a failure, and a failure is never
+    /// skipped). So after the turn no such send is in the kernel, and closing needs no cancel.
+    #[inline]
+    pub(super) fn submit_unconfirmed(&mut self, id: ConnectionId) {
+        let connection = &self.connections[id.index as usize];
+        let (from, len) = connection.send_rest();
+        let entry = opcode::Send::new(Fd(connection.fd), from, len as u32)
+            .flags(SEND_FLAGS | libc::MSG_DONTWAIT)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Token::pack(UNCONFIRMED, id).0);
+        // SAFETY: the bytes are valid until the backend is dropped.
+        unsafe { self.ring.push(&entry, &mut self.counters) };
+    }
+
+    /// Submits the connect whose address is stored.
+    ///
+    /// A Unix socket connects or fails at once. When the listener's backlog is full, though,
+    /// IORING_OP_CONNECT ends up in a kernel thread per connection, so it is connect(2) here; a
+    /// NOP carries its answer back in the order of events.
+    pub(super) fn submit_connect(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.connecting = Connecting::InKernel;
+        let address = self
+            .addresses
+            .get_mut(connection.address.expect("stored before the connect"));
+        let entry = if i32::from(address.storage.ss_family) == libc::AF_UNIX {
+            self.counters.system_calls += 3;
+            connection.connect_answer = connect_at_once(connection.fd, address);
+            opcode::Nop::new().build()
+        } else {
+            opcode::Connect::new(
+                Fd(connection.fd),
+                (&raw const address.storage).cast(),
+                address.len,
+            )
+            .build()
+        };
+        // SAFETY: the slab entry is given back only after the final completion.
+        unsafe { self.push(entry, CONNECT, id) };
+    }
+
+    /// Tries the connect again a little later.
+    pub(super) fn delay_connect(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.connecting = Connecting::Delayed;
+        let delay =
+            &CONNECT_DELAYS[usize::from(connection.connects_delayed).min(CONNECT_DELAYS.len() - 1)];
+        connection.connects_delayed = connection.connects_delayed.saturating_add(1);
+        // SAFETY: it points to a static.
+        unsafe { self.push(opcode::Timeout::new(delay).build(), CONNECT_DELAY, id) };
+    }
+
+    pub(super) fn submit_close(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.closing_in_kernel = true;
+        let entry = opcode::Close::new(Fd(connection.fd)).build();
+        // SAFETY: it points to nothing; the table gives the descriptor up with it.
+        unsafe { self.push(entry, CLOSE, id) };
+    }
+
+    /// Asks to cancel everything that a connection has in the kernel, except what is being
+    /// cancelled already.
+    pub(super) fn cancel_all(&mut self, id: ConnectionId) {
+        let Connection {
+            receiving,
+            sending,
+            connecting,
+            ..
+        } = self.connections[id.index as usize];
+        if receiving == Arm::Armed {
+            self.connections[id.index as usize].receiving = Arm::Cancelling;
+            self.submit_cancel(id, RECEIVE);
+        }
+        if sending {
+            self.submit_cancel(id, SEND);
+        }
+        match connecting {
+            Connecting::No => {}
+            Connecting::InKernel => self.submit_cancel(id, CONNECT),
+            Connecting::Delayed => self.submit_cancel(id, CONNECT_DELAY),
+        }
+    }
+
+    /// Asks to cancel one operation. By its token and not by descriptor: the kernel finds a token
+    /// in a hash table, but for a descriptor it walks all operations of the ring.
+    pub(super) fn submit_cancel(&mut self, id: ConnectionId, kind: u8) {
+        self.push_cancel(
+            CancelBuilder::user_data(Token::pack(kind, id).0),
+            Token::pack(CANCEL, id),
+        );
+    }
+
+    pub(super) fn submit_accept_cancel(&mut self) {
+        let target = CancelBuilder::user_data(Token::pack(ACCEPT, NOBODY).0);
+        self.push_cancel(target, Token::pack(CANCEL_ACCEPT, NOBODY));
+    }
+
+    pub(super) fn submit_cancel_everything(&mut self) {
+        self.push_cancel(
+            CancelBuilder::any().all(),
+            Token::pack(CANCEL_EVERYTHING, NOBODY),
+        );
+    }
+
+    fn push_cancel(&mut self, target: CancelBuilder, token: Token) {
+        // Success is seen by the final completion of what was cancelled; only a miss reports.
+        let entry = opcode::AsyncCancel2::new(target)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        // SAFETY: a cancellation points to nothing.
+        unsafe {
+            self.ring
+                .push(&entry.user_data(token.0), &mut self.counters)
+        };
+    }
+}
+
+/// The most that one send operation of this connection may carry; asked of the kernel once.
+fn round_max(connection: &mut Connection, counters: &mut BackendCounters) -> usize {
+    if connection.send_round_max == 0 {
+        counters.system_calls += 1;
+        let buffer = send_buffer_bytes(connection.fd);
+        connection.send_round_max = buffer
+            .saturating_mul(ROUND_BUFFERS)
+            .clamp(ROUND_BYTES_MIN, SEND_BYTES_MAX);
+    }
+    connection.send_round_max
+}
+
+/// SO_SNDBUF; 0 if the kernel does not say.
+fn send_buffer_bytes(fd: RawFd) -> usize {
+    let (mut bytes, mut len): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+    // SAFETY: the answer fits the int whose size is given; both live through the call.
+    unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            (&raw mut bytes).cast(),
+            &mut len,
+        )
+    };
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+/// connect(2) that does not wait: 0 or a negative errno, EAGAIN when the backlog is full.
+fn connect_at_once(fd: RawFd, address: &Address) -> i32 {
+    set_nonblocking(fd, 1);
+    // SAFETY: the storage holds `len` valid bytes, and lives through the call.
+    let answer = unsafe { libc::connect(fd, (&raw const address.storage).cast(), address.len) };
+    let errno = io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO);
+    set_nonblocking(fd, 0);
+    if answer == 0 { 0 } else { -errno }
+}
+
+fn set_nonblocking(fd: RawFd, mut on: libc::c_int) {
+    // SAFETY: FIONBIO reads one int, which lives through the call.
+    unsafe { libc::ioctl(fd, libc::FIONBIO, &raw mut on) };
+}

@@ -1,0 +1,260 @@
+//! The end of connections: one Closed each, whatever was in flight.
+
+use crate::support::{bench, id, pattern, send, tcp_pair};
+use engine::proactor::{ConnectionId, Event, How, Proactor};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+
+#[test]
+fn closing_with_a_receive_in_flight_sends_fin_and_closes_once() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    assert!(bench.events_for(Duration::from_millis(10)).is_empty());
+    bench.close_and_check(id(0), How::Fin);
+    assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "FIN");
+}
+
+#[test]
+fn closing_before_anything_was_submitted_closes_once() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    bench.close_and_check(id(0), How::Fin);
+    assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "FIN");
+}
+
+#[test]
+fn closing_with_send_and_receive_in_flight_closes_once() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let bytes = pattern(1, 30_000_000);
+    for (generation, pieces) in [1, 3].into_iter().enumerate() {
+        let id = ConnectionId {
+            index: 0,
+            generation: generation as u32,
+        };
+        let (mine, theirs) = tcp_pair();
+        bench.open(id, mine);
+        let parts: Vec<&[u8]> = bytes.chunks(bytes.len() / pieces).collect();
+        send(&mut bench.proactor, id, &parts);
+        assert!(
+            bench.events_for(Duration::from_millis(20)).is_empty(),
+            "nobody reads 30 MB"
+        );
+        bench.close_and_check(id, How::Fin);
+        drop(theirs);
+    }
+}
+
+#[test]
+fn closing_while_bytes_pour_in_gives_every_buffer_back() {
+    let Some(mut bench) = bench(4, 8, 256) else {
+        return;
+    };
+    for generation in 0..30 {
+        let peers: Vec<_> = (0..4)
+            .map(|index| {
+                let (mine, mut theirs) = tcp_pair();
+                theirs.write_all(&[1; 20_000]).unwrap();
+                bench.open(ConnectionId { index, generation }, mine);
+                theirs
+            })
+            .collect();
+        bench.until("bytes", |proactor, event| {
+            if let Event::Received(_, lease) = event {
+                proactor.give_back(lease);
+                return true;
+            }
+            false
+        });
+        for index in 0..4 {
+            bench
+                .proactor
+                .close(ConnectionId { index, generation }, How::Fin);
+        }
+        let mut closed = 0;
+        bench.until("four times Closed", |_, event| match event {
+            Event::Closed(_) => {
+                closed += 1;
+                closed == 4
+            }
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(bench.proactor.buffers_free(), 8);
+        drop(peers);
+    }
+}
+
+#[test]
+fn a_pause_and_then_a_close_close_once() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    for (generation, settle) in [false, true].into_iter().enumerate() {
+        let id = ConnectionId {
+            index: 0,
+            generation: generation as u32,
+        };
+        let (mine, _theirs) = tcp_pair();
+        bench.open(id, mine);
+        assert!(bench.events_for(Duration::from_millis(5)).is_empty());
+        bench.proactor.receive_pause(id);
+        if settle {
+            assert!(bench.events_for(Duration::from_millis(5)).is_empty());
+        }
+        bench.close_and_check(id, How::Fin);
+    }
+}
+
+#[test]
+fn rst_resets_the_peer() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    assert!(bench.events_for(Duration::from_millis(5)).is_empty());
+    bench.close_and_check(id(0), How::Rst);
+    assert_eq!(
+        theirs.read(&mut [0; 1]).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+}
+
+#[test]
+fn a_reset_by_the_peer_is_reported_to_the_receive_and_to_the_send() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let (mine, theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    socket2::SockRef::from(&theirs)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(theirs);
+    bench.until("ReceiveFailed", |_, event| {
+        matches!(event, Event::ReceiveFailed(_, libc::ECONNRESET))
+    });
+    send(&mut bench.proactor, id(0), &[b"x"]);
+    bench.until("a failed send", |_, event| {
+        matches!(event, Event::Sent(_, Err(libc::EPIPE | libc::ECONNRESET)))
+    });
+    bench.close_and_check(id(0), How::Fin);
+}
+
+#[test]
+fn a_new_tenant_gets_nothing_of_the_old_one() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let mut tenant = id(0);
+    tenant.generation = ConnectionId::GENERATION_MASK - 2; // over the wrap
+    for round in 0..6u8 {
+        let (mine, mut theirs) = tcp_pair();
+        bench.open(tenant, mine);
+        theirs.write_all(&[round; 10]).unwrap();
+        bench.until("the tenant's bytes", |proactor, event| match event {
+            Event::Received(id, lease) => {
+                assert_eq!(id, tenant);
+                assert!(proactor.bytes(&lease).iter().all(|&byte| byte == round));
+                proactor.give_back(lease);
+                true
+            }
+            other => panic!("{other:?}"),
+        });
+        theirs.write_all(&[99; 10]).unwrap(); // never read by anybody
+        bench.close_and_check(tenant, How::Fin);
+        tenant = tenant.next_generation();
+    }
+}
+
+#[test]
+fn ten_thousand_are_accepted_answered_and_closed_once_each() {
+    let Some(mut bench) = bench(4, 4, 64) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    bench
+        .proactor
+        .accept_many(std::os::fd::AsRawFd::as_raw_fd(&listener));
+    let total = 10_000;
+    let client = std::thread::spawn(move || {
+        for _ in 0..total {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            socket2::SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap(); // no TIME_WAIT
+            stream.write_all(b"hello").unwrap();
+            let mut answer = [0; 5];
+            stream.read_exact(&mut answer).unwrap();
+        }
+    });
+    // The next may be accepted before the last is closed, so tenants take turns on four places.
+    let (mut closed, mut accepted) = (0, 0);
+    bench.until("all closed", |proactor, event| {
+        match event {
+            Event::Accepted(socket) => {
+                let tenant = ConnectionId {
+                    index: accepted % 4,
+                    generation: accepted / 4,
+                };
+                accepted += 1;
+                proactor.open(tenant, socket).unwrap();
+                proactor.receive_many(tenant);
+            }
+            Event::Received(tenant, lease) => {
+                proactor.give_back(lease);
+                send(proactor, tenant, &[b"hello"]);
+            }
+            Event::Sent(tenant, _) => proactor.close(tenant, How::Rst),
+            // The client may be faster with its own reset.
+            Event::Finished(_) | Event::ReceiveFailed(..) => {}
+            Event::Closed(_) => closed += 1,
+            other => panic!("{other:?}"),
+        }
+        closed == total
+    });
+    client.join().unwrap();
+}
+
+#[test]
+fn dropping_with_everything_in_flight_ends_and_closes() {
+    let Some(mut bench) = bench(8, 4, 1024) else {
+        return;
+    };
+    let bytes = pattern(1, 30_000_000);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    bench
+        .proactor
+        .accept_many(std::os::fd::AsRawFd::as_raw_fd(&listener));
+    let mut peers = Vec::new();
+    for index in 0..8 {
+        let (mine, theirs) = tcp_pair();
+        bench.open(id(index), mine);
+        send(&mut bench.proactor, id(index), &[&bytes]);
+        if index < 4 {
+            // The rest is dropped before it was ever submitted.
+            bench.proactor.wait(Some(0)).unwrap();
+        }
+        peers.push(theirs);
+    }
+    let begin = std::time::Instant::now();
+    drop(bench);
+    assert!(
+        begin.elapsed() < Duration::from_millis(900),
+        "drop had to give up waiting: {:?}",
+        begin.elapsed()
+    );
+    for mut peer in peers {
+        // FIN after the bytes that were under way.
+        std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
+    }
+}

@@ -1,0 +1,7 @@
+//! The contract of `engine::proactor`, driven directly over real loopback sockets.
+#![cfg(target_os = "linux")]
+
+mod closing;
+mod moving;
+mod starting;
+mod support;
