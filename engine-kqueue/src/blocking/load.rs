@@ -1,0 +1,410 @@
+//! The load: the calling thread conducts, and a thread per connection talks.
+
+mod talker;
+
+use super::seats::Seat;
+use super::{STACK_BYTES, features};
+use crate::sys;
+use engine::clock::now_ns;
+use engine::control::{Order, WakeEnd, Waker};
+use engine::driver::{EngineError, LoadJob, LoadOutcome, Stop};
+use engine::meter::{Published, Recorded};
+use engine::pattern::Pattern;
+use engine::proactor::BackendCounters;
+use engine::socket::Granted;
+use engine::tcp_info::{self, TcpInfoSummary};
+use engine::workload::{LoadSpec, LoadVisitor, LoadWorkload};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use talker::Talker;
+
+/// Connects under way at once: well below any listen backlog.
+const CONNECTS_AT_ONCE: u32 = 128;
+
+/// Connections whose TCP_INFO is read at the end.
+const TCP_INFO_SAMPLES: usize = 1_000;
+
+/// How often the threads' counters are added up for the agent (ns): often against its interval,
+/// rarely against an operation.
+const PUBLISH_EVERY_NS: u64 = 20_000_000;
+
+/// Loads `job`.
+pub fn load(job: LoadJob) -> Result<LoadOutcome, EngineError> {
+    struct Visit(LoadJob);
+    impl LoadVisitor for Visit {
+        type Output = Result<LoadOutcome, EngineError>;
+        fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
+            Conductor::start(self.0, workload)?.run()
+        }
+    }
+    let spec = job.spec.clone();
+    spec.dispatch(Visit(job))
+}
+
+/// Where the run is. The order matters: it only moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Phase {
+    /// Connecting, then waiting for the go, then warm-up and window.
+    Running,
+    /// The window is over; what is in flight may still be answered.
+    Draining,
+    /// Return at once.
+    Over,
+}
+
+/// What the conductor and its threads share.
+struct Stage {
+    job: LoadJob,
+    phase: AtomicU8,
+    /// End of the window if it was cut short, ns.
+    end_ns: AtomicU64,
+    interrupted: AtomicBool,
+    seats: Box<[Seat]>,
+    /// Spare source address in use ([`engine::endpoint::Target::source`]).
+    spare_source: AtomicU32,
+    /// Connections opened, reconnects included.
+    opened: AtomicU32,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+    /// Wakes the conductor.
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// The starting instant, once it is known.
+    go_ns: Option<u64>,
+    ready: u32,
+    done: u32,
+    failed: Option<EngineError>,
+    granted: Option<Granted>,
+}
+
+impl Stage {
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Over,
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        matches!(self.job.spec, LoadSpec::Stream { .. })
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the progress and wakes the conductor.
+    fn report(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress());
+        self.waker.wake();
+    }
+
+    /// Changes the progress and wakes all sleeping threads.
+    fn announce(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress());
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until `until_ns`, or until the phase changes. Returns whether it is still `Running`.
+    fn sleep_until(&self, until_ns: u64) -> bool {
+        let mut progress = self.progress();
+        loop {
+            let now = now_ns();
+            if self.phase() != Phase::Running || now >= until_ns {
+                return self.phase() == Phase::Running;
+            }
+            let left = Duration::from_nanos(until_ns - now);
+            let waited = self.changed.wait_timeout(progress, left);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the go; `None` when there will be none.
+    fn wait_for_go(&self) -> Option<u64> {
+        let progress = self.progress();
+        let waiting =
+            |progress: &mut Progress| progress.go_ns.is_none() && self.phase() == Phase::Running;
+        let waited = self.changed.wait_while(progress, waiting);
+        let go_ns = waited.unwrap_or_else(PoisonError::into_inner).go_ns?;
+        self.sleep_until(go_ns).then_some(go_ns)
+    }
+}
+
+/// What a thread brings home.
+struct Share {
+    recorded: Recorded,
+    /// Inside the window; `None` if it never opened.
+    counters: Option<BackendCounters>,
+}
+
+struct Conductor {
+    stage: Arc<Stage>,
+    own_end: WakeEnd,
+    threads: Vec<JoinHandle<Share>>,
+    /// One for each thread, if there are several: a counter has one writer.
+    parts: Vec<Arc<Published>>,
+}
+
+impl Conductor {
+    /// Starts the threads, which connect.
+    fn start<W: LoadWorkload>(job: LoadJob, workload: W) -> Result<Self, EngineError> {
+        super::refuse_options(&job.engine_options)?;
+        engine::os::use_exact_timers();
+        let machine = |what: &str, error| EngineError::Machine(format!("{what}: {error}"));
+        let (waker, own_end) =
+            Waker::pair().map_err(|error| machine("a socket pair to be woken", error))?;
+        let count = job.share.count;
+        let pattern = Arc::new(Pattern::new(workload.pattern_bytes()));
+        let stage = Arc::new(Stage {
+            phase: AtomicU8::new(Phase::Running as u8),
+            end_ns: AtomicU64::new(u64::MAX),
+            interrupted: AtomicBool::new(false),
+            seats: (0..count).map(|_| Seat::default()).collect(),
+            spare_source: AtomicU32::new(0),
+            opened: AtomicU32::new(0),
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+            waker,
+            job,
+        });
+        let mut conductor = Self {
+            stage,
+            own_end,
+            threads: Vec::with_capacity(count as usize),
+            parts: Vec::new(),
+        };
+        for index in 0..count {
+            let published = conductor.published_of(index);
+            let stage = Arc::clone(&conductor.stage);
+            let talker = Talker::new(stage, &workload, index, published, Arc::clone(&pattern));
+            let thread = std::thread::Builder::new()
+                .name("blocking".into())
+                .stack_size(STACK_BYTES)
+                .spawn(move || talker.run());
+            match thread {
+                Ok(thread) => conductor.threads.push(thread),
+                Err(error) => {
+                    conductor.end(Phase::Over, false);
+                    conductor.join();
+                    let what = format!("thread {index} of {count} (one per connection)");
+                    return Err(machine(&what, error));
+                }
+            }
+            if !conductor.wait_ready((index + 1).saturating_sub(CONNECTS_AT_ONCE)) {
+                break;
+            }
+        }
+        Ok(conductor)
+    }
+
+    fn published_of(&mut self, index: u32) -> Arc<Published> {
+        if self.stage.job.share.count == 1 {
+            return Arc::clone(&self.stage.job.published);
+        }
+        self.parts.push(Arc::default());
+        Arc::clone(&self.parts[index as usize])
+    }
+
+    /// Waits until `count` threads are ready; false if one has failed or an order came.
+    fn wait_ready(&self, count: u32) -> bool {
+        loop {
+            {
+                let progress = self.stage.progress();
+                let ordered = self.stage.job.control.order() != Order::Run;
+                if progress.failed.is_some() || ordered {
+                    return false;
+                }
+                if progress.ready >= count {
+                    return true;
+                }
+            }
+            self.wait(None);
+        }
+    }
+
+    /// Waits for an order, a report of a thread, or an instant.
+    fn wait(&self, until_ns: Option<u64>) {
+        let mut entries = [
+            sys::watch(self.stage.job.wake.descriptor(), libc::POLLIN),
+            sys::watch(self.own_end.descriptor(), libc::POLLIN),
+        ];
+        sys::poll(&mut entries, until_ns);
+        self.stage.job.wake.clear();
+        self.own_end.clear();
+    }
+
+    fn run(mut self) -> Result<LoadOutcome, EngineError> {
+        let job = &self.stage.job;
+        if !self.wait_ready(job.share.count) {
+            let failed = self.stage.progress().failed.take();
+            self.end(Phase::Over, true);
+            self.join();
+            return Err(
+                failed.unwrap_or_else(|| EngineError::Peer("stopped while connecting".into()))
+            );
+        }
+        job.control.report_ready();
+        while job.control.order() == Order::Run && job.control.go_ns().is_none() {
+            self.wait(None);
+        }
+        if let Some(go_ns) = job
+            .control
+            .go_ns()
+            .filter(|_| job.control.order() == Order::Run)
+        {
+            self.stage.announce(|progress| progress.go_ns = Some(go_ns));
+            self.watch_window(go_ns);
+        } else {
+            self.end(Phase::Over, true);
+        }
+        self.drain();
+        self.finish()
+    }
+
+    /// Watches over the run until the window is over.
+    fn watch_window(&self, go_ns: u64) {
+        let job = &self.stage.job;
+        let end_ns = match job.stop {
+            Stop::After(duration_ns) => go_ns + job.warmup_ns + duration_ns,
+            Stop::Count(_) => u64::MAX,
+        };
+        loop {
+            let now = now_ns();
+            let ordered = job.control.order() != Order::Run;
+            let progress = self.stage.progress();
+            let all_done = progress.done == job.share.count || progress.failed.is_some();
+            drop(progress);
+            if ordered || all_done || now >= end_ns {
+                let interrupted = ordered && now < end_ns && !all_done;
+                return self.end(Phase::Draining, interrupted);
+            }
+            let mut until_ns = end_ns;
+            if !self.parts.is_empty() {
+                self.publish();
+                until_ns = until_ns.min(now + PUBLISH_EVERY_NS);
+            }
+            self.wait(Some(until_ns).filter(|&at| at != u64::MAX));
+        }
+    }
+
+    /// Moves on to `phase`, and wakes the threads that nobody owes anything.
+    fn end(&self, phase: Phase, interrupted: bool) {
+        self.stage
+            .interrupted
+            .fetch_or(interrupted, Ordering::SeqCst);
+        self.stage.end_ns.fetch_min(now_ns(), Ordering::SeqCst);
+        self.stage.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        // The lock orders the change before any thread's decision to sleep.
+        self.stage.announce(|_| {});
+        for seat in &self.stage.seats {
+            // What a stream has in flight is of no interest any more.
+            if phase == Phase::Over || self.stage.is_stream() {
+                seat.shut();
+            } else {
+                seat.shut_if_resting();
+            }
+        }
+    }
+
+    /// Waits for operations in flight, within the drain time; then for nothing.
+    fn drain(&self) {
+        let job = &self.stage.job;
+        let until_ns = now_ns() + job.drain_ns;
+        while self.stage.progress().done < job.share.count
+            && now_ns() < until_ns
+            && job.control.order() != Order::Abort
+        {
+            self.wait(Some(until_ns));
+        }
+        self.end(Phase::Over, false);
+    }
+
+    /// Adds the threads' counters up for the agent.
+    fn publish(&self) {
+        let whole = &self.stage.job.published;
+        let sum = |field: fn(&Published) -> &AtomicU64| -> u64 {
+            self.parts
+                .iter()
+                .map(|part| field(part).load(Relaxed))
+                .sum()
+        };
+        whole.operations.store(sum(|p| &p.operations), Relaxed);
+        whole.bytes_sent.store(sum(|p| &p.bytes_sent), Relaxed);
+        whole
+            .bytes_received
+            .store(sum(|p| &p.bytes_received), Relaxed);
+        whole.errors.store(sum(|p| &p.errors), Relaxed);
+        whole
+            .latency_sum_ns
+            .store(sum(|p| &p.latency_sum_ns), Relaxed);
+        for part in &self.parts {
+            let largest = part.latency_max_ns.swap(0, Relaxed);
+            whole.latency_max_ns.fetch_max(largest, Relaxed);
+        }
+    }
+
+    fn join(&mut self) -> Vec<Share> {
+        let threads = self.threads.drain(..);
+        // A panic was printed by the thread; what the others recorded still counts.
+        threads.filter_map(|thread| thread.join().ok()).collect()
+    }
+
+    fn finish(mut self) -> Result<LoadOutcome, EngineError> {
+        let count = self.threads.len();
+        let shares = self.join();
+        if !self.parts.is_empty() {
+            self.publish();
+        }
+        if shares.len() < count {
+            let lost = count - shares.len();
+            return Err(EngineError::Machine(format!(
+                "{lost} threads of the engine panicked"
+            )));
+        }
+        let stage = &self.stage;
+        let mut recorded = Recorded::new();
+        let mut backend: Option<BackendCounters> = None;
+        for share in &shares {
+            recorded.merge(&share.recorded);
+            if let Some(counters) = &share.counters {
+                backend.get_or_insert_default().add(counters);
+            }
+        }
+        let infos: Vec<_> = stage
+            .seats
+            .iter()
+            .take(TCP_INFO_SAMPLES)
+            .filter_map(|seat| seat.ask(tcp_info::read))
+            .collect();
+        for seat in &stage.seats {
+            // Streams are cut: what is queued in the kernel is of no interest any more.
+            let how = if stage.is_stream() {
+                engine::proactor::How::Rst
+            } else {
+                engine::proactor::How::Fin
+            };
+            seat.close(how);
+        }
+        let mut progress = stage.progress();
+        if let Some(failed) = progress.failed.take() {
+            return Err(failed);
+        }
+        Ok(LoadOutcome {
+            recorded,
+            backend,
+            features: features(),
+            granted: progress.granted.take(),
+            tcp_info: TcpInfoSummary::of(&infos),
+            connections_opened: stage.opened.load(Relaxed),
+            spare_sources_used: stage.spare_source.load(Relaxed),
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! `blocking`: a thread per connection, plain send(2) and recv(2). The floor that every other
+//! engine is compared with: one system call a send, one a receive, and nothing else.
+//!
+//! A send is tried without waiting; only when there is no room, poll(2) waits for room *or* bytes,
+//! because a peer that must be read before it reads would block both sides for ever. Threads are
+//! stopped by shutdown(2) on their sockets.
+
+mod line;
+mod load;
+mod seats;
+mod serve;
+
+use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::session::Hints;
+use engine::workload::LoadSpec;
+
+/// Stack of a connection's thread, bytes: its buffers are on the heap.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// The row of `blocking` in the registry.
+pub static BLOCKING: BlockingDriver = BlockingDriver;
+
+/// `blocking`, everywhere.
+#[derive(Debug)]
+pub struct BlockingDriver;
+
+impl Driver for BlockingDriver {
+    fn name(&self) -> &'static str {
+        "blocking"
+    }
+
+    fn describe(&self) -> &'static str {
+        "a thread per connection with plain send and recv: the floor to compare with"
+    }
+
+    fn probe(&self) -> Probe {
+        Probe::Available(features())
+    }
+
+    fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {
+        serve::serve(job)
+    }
+
+    fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError> {
+        self.check_load(&job.spec).map_err(EngineError::Machine)?;
+        load::load(job)
+    }
+
+    fn check_load(&self, spec: &LoadSpec) -> Result<(), String> {
+        match spec {
+            LoadSpec::RequestResponse { depth, .. } if *depth > 1 && spec.is_open_loop() => {
+                Err(format!(
+                    "engine blocking with --rate needs --depth 1, not {depth}: a thread that waits \
+                     for an answer cannot send on schedule; use epoll or uring"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn features() -> Vec<(String, String)> {
+    vec![("threads".into(), "one per connection".into())]
+}
+
+/// There are no options yet, and an unknown one must not be ignored.
+fn refuse_options(options: &[(String, String)]) -> Result<(), EngineError> {
+    match options.first() {
+        None => Ok(()),
+        Some((key, _)) => Err(EngineError::Machine(format!(
+            "engine blocking: unknown option '{key}'; it has no options"
+        ))),
+    }
+}
+
+/// Bytes of a thread's receive buffer: a message at once, and not so much that a hundred threads
+/// throw each other out of the cache.
+fn buffer_bytes(hints: Hints) -> usize {
+    let (least, most) = if hints.bulk {
+        (64 * 1024, 256 * 1024)
+    } else {
+        (4 * 1024, 64 * 1024)
+    };
+    hints.receive_bytes.clamp(least, most).next_power_of_two() as usize
+}

@@ -1,0 +1,54 @@
+//! The sockets of blocking threads, reachable for the thread that has to stop them.
+
+use crate::sys;
+use engine::proactor::How;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Holds one thread's socket, so that another thread can shut it down and never one that was
+/// closed and whose number belongs to somebody else by now.
+#[derive(Debug, Default)]
+pub struct Seat {
+    socket: Mutex<Option<OwnedFd>>,
+    /// The thread waits without owing or being owed anything.
+    pub resting: AtomicBool,
+}
+
+impl Seat {
+    /// Takes a socket in; returns its number, valid until [`Seat::close`].
+    pub fn put(&self, socket: OwnedFd) -> RawFd {
+        let fd = socket.as_raw_fd();
+        *self.lock() = Some(socket);
+        fd
+    }
+
+    /// Closes the socket. Returns the number of system calls.
+    pub fn close(&self, how: How) -> u64 {
+        let socket = self.lock().take();
+        socket.map_or(0, |socket| sys::close(socket, how))
+    }
+
+    /// Wakes the thread out of whatever it waits for on its socket.
+    pub fn shut(&self) {
+        if let Some(socket) = &*self.lock() {
+            sys::shutdown_both(socket.as_raw_fd());
+        }
+    }
+
+    /// Asks something of the socket, if it is open.
+    pub fn ask<T>(&self, question: impl FnOnce(RawFd) -> Option<T>) -> Option<T> {
+        question(self.lock().as_ref()?.as_raw_fd())
+    }
+
+    /// [`Seat::shut`], if the thread is resting.
+    pub fn shut_if_resting(&self) {
+        if self.resting.load(Ordering::SeqCst) {
+            self.shut();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<OwnedFd>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

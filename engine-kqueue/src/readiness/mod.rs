@@ -1,0 +1,574 @@
+//! The readiness core: [`Proactor`] over any [`Selector`]. All logic of the `epoll` and `kqueue`
+//! engines is here.
+//!
+//! - [`Proactor::wait`] makes one selector turn. [`Proactor::next`] then takes one ready connection
+//!   after the other and receives into the buffer that was used last, so that the bytes are in the
+//!   cache when the session looks at them.
+//! - Read interest is registered once, as an edge. A connection that may have more to give stays
+//!   in the own queue of the ready; nothing relies on a selector reporting it again.
+//! - One connection gets at most [`RECEIVE_BUDGET`] receives a turn, and the ready are served in
+//!   rotation, so no flooder starves the others.
+//! - A send is tried at once. Write interest exists only while a send is blocked (or a connect is
+//!   under way) and is changed lazily at the next wait, so a stream that blocks time and again
+//!   keeps it without any change.
+//! - FIN and errors are acted on only when a receive says so: reports may carry an EOF mark while
+//!   bytes are still to be read.
+
+#[cfg(test)]
+mod fake_tests;
+mod reports;
+#[cfg(test)]
+mod socket_tests;
+mod table;
+
+use crate::selector::{Change, Filter, Op, Ready, Selector};
+use crate::sys;
+use engine::proactor::{
+    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings, Token,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+use table::{Blocked, BlockedSends, Buffers, Connection};
+
+/// Receives of one connection per turn, at most.
+pub const RECEIVE_BUDGET: u32 = 16;
+
+/// Accepted connections per turn, at most.
+pub const ACCEPT_BUDGET: u32 = 64;
+
+const KIND_CONNECTION: u8 = 1;
+const KIND_LISTENER: u8 = 2;
+const KIND_WAKE: u8 = 3;
+
+/// A token that belongs to no connection.
+const fn special(kind: u8) -> Token {
+    Token::pack(
+        kind,
+        ConnectionId {
+            index: 0,
+            generation: 0,
+        },
+    )
+}
+
+/// An event that did not come from the selector.
+#[derive(Clone, Copy, Debug)]
+enum Queued {
+    Connected(ConnectionId, Result<(), i32>),
+    Closed(ConnectionId),
+}
+
+/// The listener's state.
+#[derive(Debug, Default)]
+struct Accepting {
+    /// The listener, while accepting is asked for.
+    listener: Option<RawFd>,
+    /// How many more accepts to try in this turn.
+    left: u32,
+    /// How many to try where the selector does not tell how many there are.
+    batch: u32,
+    /// The turn of the last report.
+    reported: u32,
+}
+
+/// A backend on a selector. See the module text.
+#[derive(Debug)]
+pub struct Readiness<S: Selector> {
+    selector: S,
+    changes: Vec<Change>,
+    reports: Vec<Ready>,
+    /// The next of `reports` to look at.
+    cursor: usize,
+    connections: Box<[Connection]>,
+    buffers: Buffers,
+    blocked: BlockedSends,
+    /// Connections to receive from in this turn, by index.
+    ready: VecDeque<u32>,
+    /// Connections whose budget of this turn is used up.
+    later: VecDeque<u32>,
+    /// Connections whose interest may have changed.
+    dirty: Vec<u32>,
+    queue: VecDeque<Queued>,
+    accepting: Accepting,
+    wake_fd: RawFd,
+    turn: u32,
+    /// Why the wake descriptor cannot be watched, which makes the backend unusable.
+    broken: Option<i32>,
+    counters: BackendCounters,
+}
+
+impl<S: Selector> Readiness<S> {
+    /// A backend on a selector that exists already.
+    ///
+    /// # Errors
+    /// An unknown engine option.
+    pub fn with_selector(selector: S, settings: &Settings) -> io::Result<Self> {
+        if let Some((key, _)) = settings.options.first() {
+            let text = format!(
+                "engine {}: unknown option '{key}'; it has no options",
+                S::NAME
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let count = settings.connections as usize;
+        // The common number of changes and reports in a turn; only a mass start needs more.
+        let burst = (2 * count + 8).min(8192);
+        let mut changes = Vec::with_capacity(burst);
+        changes.push(Change {
+            fd: settings.wake_fd,
+            filter: Filter::Read,
+            op: Op::Add,
+            clear: true,
+            oneshot: false,
+            lowat: None,
+            token: special(KIND_WAKE).0,
+        });
+        Ok(Self {
+            selector,
+            changes,
+            reports: Vec::with_capacity(burst),
+            cursor: 0,
+            connections: (0..count).map(|_| Connection::default()).collect(),
+            buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
+            blocked: BlockedSends::new(settings.connections),
+            ready: VecDeque::with_capacity(count),
+            later: VecDeque::with_capacity(count),
+            dirty: Vec::with_capacity(count),
+            queue: VecDeque::with_capacity(2 * count + 8),
+            accepting: Accepting::default(),
+            wake_fd: settings.wake_fd,
+            turn: 0,
+            broken: None,
+            counters: BackendCounters::default(),
+        })
+    }
+
+    /// The selector, for tests that script it.
+    #[cfg(test)]
+    pub(crate) fn selector_mut(&mut self) -> &mut S {
+        &mut self.selector
+    }
+
+    #[inline]
+    fn connection(&mut self, id: ConnectionId) -> &mut Connection {
+        let connection = &mut self.connections[id.index as usize];
+        debug_assert!(connection.is(id), "{id:?} is not open");
+        connection
+    }
+
+    fn descriptor_at(&self, index: u32) -> RawFd {
+        self.connections[index as usize]
+            .socket
+            .as_ref()
+            .map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Notes that the interest of `index` may differ from what the selector knows.
+    fn mark(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    /// Puts a connection that may have bytes into the ready queue.
+    #[inline]
+    fn enqueue(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        if connection.receiving && !connection.paused && connection.readable && !connection.queued {
+            connection.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Turns changed interests into changes for the selector.
+    fn flush(&mut self) {
+        for index in self.dirty.drain(..) {
+            let connection = &mut self.connections[index as usize];
+            connection.dirty = false;
+            let Some(socket) = &connection.socket else {
+                continue;
+            };
+            let id = ConnectionId {
+                index,
+                generation: connection.generation,
+            };
+            let change = Change {
+                fd: socket.as_raw_fd(),
+                filter: Filter::Read,
+                op: Op::Add,
+                clear: true,
+                oneshot: false,
+                lowat: None,
+                token: Token::pack(KIND_CONNECTION, id).0,
+            };
+            if connection.read_wanted && !connection.read_armed {
+                connection.read_armed = true;
+                self.changes.push(change);
+            }
+            if connection.write_wanted != connection.write_armed {
+                connection.write_armed = connection.write_wanted;
+                let op = if connection.write_wanted {
+                    Op::Add
+                } else {
+                    Op::Delete
+                };
+                self.counters.rearms += u64::from(connection.write_wanted);
+                // A connect ends once; the registration then vanishes without another change.
+                let oneshot = connection.connecting;
+                self.changes.push(Change {
+                    filter: Filter::Write,
+                    op,
+                    oneshot,
+                    ..change
+                });
+            }
+        }
+    }
+
+    fn watch_listener(&mut self, fd: RawFd, op: Op) {
+        // A level: whatever is left behind after a bounded number of accepts is reported again.
+        self.changes.push(Change {
+            fd,
+            filter: Filter::Read,
+            op,
+            clear: false,
+            oneshot: false,
+            lowat: None,
+            token: special(KIND_LISTENER).0,
+        });
+    }
+
+    /// Whether `next` has something to do without any report.
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || (!self.ready.is_empty() && self.buffers.free() > 0)
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.next_queued() {
+            return Some(event);
+        }
+        while let Some(&report) = self.reports.get(self.cursor) {
+            self.cursor += 1;
+            if let Some(event) = self.report(report) {
+                return Some(event);
+            }
+        }
+        if self.accepting.left > 0
+            && let Some(event) = self.accept_one()
+        {
+            return Some(event);
+        }
+        self.receive_one()
+    }
+
+    fn next_queued(&mut self) -> Option<Event> {
+        while let Some(queued) = self.queue.pop_front() {
+            match queued {
+                Queued::Closed(id) => return Some(Event::Closed(id)),
+                // Nothing but Closed follows a close.
+                Queued::Connected(id, result) if self.connections[id.index as usize].is(id) => {
+                    return Some(Event::Connected(id, result));
+                }
+                Queued::Connected(..) => {}
+            }
+        }
+        None
+    }
+
+    fn accept_one(&mut self) -> Option<Event> {
+        let listener = self.accepting.listener?;
+        while self.accepting.left > 0 {
+            self.accepting.left -= 1;
+            self.counters.system_calls += 1;
+            match sys::accept(listener, Self::NONBLOCKING) {
+                Ok(socket) => {
+                    self.counters.system_calls += sys::ACCEPT_CALLS - 1;
+                    return Some(Event::Accepted(socket));
+                }
+                Err(errno) if sys::would_block(errno) => {
+                    // Another worker was faster, or this was one too many.
+                    self.accepting.left = 0;
+                    self.accepting.batch = 1;
+                }
+                Err(errno) if sys::accept_error_is_transient(errno) => {}
+                Err(errno) => {
+                    self.accept_stop();
+                    return Some(Event::AcceptFailed(errno));
+                }
+            }
+        }
+        None
+    }
+
+    /// Receives from the connections of the ready queue until one gives something to report.
+    fn receive_one(&mut self) -> Option<Event> {
+        while let Some(&index) = self.ready.front() {
+            let connection = &mut self.connections[index as usize];
+            if !connection.receiving || connection.paused || !connection.readable {
+                connection.queued = false;
+                self.ready.pop_front();
+                continue;
+            }
+            if connection.turn != self.turn {
+                connection.turn = self.turn;
+                connection.receives = 0;
+            }
+            if connection.receives == RECEIVE_BUDGET {
+                self.ready.pop_front();
+                self.later.push_back(index);
+                continue;
+            }
+            let Some(buffer) = self.buffers.top() else {
+                // It stays where it is until a lease is given back.
+                if !connection.starved {
+                    connection.starved = true;
+                    self.counters.no_buffers += 1;
+                }
+                return None;
+            };
+            connection.starved = false;
+            connection.receives += 1;
+            self.counters.system_calls += 1;
+            let fd = connection.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            let (capacity, received) = (buffer.len(), sys::receive(fd, buffer));
+            self.ready.pop_front();
+            let event = self.received(index, capacity, received);
+            let connection = &mut self.connections[index as usize];
+            if connection.readable && connection.receiving {
+                self.ready.push_back(index);
+            } else {
+                connection.queued = false;
+            }
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    /// Judges the result of one receive.
+    #[inline]
+    fn received(
+        &mut self,
+        index: u32,
+        capacity: usize,
+        received: Result<usize, i32>,
+    ) -> Option<Event> {
+        let connection = &mut self.connections[index as usize];
+        let id = ConnectionId {
+            index,
+            generation: connection.generation,
+        };
+        match received {
+            Ok(0) => {
+                connection.receiving = false;
+                connection.readable = false;
+                Some(Event::Finished(id))
+            }
+            Ok(len) => {
+                connection.avail = connection
+                    .avail
+                    .map(|avail| avail.saturating_sub(len as i64));
+                // After an EOF mark only the receive that fails or finds nothing is the last.
+                connection.readable = connection.eof
+                    || match connection.avail {
+                        Some(left) => left > 0,
+                        None => len == capacity,
+                    };
+                Some(Event::Received(id, self.buffers.lease(len)))
+            }
+            Err(errno) if sys::would_block(errno) => {
+                connection.readable = false;
+                connection.avail = None;
+                None
+            }
+            Err(errno) => {
+                connection.receiving = false;
+                connection.readable = false;
+                Some(Event::ReceiveFailed(id, errno))
+            }
+        }
+    }
+}
+
+/// Time from now to `deadline_ns`.
+fn remaining(deadline_ns: u64) -> Duration {
+    Duration::from_nanos(deadline_ns.saturating_sub(engine::clock::now_ns()))
+}
+
+impl<S: Selector> Proactor for Readiness<S> {
+    const NONBLOCKING: bool = true;
+
+    fn new(settings: &Settings) -> io::Result<Self> {
+        Self::with_selector(S::new(settings.connections)?, settings)
+    }
+
+    fn features(&self) -> Vec<(String, String)> {
+        let mut features = vec![("selector".to_owned(), S::NAME.to_owned())];
+        features.extend(self.selector.features());
+        features.push(("receive_budget".into(), RECEIVE_BUDGET.to_string()));
+        features
+    }
+
+    fn accept_many(&mut self, listener: RawFd) {
+        if self.accepting.listener.is_none() {
+            self.accepting.listener = Some(listener);
+            self.watch_listener(listener, Op::Add);
+        }
+    }
+
+    fn accept_stop(&mut self) {
+        self.accepting.left = 0;
+        if let Some(listener) = self.accepting.listener.take() {
+            self.watch_listener(listener, Op::Delete);
+        }
+    }
+
+    fn open(&mut self, id: ConnectionId, socket: OwnedFd) -> io::Result<()> {
+        let connection = &mut self.connections[id.index as usize];
+        debug_assert!(connection.socket.is_none(), "index {} is in use", id.index);
+        self.counters.system_calls += sys::suppress_sigpipe(socket.as_raw_fd());
+        connection.occupy(id, socket);
+        Ok(())
+    }
+
+    fn descriptor(&self, id: ConnectionId) -> RawFd {
+        self.descriptor_at(id.index)
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: &socket2::SockAddr) {
+        self.counters.system_calls += 1;
+        match sys::connect(self.descriptor_at(id.index), address) {
+            Err(libc::EINPROGRESS) => {
+                let connection = self.connection(id);
+                connection.connecting = true;
+                connection.write_wanted = true;
+                // Reading will be wanted too, and one change is cheaper than two.
+                connection.read_wanted = true;
+                self.mark(id.index);
+            }
+            // EAGAIN is a Unix listener's full backlog, which is not waited for by the kernel.
+            result => self.queue.push_back(Queued::Connected(id, result)),
+        }
+    }
+
+    fn receive_many(&mut self, id: ConnectionId) {
+        let connection = self.connection(id);
+        connection.receiving = true;
+        connection.read_wanted = true;
+        self.mark(id.index);
+        self.enqueue(id.index);
+    }
+
+    fn receive_pause(&mut self, id: ConnectionId) {
+        self.connection(id).paused = true;
+    }
+
+    fn receive_resume(&mut self, id: ConnectionId) {
+        // Edges that came meanwhile were noted.
+        self.connection(id).paused = false;
+        self.enqueue(id.index);
+    }
+
+    unsafe fn send(&mut self, id: ConnectionId, pieces: &[Piece]) -> Sending {
+        debug_assert!(self.connection(id).blocked.is_none(), "one send at a time");
+        let total = pieces.iter().map(|piece| piece.len).sum();
+        self.counters.system_calls += 1;
+        // SAFETY: the caller keeps the pieces valid during the call and beyond it.
+        let taken = match unsafe { sys::send(self.descriptor_at(id.index), pieces, true) } {
+            Ok(taken) if taken == total => return Sending::Done(Ok(total)),
+            Ok(taken) => taken,
+            Err(errno) if sys::would_block(errno) => 0,
+            Err(errno) => return Sending::Done(Err(errno)),
+        };
+        let mut blocked = Blocked::new(pieces, total);
+        blocked.advance(taken);
+        blocked.short = taken > 0;
+        self.counters.short_sends += u64::from(blocked.short);
+        let index = self.blocked.insert(blocked);
+        let connection = self.connection(id);
+        connection.blocked = Some(index);
+        connection.write_wanted = true;
+        self.mark(id.index);
+        Sending::Pending
+    }
+
+    fn shutdown_write(&mut self, id: ConnectionId) {
+        self.counters.system_calls += 1;
+        sys::shutdown_write(self.descriptor_at(id.index));
+    }
+
+    fn close(&mut self, id: ConnectionId, how: How) {
+        let connection = self.connection(id);
+        if let Some(index) = connection.blocked.take() {
+            self.blocked.remove(index);
+        }
+        let connection = &mut self.connections[id.index as usize];
+        // It may still stand in the ready queue: what is found there must not be received from.
+        connection.receiving = false;
+        connection.readable = false;
+        connection.paused = false;
+        let Some(socket) = connection.socket.take() else {
+            return;
+        };
+        self.selector.closing(socket.as_raw_fd());
+        self.counters.system_calls += sys::close(socket, how);
+        self.queue.push_back(Queued::Closed(id));
+    }
+
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        self.buffers.bytes(lease)
+    }
+
+    fn give_back(&mut self, lease: Lease) {
+        self.buffers.give_back(lease);
+    }
+
+    fn buffers_free(&self) -> u32 {
+        self.buffers.free()
+    }
+
+    fn wait(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
+        if self.cursor < self.reports.len() {
+            // The caller has not asked for everything of the last turn.
+            return Ok(());
+        }
+        self.reports.clear();
+        self.cursor = 0;
+        self.turn = self.turn.wrapping_add(1);
+        self.ready.append(&mut self.later);
+        self.flush();
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            deadline_ns.map(remaining)
+        };
+        let calls = self
+            .selector
+            .turn(&mut self.changes, &mut self.reports, timeout)?;
+        self.counters.system_calls += calls;
+        self.counters.waits += u64::from(!self.reports.is_empty());
+        match self.broken {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => Ok(()),
+        }
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        let event = self.next_event()?;
+        self.counters.events += 1;
+        Some(event)
+    }
+
+    fn counters(&self) -> &BackendCounters {
+        &self.counters
+    }
+
+    fn counters_mut(&mut self) -> &mut BackendCounters {
+        &mut self.counters
+    }
+}

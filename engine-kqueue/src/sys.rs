@@ -1,0 +1,303 @@
+//! The system calls of this crate, each as a function without unsafety (but for raw pieces of
+//! memory) and with errno as its error. Interrupted calls are made again.
+
+use engine::proactor::{How, Piece};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+/// Flag of a send that must not raise SIGPIPE; macOS has the socket option instead
+/// ([`suppress_sigpipe`]).
+const NO_SIGNAL: libc::c_int = if cfg!(target_vendor = "apple") {
+    0
+} else {
+    libc::MSG_NOSIGNAL
+};
+
+/// System calls of one [`accept`] that succeeds: macOS has no accept4(2).
+pub const ACCEPT_CALLS: u64 = if cfg!(target_vendor = "apple") { 3 } else { 1 };
+
+/// The calling thread's errno.
+pub fn errno() -> i32 {
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
+}
+
+/// Whether `errno` says that the call would have to wait.
+pub fn would_block(errno: i32) -> bool {
+    errno == libc::EAGAIN || errno == libc::EWOULDBLOCK
+}
+
+/// Repeats `call` while a signal interrupts it.
+fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
+    loop {
+        match call() {
+            n if n >= 0 => return Ok(n as usize),
+            _ => match errno() {
+                libc::EINTR => {}
+                errno => return Err(errno),
+            },
+        }
+    }
+}
+
+/// recv(2). 0 is the peer's FIN. Waits if the socket is blocking.
+#[inline]
+pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
+    // SAFETY: pointer and length are those of a live exclusive slice.
+    uninterrupted(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
+/// recv(2) that never waits, whatever the mode of the socket.
+pub fn receive_now(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
+    let (flags, len) = (libc::MSG_DONTWAIT, buffer.len());
+    // SAFETY: pointer and length are those of a live exclusive slice.
+    uninterrupted(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), len, flags) })
+}
+
+/// send(2) of one piece, sendmsg(2) of several; returns the bytes taken. `wait` is false for a
+/// send that must not block whatever the mode of the socket.
+///
+/// # Safety
+/// The memory of every piece is readable during the call.
+#[inline]
+pub unsafe fn send(fd: RawFd, pieces: &[Piece], wait: bool) -> Result<usize, i32> {
+    let flags = if wait {
+        NO_SIGNAL
+    } else {
+        NO_SIGNAL | libc::MSG_DONTWAIT
+    };
+    if let [piece] = pieces {
+        // SAFETY: the caller keeps the piece readable.
+        return uninterrupted(|| unsafe { libc::send(fd, piece.ptr.cast(), piece.len, flags) });
+    }
+    // SAFETY: all-zero bytes are a valid msghdr: null pointers with zero lengths.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // A Piece has the layout of an iovec (asserted below); the kernel only reads it.
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len() as _;
+    // SAFETY: the header refers to the live slice `pieces`, whose memory the caller keeps readable.
+    uninterrupted(|| unsafe { libc::sendmsg(fd, &message, flags) })
+}
+
+const _: () = {
+    assert!(size_of::<Piece>() == size_of::<libc::iovec>());
+    assert!(align_of::<Piece>() == align_of::<libc::iovec>());
+    assert!(std::mem::offset_of!(Piece, ptr) == std::mem::offset_of!(libc::iovec, iov_base));
+    assert!(std::mem::offset_of!(Piece, len) == std::mem::offset_of!(libc::iovec, iov_len));
+};
+
+/// Accepts one connection, close-on-exec. Whether it is non-blocking is set explicitly, because
+/// accept(2) inherits it from the listener on the BSDs and not on Linux.
+#[cfg(not(target_vendor = "apple"))]
+pub fn accept(listener: RawFd, nonblocking: bool) -> Result<OwnedFd, i32> {
+    let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    let accepted = uninterrupted(|| {
+        // SAFETY: null address and length are allowed: the peer's address is not asked for.
+        unsafe {
+            libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) as isize
+        }
+    })?;
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(accepted as RawFd) })
+}
+
+/// Accepts one connection, close-on-exec; macOS has no accept4(2), so two fcntl(2) follow.
+#[cfg(target_vendor = "apple")]
+pub fn accept(listener: RawFd, nonblocking: bool) -> Result<OwnedFd, i32> {
+    let accepted = uninterrupted(|| {
+        // SAFETY: null address and length are allowed: the peer's address is not asked for.
+        unsafe { libc::accept(listener, std::ptr::null_mut(), std::ptr::null_mut()) as isize }
+    })?;
+    // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(accepted as RawFd) };
+    let mode = if nonblocking { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: fcntl with these commands takes an integer and touches no memory.
+    let set = unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) != -1
+            && libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, mode) != -1
+    };
+    if set { Ok(fd) } else { Err(errno()) }
+}
+
+/// Whether an error of accept(2) concerns only the connection that was to be accepted. Linux
+/// passes pending network errors of the new socket through accept (accept(2), "Error handling").
+pub fn accept_error_is_transient(errno: i32) -> bool {
+    let everywhere = [libc::ECONNABORTED, libc::EPROTO, libc::EPERM];
+    let linux = [
+        libc::ENETDOWN,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+    ];
+    everywhere.contains(&errno) || (cfg!(target_os = "linux") && linux.contains(&errno))
+}
+
+/// connect(2). An interrupted connect goes on in the kernel, so EINTR is reported as EINPROGRESS.
+pub fn connect(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
+    // SAFETY: the address and its length belong together and live through the call.
+    match unsafe { libc::connect(fd, address.as_ptr().cast(), address.len()) } {
+        0 => Ok(()),
+        _ => Err(match errno() {
+            libc::EINTR => libc::EINPROGRESS,
+            errno => errno,
+        }),
+    }
+}
+
+/// Takes the pending error of a socket (SO_ERROR): how a connect ended.
+pub fn take_error(fd: RawFd) -> Result<(), i32> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `value` and `len` live through the call, and `len` is the size of `value`.
+    let answer = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut value).cast(),
+            &mut len,
+        )
+    };
+    match (answer, value) {
+        (0, 0) => Ok(()),
+        (0, error) => Err(error),
+        _ => Err(errno()),
+    }
+}
+
+fn set_option<T>(fd: RawFd, name: libc::c_int, value: &T) -> Result<(), i32> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` lives through the call, and `len` is its size.
+    let answer =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, name, (value as *const T).cast(), len) };
+    if answer == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// Makes sends on this socket return EPIPE instead of raising SIGPIPE, where a flag of send(2)
+/// cannot say so. Returns the number of system calls.
+pub fn suppress_sigpipe(fd: RawFd) -> u64 {
+    #[cfg(target_vendor = "apple")]
+    {
+        // The Rust runtime ignores SIGPIPE anyway; a failure here leaves it at that.
+        let _ = set_option(fd, libc::SO_NOSIGPIPE, &1i32);
+        1
+    }
+    #[cfg(not(target_vendor = "apple"))]
+    {
+        let _ = fd;
+        0
+    }
+}
+
+/// close(2), after SO_LINGER 0 for [`How::Rst`]. Returns the number of system calls.
+pub fn close(fd: OwnedFd, how: How) -> u64 {
+    let mut calls = 1;
+    if how == How::Rst {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        // It fails only on what is no socket any more; closing is all that is left then.
+        let _ = set_option(fd.as_raw_fd(), libc::SO_LINGER, &linger);
+        calls += 1;
+    }
+    // SAFETY: the descriptor was owned by `fd`, which gave it up. After EINTR it is closed too.
+    unsafe { libc::close(fd.into_raw_fd()) };
+    calls
+}
+
+/// shutdown(2) of the sending direction. It fails only if the connection is gone already, which
+/// the next receive reports.
+pub fn shutdown_write(fd: RawFd) {
+    // SAFETY: takes two integers and touches no memory.
+    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+}
+
+/// Reads a wake descriptor empty. Returns the number of system calls.
+pub fn read_empty(fd: RawFd) -> u64 {
+    let mut sink = [0u8; 64];
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        // SAFETY: pointer and length are those of `sink`.
+        let answer =
+            uninterrupted(|| unsafe { libc::read(fd, sink.as_mut_ptr().cast(), sink.len()) });
+        // A short read has emptied a pipe or socket, and one read empties an eventfd.
+        match answer {
+            Ok(n) if n == sink.len() => {}
+            _ => return calls,
+        }
+    }
+}
+
+/// shutdown(2) of both directions: wakes whoever is blocked on the socket.
+pub fn shutdown_both(fd: RawFd) {
+    // SAFETY: takes two integers and touches no memory.
+    unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+}
+
+/// An entry of [`poll`].
+pub fn watch(fd: RawFd, events: libc::c_short) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
+}
+
+/// poll(2) until something is ready or the monotonic instant `until_ns` has passed (`None`: no
+/// limit). Returns whether something is ready. Interruption counts as nothing.
+pub fn poll(entries: &mut [libc::pollfd], until_ns: Option<u64>) -> bool {
+    let left_ns = until_ns.map(|until| until.saturating_sub(engine::clock::now_ns()));
+    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd"))]
+    let count = {
+        let timeout = left_ns.map(|ns| libc::timespec {
+            tv_sec: (ns / 1_000_000_000) as libc::time_t,
+            tv_nsec: (ns % 1_000_000_000) as libc::c_long,
+        });
+        let timeout = timeout
+            .as_ref()
+            .map_or(std::ptr::null(), std::ptr::from_ref);
+        let (first, len) = (entries.as_mut_ptr(), entries.len() as libc::nfds_t);
+        // SAFETY: `entries` is a live slice of `len`, `timeout` null or live; no signal mask.
+        unsafe { libc::ppoll(first, len, timeout, std::ptr::null()) }
+    };
+    // No ppoll(2) everywhere: whole milliseconds rounded up, late rather than early.
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd")))]
+    let count = {
+        let timeout_ms =
+            left_ns.map_or(-1, |ns| ns.div_ceil(1_000_000).min(1 << 30) as libc::c_int);
+        let (first, len) = (entries.as_mut_ptr(), entries.len() as libc::nfds_t);
+        // SAFETY: `entries` is a live slice of `len`.
+        unsafe { libc::poll(first, len, timeout_ms) }
+    };
+    count > 0
+}
+
+/// Bounds blocking receives (`receive`: SO_RCVTIMEO) or sends and, on Linux, connects (SO_SNDTIMEO;
+/// socket(7)). Rounded up to a microsecond. A failure leaves them unbounded.
+pub fn bound_waiting(fd: RawFd, receive: bool, timeout_ns: u64) {
+    let us = timeout_ns.div_ceil(1_000);
+    let time = libc::timeval {
+        tv_sec: (us / 1_000_000) as libc::time_t,
+        tv_usec: (us % 1_000_000) as libc::suseconds_t,
+    };
+    let name = if receive {
+        libc::SO_RCVTIMEO
+    } else {
+        libc::SO_SNDTIMEO
+    };
+    let _ = set_option(fd, name, &time);
+}
+
+/// Makes a descriptor non-blocking.
+pub fn set_nonblocking(fd: RawFd) {
+    // SAFETY: fcntl with these commands takes an integer and touches no memory.
+    unsafe {
+        let mode = libc::fcntl(fd, libc::F_GETFL);
+        libc::fcntl(fd, libc::F_SETFL, mode | libc::O_NONBLOCK);
+    }
+}
