@@ -1,0 +1,330 @@
+//! From the sides of a round to its sum, rates and costs, and from rounds to their summary.
+//!
+//! Each agent's counts divide by its own window, for agents start and stop a little apart; what
+//! is compared are rates. With one agent a side this is the plain quotient.
+
+use std::collections::BTreeMap;
+
+use crate::document::{
+    Confirmation, Cost, Direction, Finite, HostActivity, Methods, MetricSummary, Plan, ProcessCost,
+    Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window, Workload,
+};
+use crate::histogram::HistogramError;
+use crate::{merge, statistics};
+
+/// Metric names of the summary in the order in which they are shown.
+pub const METRICS: [&str; 6] = [
+    "rate_per_second",
+    "throughput_bits_per_second",
+    "latency_p50_ns",
+    "latency_p99_ns",
+    "load_cpu_ns_per_operation",
+    "testee_cpu_ns_per_operation",
+];
+
+/// What a round consists of before anything is computed from it.
+#[derive(Debug, Clone)]
+pub struct RoundParts {
+    /// 1, 2, 3 ...
+    pub number: u32,
+    /// True if the round was ended before its nominal length or count.
+    pub ended_early: bool,
+    /// The window of the round.
+    pub window: Window,
+    /// The load agents.
+    pub load: Vec<Side>,
+    /// The testee agents; empty with a foreign target.
+    pub testee: Vec<Side>,
+    /// What the hosts did. `service_demand` is computed here, whatever it says.
+    pub hosts: Vec<HostActivity>,
+}
+
+/// The round: its parts, their sum, and the rates and costs that follow.
+///
+/// # Errors
+/// If a histogram of a load agent cannot be read or has other bounds.
+pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
+    let measurements: Vec<_> = parts.load.iter().map(|side| &side.measured).collect();
+    let measured = merge::measurements(&measurements)?;
+    let rates = rates(plan, &parts.load, &parts.testee);
+    let cost = RoundCost {
+        load: cost(
+            &parts.load,
+            &rates,
+            measured.totals.operations,
+            "there was no load agent",
+        ),
+        testee: cost(
+            &parts.testee,
+            &rates,
+            measured.totals.operations,
+            "the target is not a testee of this run, so its process is not known",
+        ),
+    };
+    let hosts = parts
+        .hosts
+        .into_iter()
+        .map(|host| with_service_demand(host, &rates))
+        .collect();
+    Ok(Round {
+        number: parts.number,
+        ended_early: parts.ended_early,
+        window: parts.window,
+        load: parts.load,
+        testee: parts.testee,
+        measured,
+        rates,
+        cost,
+        hosts,
+    })
+}
+
+/// Statistics over `rounds`; `None` without rounds.
+///
+/// Rounds that were ended early count only if there are no others.
+pub fn summary(rounds: &[Round]) -> Option<Summary> {
+    let whole: Vec<&Round> = rounds.iter().filter(|round| !round.ended_early).collect();
+    let sample = if whole.is_empty() {
+        rounds.iter().collect()
+    } else {
+        whole
+    };
+    let first = sample.first()?;
+    let latency = first.measured.latency.primary().map(|(name, _)| name);
+    let mut metrics = BTreeMap::new();
+    for name in METRICS {
+        let values: Vec<f64> = sample
+            .iter()
+            .filter_map(|round| metric(round, name))
+            .collect();
+        if let Some(statistics) = metric_summary(name, &values) {
+            metrics.insert(name.to_owned(), statistics);
+        }
+    }
+    Some(Summary {
+        methods: methods(latency),
+        metrics,
+    })
+}
+
+/// The value of a round for one of [`METRICS`]; `None` if the round does not have it.
+pub fn metric(round: &Round, name: &str) -> Option<f64> {
+    let latency = || Some(round.measured.latency.primary()?.1);
+    let number = |value: Option<Finite>| value.map(Finite::get);
+    match name {
+        "rate_per_second" => number(round.rates.operations_per_second),
+        "throughput_bits_per_second" => {
+            number(round.rates.throughput_bits_per_second).filter(|bits| *bits > 0.0)
+        }
+        "latency_p50_ns" => latency().map(|latency| latency.p50_ns as f64),
+        "latency_p99_ns" => latency().map(|latency| latency.p99_ns as f64),
+        "load_cpu_ns_per_operation" => number(round.cost.load.cpu_ns_per_operation),
+        "testee_cpu_ns_per_operation" => number(round.cost.testee.cpu_ns_per_operation),
+        _ => None,
+    }
+}
+
+fn metric_summary(name: &str, values: &[f64]) -> Option<MetricSummary> {
+    let few = "one round has no spread: use --repeat 5 or more";
+    let stddev = statistics::sample_standard_deviation(values).and_then(Finite::new);
+    let half_width = statistics::confidence_half_width(values, 0.95).and_then(Finite::new);
+    let mut unknown = Vec::new();
+    if stddev.is_none() {
+        unknown.push(Unknown::new("stddev", few));
+    }
+    if half_width.is_none() {
+        unknown.push(Unknown::new("confidence_interval_95_half_width", few));
+    }
+    Some(MetricSummary {
+        unit: unit(name).to_owned(),
+        n: u32::try_from(values.len()).ok()?,
+        mean: Finite::new(statistics::mean(values)?)?,
+        stddev,
+        median: Finite::new(statistics::median(values)?)?,
+        min: Finite::new(values.iter().copied().fold(f64::INFINITY, f64::min))?,
+        max: Finite::new(values.iter().copied().fold(f64::NEG_INFINITY, f64::max))?,
+        confidence_interval_95_half_width: half_width,
+        values: values.iter().copied().filter_map(Finite::new).collect(),
+        unknown,
+    })
+}
+
+fn unit(metric: &str) -> &'static str {
+    match metric {
+        "rate_per_second" => "1/s",
+        "throughput_bits_per_second" => "bit/s",
+        _ => "ns",
+    }
+}
+
+fn methods(latency: Option<&str>) -> Methods {
+    Methods {
+        sample: "one value per round; rounds that were ended early count only if there are no \
+                 others"
+            .to_owned(),
+        stddev: "sample standard deviation over rounds, n - 1".to_owned(),
+        median: "middle value, mean of the two middle ones for an even number".to_owned(),
+        confidence_interval: "95 %, two-sided, Student t with n - 1 degrees of freedom; assumes \
+                              independent, roughly normal rounds"
+            .to_owned(),
+        percentiles: "agents are joined by adding histograms; percentiles are never averaged \
+                      within a round; over rounds, each round's percentile is one value"
+            .to_owned(),
+        latency: latency.map(str::to_owned),
+    }
+}
+
+/// Sum over sides of a count divided by the side's own window; `None` if a side has no window.
+fn rate(sides: &[Side], count: impl Fn(&Side) -> u64) -> Option<f64> {
+    let mut sum = 0.0;
+    for side in sides {
+        if side.window.length_ns == 0 {
+            return None;
+        }
+        sum += count(side) as f64 * 1e9 / side.window.length_ns as f64;
+    }
+    (!sides.is_empty()).then_some(sum)
+}
+
+fn rates(plan: &Plan, load: &[Side], testee: &[Side]) -> Rates {
+    let operations = rate(load, |side| side.measured.totals.operations);
+    let counted_by_testee = rate(testee, |side| side.measured.totals.bytes_received);
+    let sent_by_load = rate(load, |side| side.measured.totals.bytes_sent);
+    let to_testee = counted_by_testee.or(sent_by_load);
+    let to_load = rate(load, |side| side.measured.totals.bytes_received);
+    let sends_unanswered = plan.workload == Workload::Stream
+        && plan.direction.unwrap_or(Direction::Send) != Direction::Receive;
+    let confirmation = if sends_unanswered && counted_by_testee.is_none() {
+        Confirmation::SenderUnconfirmed
+    } else {
+        Confirmation::Receiver
+    };
+    let bits = |bytes: Option<f64>| bytes.and_then(|bytes| Finite::new(bytes * 8.0));
+    let both = to_testee.zip(to_load).map(|(there, back)| there + back);
+    let rates = Rates {
+        operations_per_second: operations.and_then(Finite::new),
+        to_testee_bits_per_second: bits(to_testee),
+        to_load_bits_per_second: bits(to_load),
+        throughput_bits_per_second: bits(both),
+        confirmation,
+        unknown: Vec::new(),
+    };
+    let missing = [
+        ("operations_per_second", rates.operations_per_second),
+        ("to_testee_bits_per_second", rates.to_testee_bits_per_second),
+        ("to_load_bits_per_second", rates.to_load_bits_per_second),
+        (
+            "throughput_bits_per_second",
+            rates.throughput_bits_per_second,
+        ),
+    ];
+    Rates {
+        unknown: unknown_for(&missing, |_| {
+            "the measured window never began on the load side".to_owned()
+        }),
+        ..rates
+    }
+}
+
+/// What the processes of one role cost. Sums of which a part is missing are missing. Costs per
+/// operation divide sums by sums and not rates by rates, because in a run that counts a testee's
+/// window ends later than the load's.
+fn cost(sides: &[Side], rates: &Rates, operations: u64, no_side: &str) -> Cost {
+    let cpu = known_rate(sides, |process| process.cpu_ns);
+    let cpu_ns = known_sum(sides, |process| process.cpu_ns);
+    let syscalls = known_sum(sides, |process| process.syscalls);
+    let switches = known_sum(sides, |process| {
+        Some(process.voluntary_context_switches? + process.involuntary_context_switches?)
+    });
+    let operations = rates.operations_per_second.map(|_| operations as f64);
+    let kib = rates
+        .throughput_bits_per_second
+        .map(|bits| bits.get() / 8.0 / 1024.0);
+    let per = |amount: Option<f64>, unit: Option<f64>| {
+        let (amount, unit) = amount.zip(unit)?;
+        Finite::ratio(amount, unit)
+    };
+    let cost = Cost {
+        cpu_cores_busy: cpu.and_then(|ns| Finite::new(ns / 1e9)),
+        cpu_ns_per_operation: per(cpu_ns, operations),
+        cpu_ns_per_kib: per(cpu, kib),
+        syscalls_per_operation: per(syscalls, operations),
+        context_switches_per_operation: per(switches, operations),
+        unknown: Vec::new(),
+    };
+    let missing = [
+        ("cpu_cores_busy", cost.cpu_cores_busy),
+        ("cpu_ns_per_operation", cost.cpu_ns_per_operation),
+        ("cpu_ns_per_kib", cost.cpu_ns_per_kib),
+        ("syscalls_per_operation", cost.syscalls_per_operation),
+        (
+            "context_switches_per_operation",
+            cost.context_switches_per_operation,
+        ),
+    ];
+    let unknown = unknown_for(&missing, |field| {
+        if sides.is_empty() {
+            return no_side.to_owned();
+        }
+        let source = match field {
+            "syscalls_per_operation" => "syscalls",
+            "context_switches_per_operation" => "voluntary_context_switches",
+            _ => "cpu_ns",
+        };
+        let not_recorded = sides
+            .iter()
+            .find_map(|side| Unknown::reason_for(&side.process.unknown, source));
+        match (not_recorded, field) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, "cpu_ns_per_kib") => "no payload was moved".to_owned(),
+            (None, _) => "no operation succeeded in the window".to_owned(),
+        }
+    });
+    Cost { unknown, ..cost }
+}
+
+/// [`rate`] of something that sides may not know; `None` if one of them does not.
+fn known_rate(sides: &[Side], count: impl Fn(&ProcessCost) -> Option<u64>) -> Option<f64> {
+    sides
+        .iter()
+        .all(|side| count(&side.process).is_some())
+        .then(|| rate(sides, |side| count(&side.process).unwrap_or(0)))
+        .flatten()
+}
+
+/// The sum of something that sides may not know; `None` if one of them does not.
+fn known_sum(sides: &[Side], count: impl Fn(&ProcessCost) -> Option<u64>) -> Option<f64> {
+    let counts: Option<Vec<u64>> = sides.iter().map(|side| count(&side.process)).collect();
+    counts
+        .filter(|counts| !counts.is_empty())
+        .map(|counts| counts.iter().sum::<u64>() as f64)
+}
+
+fn unknown_for(fields: &[(&str, Option<Finite>)], reason: impl Fn(&str) -> String) -> Vec<Unknown> {
+    fields
+        .iter()
+        .filter(|(_, value)| value.is_none())
+        .map(|(field, _)| Unknown::new(*field, reason(field)))
+        .collect()
+}
+
+fn with_service_demand(mut host: HostActivity, rates: &Rates) -> HostActivity {
+    host.unknown.retain(|entry| entry.field != "service_demand");
+    host.service_demand = host.cpu.as_ref().filter(|_| host.length_ns > 0).map(|cpu| {
+        let busy_us_per_second = cpu.busy_ns as f64 * 1e6 / host.length_ns as f64;
+        let per = |units: Option<f64>| Finite::ratio(busy_us_per_second, units?);
+        ServiceDemand {
+            system_cpu_us_per_operation: per(rates.operations_per_second.map(Finite::get)),
+            system_cpu_us_per_kib: per(rates
+                .throughput_bits_per_second
+                .map(|bits| bits.get() / 8.0 / 1024.0)),
+        }
+    });
+    if host.service_demand.is_none() {
+        let reason = Unknown::reason_for(&host.unknown, "cpu")
+            .unwrap_or("the system-wide CPU time was not sampled")
+            .to_owned();
+        host.unknown.push(Unknown::new("service_demand", reason));
+    }
+    host
+}

@@ -1,0 +1,82 @@
+//! Latency distributions under their true names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Finite;
+
+/// The distributions of one side or round. Null: nothing of this kind was measured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Latencies {
+    /// Service time: from when the request was really sent until its answer was complete.
+    pub service: Option<LatencySummary>,
+    /// Response time: from when the request was due until its answer was complete. In a closed
+    /// loop a request is due when it is sent, so that this is null there.
+    pub response: Option<LatencySummary>,
+    /// From asking for a connection until it was established.
+    pub connect: Option<LatencySummary>,
+    /// Whole operations that open and close a connection: from asking for it until it is closed.
+    pub total: Option<LatencySummary>,
+    /// Operations that failed: from when they were due until the failure was known. They are in
+    /// none of the others: a failed operation is never a fast success.
+    pub error: Option<LatencySummary>,
+}
+
+impl Latencies {
+    /// Name and value of each distribution in the order in which they are shown.
+    pub fn named(&self) -> [(&'static str, Option<&LatencySummary>); 5] {
+        [
+            ("response", self.response.as_ref()),
+            ("service", self.service.as_ref()),
+            ("connect", self.connect.as_ref()),
+            ("total", self.total.as_ref()),
+            ("error", self.error.as_ref()),
+        ]
+    }
+
+    /// The distribution that a user of the service would feel, and its name: response time where
+    /// there is a schedule, else the whole operation, else service time, else connecting.
+    pub fn primary(&self) -> Option<(&'static str, &LatencySummary)> {
+        let candidates = [
+            ("response", self.response.as_ref()),
+            ("total", self.total.as_ref()),
+            ("service", self.service.as_ref()),
+            ("connect", self.connect.as_ref()),
+        ];
+        candidates
+            .into_iter()
+            .find_map(|(name, summary)| Some((name, summary?)))
+    }
+}
+
+/// A latency distribution: what people quote, and the histogram that it came from.
+///
+/// Values are those of the histogram, exact to 3 significant digits. Never empty: a distribution
+/// without a single value is null instead.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencySummary {
+    /// Number of values.
+    pub count: u64,
+    /// Smallest.
+    pub min_ns: u64,
+    /// Arithmetic mean.
+    pub mean_ns: Finite,
+    /// Standard deviation over all values (divided by count).
+    pub stddev_ns: Finite,
+    /// Half of the values are at most this.
+    pub p50_ns: u64,
+    /// 75 % of the values are at most this.
+    pub p75_ns: u64,
+    /// 90 % of the values are at most this.
+    pub p90_ns: u64,
+    /// 99 % of the values are at most this.
+    pub p99_ns: u64,
+    /// 99.9 % of the values are at most this.
+    pub p99_9_ns: u64,
+    /// 99.99 % of the values are at most this.
+    pub p99_99_ns: u64,
+    /// Largest.
+    pub max_ns: u64,
+    /// The HDR histogram, V2 compressed with deflate, in base64: what HdrHistogram tools read.
+    pub histogram: String,
+}

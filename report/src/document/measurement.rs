@@ -1,0 +1,143 @@
+//! What one agent counted in its window, or several together.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Finite, Latencies, LatencySummary};
+
+/// What one agent counted in its window; in a round, the sum over its load agents.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Measurement {
+    /// What was completed inside the window.
+    pub totals: Totals,
+    /// Failed operations by kind; kinds that did not happen are left out.
+    pub errors: Vec<ErrorCount>,
+    /// Operations that were due inside the window and never answered.
+    pub unfinished: Unfinished,
+    /// Open loop: how late the generator noticed that operations were due. Waiting for a free place
+    /// (depth) after that is part of the response time. Null in a closed loop.
+    pub schedule_lag: Option<LatencySummary>,
+    /// Latency distributions.
+    pub latency: Latencies,
+    /// The window cut into intervals.
+    pub intervals: Vec<Interval>,
+}
+
+/// What was completed inside the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// Operations that succeeded.
+    pub operations: u64,
+    /// Payload bytes handed to the kernel.
+    pub bytes_sent: u64,
+    /// Payload bytes taken from the kernel.
+    pub bytes_received: u64,
+    /// Connections established (load) or accepted (testee).
+    pub connections_opened: u64,
+}
+
+/// Failed operations of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorCount {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// How many.
+    pub count: u64,
+    /// What the system answered, first occurrence. For `other` this is all there is to know.
+    pub text: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The target refused the connection.
+    ConnectRefused,
+    /// The connection was not established in time.
+    ConnectTimeout,
+    /// The peer reset the connection.
+    Reset,
+    /// The peer closed while an answer was owed.
+    ClosedEarly,
+    /// No answer in time.
+    Timeout,
+    /// The answer was shorter than agreed.
+    Short,
+    /// The answer had other bytes than it should.
+    Mismatch,
+    /// No local port was free.
+    NoPorts,
+    /// No descriptor was free.
+    NoDescriptors,
+    /// Anything else; also what a newer linerate calls by a name that this one does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl ErrorKind {
+    /// The name in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::ConnectRefused => "connect_refused",
+            ErrorKind::ConnectTimeout => "connect_timeout",
+            ErrorKind::Reset => "reset",
+            ErrorKind::ClosedEarly => "closed_early",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Short => "short",
+            ErrorKind::Mismatch => "mismatch",
+            ErrorKind::NoPorts => "no_ports",
+            ErrorKind::NoDescriptors => "no_descriptors",
+            ErrorKind::Other => "other",
+        }
+    }
+
+    /// The same in plain words, for text.
+    pub fn words(self) -> &'static str {
+        match self {
+            ErrorKind::ConnectRefused => "connection refused",
+            ErrorKind::ConnectTimeout => "connect timed out",
+            ErrorKind::Reset => "connection reset by the peer",
+            ErrorKind::ClosedEarly => "closed by the peer before the answer",
+            ErrorKind::Timeout => "no answer in time",
+            ErrorKind::Short => "answer too short",
+            ErrorKind::Mismatch => "answer with wrong bytes",
+            ErrorKind::NoPorts => "no local port free",
+            ErrorKind::NoDescriptors => "no descriptor free",
+            ErrorKind::Other => "other",
+        }
+    }
+}
+
+/// Operations that were due inside the window and had no answer when the run ended.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Unfinished {
+    /// How many.
+    pub count: u64,
+    /// Age of the oldest at the end, from when it was due; null if there is none.
+    pub oldest_age_ns: Option<u64>,
+    /// Their ages; null if there is none.
+    pub age: Option<LatencySummary>,
+}
+
+/// A slice of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Start, from the start of the window.
+    pub start_offset_ns: u64,
+    /// Length that really passed.
+    pub length_ns: u64,
+    /// Operations completed in it.
+    pub operations: u64,
+    /// Payload bytes sent in it.
+    pub bytes_sent: u64,
+    /// Payload bytes received in it.
+    pub bytes_received: u64,
+    /// Operations that failed in it.
+    pub errors: u64,
+    /// Mean latency of the operations completed in it; null if there is none.
+    pub latency_mean_ns: Option<Finite>,
+    /// Largest latency in it; null if there is none.
+    pub latency_max_ns: Option<u64>,
+}

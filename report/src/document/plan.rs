@@ -1,0 +1,216 @@
+//! What was asked for, with every default filled in.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Finite;
+
+/// The resolved plan. A null in here means "not asked for" or "does not apply to this workload".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// What one operation is.
+    pub workload: Workload,
+    /// Which way a stream flows, seen from the load side; null for other workloads.
+    pub direction: Option<Direction>,
+    /// What the load was sent to.
+    pub target: Target,
+    /// Number of load agents.
+    pub load_agents: u32,
+    /// Connections held open at the same time, over all load agents.
+    pub connections: u64,
+    /// Worker threads of each load agent.
+    pub threads: u32,
+    /// Worker threads of linerate's own testee; null with a foreign target.
+    pub testee_threads: Option<u32>,
+    /// Engines asked for, as given (`auto`, `uring`, `epoll` ...).
+    pub engine: EngineRequest,
+    /// Nominal length of the measured window; null if the run ends by count.
+    pub duration_ns: Option<u64>,
+    /// Operations after which the run ends; null if it ends by time.
+    pub count: Option<u64>,
+    /// Time before the window that is run and not counted.
+    pub warmup_ns: u64,
+    /// Length of one interval of the series.
+    pub interval_ns: u64,
+    /// Number of rounds.
+    pub repeat: u32,
+    /// When operations are started.
+    pub pace: Pace,
+    /// Limit that linerate itself puts on a stream, total over all connections.
+    pub bitrate_bits_per_second: Option<u64>,
+    /// Limit that the kernel puts on each connection (`SO_MAX_PACING_RATE`).
+    pub pacing_rate_bits_per_second: Option<u64>,
+    /// Operations in flight per connection.
+    pub depth: u32,
+    /// Sizes of what is sent.
+    pub sizes: Sizes,
+    /// An operation without an answer for so long is counted as timed out.
+    pub timeout_ns: u64,
+    /// A connection that is not established within this time is counted as failed.
+    pub connect_timeout_ns: u64,
+    /// True if every received byte was compared with what it should be.
+    pub verify: bool,
+    /// Who closes first, and so where TIME_WAIT lands; null unless operations close connections.
+    pub closer: Option<Closer>,
+    /// How the closer closes; null unless operations close connections.
+    pub close: Option<CloseHow>,
+    /// Socket options asked for by the user, name to value. What was granted stands with each side.
+    pub socket_options: BTreeMap<String, String>,
+    /// Local addresses to connect from; empty for the kernel's choice.
+    pub sources: Vec<String>,
+    /// Where the threads were asked to run.
+    pub placement: PlacementRequest,
+}
+
+/// What one operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// A message is sent and the same bytes come back.
+    Echo,
+    /// Bytes flow as fast as they can; one operation is one message handed to or by the kernel.
+    Stream,
+    /// A request is answered by a response.
+    Rr,
+    /// Connect, request, response, close.
+    Crr,
+    /// Connect, close.
+    Cc,
+}
+
+impl Workload {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Workload::Echo => "echo",
+            Workload::Stream => "stream",
+            Workload::Rr => "rr",
+            Workload::Crr => "crr",
+            Workload::Cc => "cc",
+        }
+    }
+}
+
+/// Which way a stream flows, seen from the load side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Load to testee.
+    Send,
+    /// Testee to load.
+    Receive,
+    /// Both at the same time.
+    Both,
+}
+
+impl Direction {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Send => "send",
+            Direction::Receive => "receive",
+            Direction::Both => "both",
+        }
+    }
+}
+
+/// What the load was sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Target {
+    /// Where the load connected to, for example `tcp://127.0.0.1:9000` or `unix:///run/x.sock`.
+    pub endpoint: String,
+    /// `tcp` or `unix`.
+    pub transport: String,
+    /// True if the path to the target never leaves the machine: a loopback address or a Unix
+    /// socket.
+    pub loopback: bool,
+    /// True if the testee was an agent of this run, so that its side is known.
+    pub own_testee: bool,
+    /// Command prefix through which the testee agent was started; null for a child process.
+    pub testee_via: Option<String>,
+}
+
+/// Engines asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineRequest {
+    /// For the load side.
+    pub load: String,
+    /// For the testee; null with a foreign target.
+    pub testee: Option<String>,
+}
+
+/// When operations are started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Pace {
+    /// Closed loop: the next operation starts when an earlier one is answered. A slow answer also
+    /// delays the operations behind it, and that waiting is in no latency.
+    Closed,
+    /// Open loop: operations are due at equal distances, answered or not.
+    Constant {
+        /// Operations per second in total.
+        rate_per_second: Finite,
+    },
+    /// Open loop: operations are due at exponentially distributed distances.
+    Poisson {
+        /// Mean operations per second in total.
+        rate_per_second: Finite,
+        /// Seed of the random distances, so that the schedule can be repeated.
+        seed: Option<u64>,
+    },
+}
+
+impl Pace {
+    /// The scheduled operations per second; `None` for a closed loop.
+    pub fn rate_per_second(&self) -> Option<Finite> {
+        match self {
+            Pace::Closed => None,
+            Pace::Constant { rate_per_second }
+            | Pace::Poisson {
+                rate_per_second, ..
+            } => Some(*rate_per_second),
+        }
+    }
+}
+
+/// Sizes of what is sent. Only those of the workload are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Sizes {
+    /// Bytes of one request (rr, crr).
+    pub request_bytes: Option<u64>,
+    /// Bytes of one response (rr, crr).
+    pub response_bytes: Option<u64>,
+    /// Bytes of one message (echo, stream).
+    pub message_bytes: Option<u64>,
+}
+
+/// Who closes a connection first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Closer {
+    /// The load side; TIME_WAIT stays with it.
+    Client,
+    /// The testee; TIME_WAIT stays there.
+    Server,
+}
+
+/// How a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseHow {
+    /// In order, leaving TIME_WAIT with the closer.
+    Fin,
+    /// By reset (`SO_LINGER` of zero), leaving no TIME_WAIT.
+    Rst,
+}
+
+/// Where the threads were asked to run, in the words of the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlacementRequest {
+    /// For the load side, for example `different physical cores`, `0,2-3` or `unpinned`.
+    pub load: String,
+    /// For the testee; null with a foreign target.
+    pub testee: Option<String>,
+}

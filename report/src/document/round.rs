@@ -1,0 +1,194 @@
+//! One round: the sides, their sum, the hosts, and what follows from them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Finite, Measurement, Side, Unknown};
+
+/// One round. `measured`, `rates` and `cost` follow from the sides; [`crate::assemble::round`]
+/// computes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Round {
+    /// 1, 2, 3 ...
+    pub number: u32,
+    /// True if the round was ended before its nominal length or count.
+    pub ended_early: bool,
+    /// The window of the round.
+    pub window: Window,
+    /// The load agents, each with its own data.
+    pub load: Vec<Side>,
+    /// The testee agents; empty with a foreign target.
+    pub testee: Vec<Side>,
+    /// The load agents together: counts summed, histograms added, percentiles never averaged.
+    pub measured: Measurement,
+    /// Rates in the window that really passed.
+    pub rates: Rates,
+    /// What an operation cost.
+    pub cost: RoundCost,
+    /// What the hosts did meanwhile.
+    pub hosts: Vec<HostActivity>,
+}
+
+/// A measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// Start, from the instant at which the round was told to go.
+    pub start_offset_ns: u64,
+    /// Length that really passed: what rates divide by.
+    pub length_ns: u64,
+    /// Warm-up that ran before it.
+    pub warmup_ns: u64,
+    /// Length that was asked for; null if the run ended by count.
+    pub nominal_ns: Option<u64>,
+}
+
+/// Rates in the window that really passed. Bits are payload bits, without any header.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Rates {
+    /// Successful operations per second.
+    pub operations_per_second: Option<Finite>,
+    /// Payload from load to testee.
+    pub to_testee_bits_per_second: Option<Finite>,
+    /// Payload from testee to load.
+    pub to_load_bits_per_second: Option<Finite>,
+    /// Payload in both directions.
+    pub throughput_bits_per_second: Option<Finite>,
+    /// Who vouches for the payload from load to testee.
+    pub confirmation: Confirmation,
+    /// Why fields of this object are null.
+    pub unknown: Vec<Unknown>,
+}
+
+/// Who vouches for a throughput.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Confirmation {
+    /// The receiving side counted the bytes, or answered them.
+    #[default]
+    #[serde(rename = "receiver")]
+    Receiver,
+    /// Only the sender is known: the kernel took the bytes, nobody said that they arrived.
+    #[serde(rename = "sender side, unconfirmed")]
+    SenderUnconfirmed,
+}
+
+impl Confirmation {
+    /// The words in the document and in text.
+    pub fn words(self) -> &'static str {
+        match self {
+            Confirmation::Receiver => "receiver",
+            Confirmation::SenderUnconfirmed => "sender side, unconfirmed",
+        }
+    }
+}
+
+/// What an operation cost on either side.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RoundCost {
+    /// All load agents together.
+    pub load: Cost,
+    /// All testee agents together.
+    pub testee: Cost,
+}
+
+/// Cost of the processes of one role. Interrupt work that the kernel does elsewhere is not in it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Cost {
+    /// CPU seconds used per second: 1 is one core fully busy.
+    pub cpu_cores_busy: Option<Finite>,
+    /// Process CPU time per successful operation.
+    pub cpu_ns_per_operation: Option<Finite>,
+    /// Process CPU time per 1024 bytes of payload, both directions.
+    pub cpu_ns_per_kib: Option<Finite>,
+    /// System calls per successful operation.
+    pub syscalls_per_operation: Option<Finite>,
+    /// Context switches, voluntary or not, per successful operation.
+    pub context_switches_per_operation: Option<Finite>,
+    /// Why fields of this object are null.
+    pub unknown: Vec<Unknown>,
+}
+
+/// What a host did in the window, over all its processes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct HostActivity {
+    /// Id of the host.
+    pub host: String,
+    /// Time between the two samples.
+    pub length_ns: u64,
+    /// CPU time, system-wide.
+    pub cpu: Option<SystemCpu>,
+    /// netperf's service demand.
+    pub service_demand: Option<ServiceDemand>,
+    /// Changes of kernel counters, for example `Tcp.RetransSegs`; only those that changed.
+    /// `softnet.*` are sums over the CPUs. Other traffic of the host is in them too.
+    pub kernel_counters: BTreeMap<String, i64>,
+    /// Why fields of this object are null.
+    pub unknown: Vec<Unknown>,
+}
+
+/// CPU time of a host over all CPUs and processes, from `/proc/stat`, tick-sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SystemCpu {
+    /// Logical CPUs counted.
+    pub cpu_count: u32,
+    /// User and nice time.
+    pub user_ns: u64,
+    /// System time.
+    pub system_ns: u64,
+    /// Interrupt time, hard and soft.
+    pub softirq_ns: u64,
+    /// Time that the hypervisor gave to others.
+    pub steal_ns: u64,
+    /// Idle time, waiting for disks included.
+    pub idle_ns: u64,
+    /// User, system and interrupt time.
+    pub busy_ns: u64,
+    /// Busy share of all time, 0 to 1.
+    pub busy_fraction: Option<Finite>,
+    /// Interrupt share of all time, 0 to 1.
+    pub softirq_fraction: Option<Finite>,
+    /// Stolen share of all time, 0 to 1.
+    pub steal_fraction: Option<Finite>,
+}
+
+impl SystemCpu {
+    /// The sums and shares that follow from the times.
+    ///
+    /// Steal is neither busy nor idle: this machine did not have that time.
+    pub fn from_times(
+        cpu_count: u32,
+        user_ns: u64,
+        system_ns: u64,
+        softirq_ns: u64,
+        steal_ns: u64,
+        idle_ns: u64,
+    ) -> Self {
+        let busy_ns = user_ns + system_ns + softirq_ns;
+        let all_ns = (busy_ns + steal_ns + idle_ns) as f64;
+        SystemCpu {
+            cpu_count,
+            user_ns,
+            system_ns,
+            softirq_ns,
+            steal_ns,
+            idle_ns,
+            busy_ns,
+            busy_fraction: Finite::ratio(busy_ns as f64, all_ns),
+            softirq_fraction: Finite::ratio(softirq_ns as f64, all_ns),
+            steal_fraction: Finite::ratio(steal_ns as f64, all_ns),
+        }
+    }
+}
+
+/// netperf's service demand: system-wide CPU time of a host per unit of work, whoever used it.
+///
+/// netperf 2.7 manual, section "CPU Utilization", and `calc_service_demand` in its `netlib.c`:
+/// CPU utilisation x CPUs x time / work, in microseconds per 1024 bytes or per transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceDemand {
+    /// Microseconds of busy CPU per successful operation; null if there were none.
+    pub system_cpu_us_per_operation: Option<Finite>,
+    /// Microseconds of busy CPU per 1024 payload bytes, both directions; null if there were none.
+    pub system_cpu_us_per_kib: Option<Finite>,
+}

@@ -1,0 +1,251 @@
+//! Several agents become one measurement: counts are summed, histograms added.
+//!
+//! Percentiles are never averaged: the percentile of a union is not the mean of the percentiles.
+
+use std::collections::BTreeMap;
+
+use crate::document::{
+    ErrorCount, ErrorKind, Finite, Interval, Latencies, LatencySummary, Measurement, Totals,
+    Unfinished,
+};
+use crate::histogram::{self, HistogramError};
+
+/// The measurements of several agents of the same round as one.
+///
+/// # Errors
+/// If a histogram cannot be read or has other bounds.
+pub fn measurements(parts: &[&Measurement]) -> Result<Measurement, HistogramError> {
+    let latency_of = |pick: fn(&Latencies) -> &Option<LatencySummary>| {
+        latencies(parts.iter().map(|part| pick(&part.latency).as_ref()))
+    };
+    Ok(Measurement {
+        totals: totals(parts),
+        errors: errors(parts),
+        unfinished: unfinished(parts)?,
+        schedule_lag: latencies(parts.iter().map(|part| part.schedule_lag.as_ref()))?,
+        latency: Latencies {
+            service: latency_of(|latency| &latency.service)?,
+            response: latency_of(|latency| &latency.response)?,
+            connect: latency_of(|latency| &latency.connect)?,
+            total: latency_of(|latency| &latency.total)?,
+            error: latency_of(|latency| &latency.error)?,
+        },
+        intervals: intervals(parts),
+    })
+}
+
+/// Distributions as one, by adding their histograms; `None` if there is none.
+///
+/// # Errors
+/// If a histogram cannot be read or has other bounds.
+pub fn latencies<'a>(
+    parts: impl Iterator<Item = Option<&'a LatencySummary>>,
+) -> Result<Option<LatencySummary>, HistogramError> {
+    let present: Vec<&LatencySummary> = parts.flatten().collect();
+    if let [only] = present[..] {
+        return Ok(Some(only.clone()));
+    }
+    let mut sum = histogram::new();
+    for part in present {
+        histogram::add(&mut sum, &part.to_histogram()?)?;
+    }
+    LatencySummary::from_histogram(&sum)
+}
+
+fn totals(parts: &[&Measurement]) -> Totals {
+    let sum = |pick: fn(&Totals) -> u64| parts.iter().map(|part| pick(&part.totals)).sum();
+    Totals {
+        operations: sum(|totals| totals.operations),
+        bytes_sent: sum(|totals| totals.bytes_sent),
+        bytes_received: sum(|totals| totals.bytes_received),
+        connections_opened: sum(|totals| totals.connections_opened),
+    }
+}
+
+/// Errors of the same kind become one entry; `other` stays apart by its text.
+fn errors(parts: &[&Measurement]) -> Vec<ErrorCount> {
+    let mut sums: BTreeMap<(ErrorKind, Option<String>), ErrorCount> = BTreeMap::new();
+    for error in parts.iter().flat_map(|part| &part.errors) {
+        let distinction = match error.kind {
+            ErrorKind::Other => error.text.clone(),
+            _ => None,
+        };
+        sums.entry((error.kind, distinction))
+            .and_modify(|sum| {
+                sum.count += error.count;
+                if sum.text.is_none() {
+                    sum.text.clone_from(&error.text);
+                }
+            })
+            .or_insert_with(|| error.clone());
+    }
+    sums.into_values().collect()
+}
+
+fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {
+    Ok(Unfinished {
+        count: parts.iter().map(|part| part.unfinished.count).sum(),
+        oldest_age_ns: parts
+            .iter()
+            .filter_map(|part| part.unfinished.oldest_age_ns)
+            .max(),
+        age: latencies(parts.iter().map(|part| part.unfinished.age.as_ref()))?,
+    })
+}
+
+/// Intervals at the same place in the series belong together: all agents cut alike.
+fn intervals(parts: &[&Measurement]) -> Vec<Interval> {
+    let longest = parts.iter().map(|part| part.intervals.len()).max();
+    (0..longest.unwrap_or(0))
+        .map(|index| {
+            let slices: Vec<&Interval> = parts
+                .iter()
+                .filter_map(|part| part.intervals.get(index))
+                .collect();
+            interval(&slices)
+        })
+        .collect()
+}
+
+fn interval(slices: &[&Interval]) -> Interval {
+    let sum = |pick: fn(&Interval) -> u64| slices.iter().map(|slice| pick(slice)).sum();
+    let start_offset_ns = slices.iter().map(|slice| slice.start_offset_ns).min();
+    let end_ns = slices
+        .iter()
+        .map(|slice| slice.start_offset_ns + slice.length_ns)
+        .max();
+    let start_offset_ns = start_offset_ns.unwrap_or(0);
+    Interval {
+        start_offset_ns,
+        length_ns: end_ns.unwrap_or(0) - start_offset_ns,
+        operations: sum(|slice| slice.operations),
+        bytes_sent: sum(|slice| slice.bytes_sent),
+        bytes_received: sum(|slice| slice.bytes_received),
+        errors: sum(|slice| slice.errors),
+        latency_mean_ns: mean_latency(slices),
+        latency_max_ns: slices.iter().filter_map(|slice| slice.latency_max_ns).max(),
+    }
+}
+
+/// The mean of all operations: each slice weighs as many as it completed.
+fn mean_latency(slices: &[&Interval]) -> Option<Finite> {
+    let weighted: Vec<(f64, f64)> = slices
+        .iter()
+        .filter_map(|slice| Some((slice.latency_mean_ns?.get(), slice.operations as f64)))
+        .collect();
+    let operations: f64 = weighted.iter().map(|(_, weight)| weight).sum();
+    let sum: f64 = weighted.iter().map(|(mean, weight)| mean * weight).sum();
+    Finite::ratio(sum, operations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn measurement(latencies_ns: &[u64]) -> Measurement {
+        let mut recorded = histogram::new();
+        for value in latencies_ns {
+            recorded.record(*value).unwrap();
+        }
+        let summary = LatencySummary::from_histogram(&recorded).unwrap();
+        Measurement {
+            totals: Totals {
+                operations: latencies_ns.len() as u64,
+                bytes_sent: 3,
+                bytes_received: 4,
+                connections_opened: 1,
+            },
+            latency: Latencies {
+                service: summary,
+                ..Latencies::default()
+            },
+            ..Measurement::default()
+        }
+    }
+
+    #[test]
+    fn percentiles_come_from_the_union_and_not_from_an_average() {
+        // 99 fast ones here, 1 slow one there: the median is fast; an average would be in between.
+        let fast = measurement(&[10_000; 99]);
+        let slow = measurement(&[1_000_000]);
+        let merged = measurements(&[&fast, &slow]).unwrap();
+        let service = merged.latency.service.unwrap();
+        assert_eq!(service.count, 100);
+        assert!(service.p50_ns < 10_100 && service.p99_ns < 10_100);
+        assert!(service.max_ns >= 1_000_000);
+        assert_eq!(merged.totals.operations, 100);
+        assert_eq!(merged.totals.bytes_sent, 6);
+        assert_eq!(merged.latency.response, None);
+    }
+
+    #[test]
+    fn errors_add_up_by_kind() {
+        let error = |kind, count, text: Option<&str>| ErrorCount {
+            kind,
+            count,
+            text: text.map(str::to_owned),
+        };
+        let one = Measurement {
+            errors: vec![
+                error(ErrorKind::Reset, 2, None),
+                error(ErrorKind::Other, 1, Some("EIO")),
+            ],
+            ..Measurement::default()
+        };
+        let two = Measurement {
+            errors: vec![
+                error(ErrorKind::Reset, 3, Some("ECONNRESET")),
+                error(ErrorKind::Other, 1, Some("ENOBUFS")),
+            ],
+            ..Measurement::default()
+        };
+        let merged = measurements(&[&one, &two]).unwrap();
+        assert_eq!(
+            merged.errors,
+            [
+                error(ErrorKind::Reset, 5, Some("ECONNRESET")),
+                error(ErrorKind::Other, 1, Some("EIO")),
+                error(ErrorKind::Other, 1, Some("ENOBUFS")),
+            ]
+        );
+    }
+
+    #[test]
+    fn intervals_add_up_by_place_and_weigh_by_operations() {
+        let slice = |operations, mean_ns: f64| Interval {
+            start_offset_ns: 0,
+            length_ns: 1_000,
+            operations,
+            latency_mean_ns: Finite::new(mean_ns),
+            latency_max_ns: Some(mean_ns as u64),
+            ..Interval::default()
+        };
+        let one = Measurement {
+            intervals: vec![slice(1, 100.0), slice(1, 7.0)],
+            ..Measurement::default()
+        };
+        let two = Measurement {
+            intervals: vec![slice(3, 200.0)],
+            ..Measurement::default()
+        };
+        let merged = measurements(&[&one, &two]).unwrap();
+        assert_eq!(merged.intervals.len(), 2);
+        assert_eq!(merged.intervals[0].operations, 4);
+        assert_eq!(merged.intervals[0].latency_mean_ns, Finite::new(175.0));
+        assert_eq!(merged.intervals[0].latency_max_ns, Some(200));
+        assert_eq!(merged.intervals[1].operations, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_a_split_gives_the_whole(
+            left in prop::collection::vec(1..=histogram::HIGHEST_NS, 0..80),
+            right in prop::collection::vec(1..=histogram::HIGHEST_NS, 0..80),
+        ) {
+            let whole: Vec<u64> = left.iter().chain(&right).copied().collect();
+            let merged = measurements(&[&measurement(&left), &measurement(&right)]).unwrap();
+            prop_assert_eq!(merged.latency, measurement(&whole).latency);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The answer in one sentence, and the conditions under which it holds.
+
+use super::layout::{Paint, Paper};
+use crate::document::{
+    Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status, Workload,
+};
+use crate::units::{
+    format_size, grouped, human_bit_rate, human_bytes, human_count, human_duration_ns, human_ns,
+};
+
+/// The answer in plain words.
+pub(super) fn sentence(document: &Document) -> String {
+    let plan = &document.plan;
+    let what = format!("{} over {}", workload(plan), path(plan));
+    let answer = match answer(document) {
+        Some(answer) => format!(
+            "{what}: {answer}, {}, {}.",
+            counted(plan.connections, "connection"),
+            engines(document)
+        ),
+        None => format!("{what}: {}.", why_not(document)),
+    };
+    match document.status {
+        Status::Ok => answer,
+        Status::Interrupted => format!("Interrupted, valid until then: {answer}"),
+        Status::Failed => format!("Failed: {answer}"),
+    }
+}
+
+fn workload(plan: &Plan) -> String {
+    match (plan.workload, plan.direction) {
+        (Workload::Stream, Some(direction)) => format!("stream ({})", direction.name()),
+        (workload, _) => workload.name().to_owned(),
+    }
+}
+
+fn path(plan: &Plan) -> String {
+    let target = &plan.target;
+    match (target.transport.as_str(), target.loopback) {
+        ("unix", _) => "a Unix socket".to_owned(),
+        (transport, true) => format!("{transport} loopback"),
+        (transport, false) => {
+            let prefix = format!("{transport}://");
+            let address = target.endpoint.strip_prefix(&prefix);
+            format!("{transport} to {}", address.unwrap_or(&target.endpoint))
+        }
+    }
+}
+
+fn answer(document: &Document) -> Option<String> {
+    let metrics = &document.summary.as_ref()?.metrics;
+    if document
+        .rounds
+        .iter()
+        .all(|round| round.measured.totals.operations == 0)
+    {
+        return None;
+    }
+    let rate = |name: &str, show: fn(f64) -> String| {
+        metrics
+            .get(name)
+            .map(|metric| mean_with_interval(metric, show))
+    };
+    if document.plan.workload == Workload::Stream {
+        let throughput = rate("throughput_bits_per_second", human_bit_rate)?;
+        let unconfirmed = document
+            .rounds
+            .iter()
+            .any(|round| round.rates.confirmation == Confirmation::SenderUnconfirmed);
+        let remark = match (unconfirmed, document.plan.direction) {
+            (true, _) => format!(" ({})", Confirmation::SenderUnconfirmed.words()),
+            (false, Some(Direction::Both)) => " in both directions together".to_owned(),
+            (false, _) => " received".to_owned(),
+        };
+        return Some(throughput + &remark);
+    }
+    let operations = rate("rate_per_second", human_count)?;
+    let p99 = metrics.get("latency_p99_ns");
+    let p99 = p99.map_or_else(String::new, |metric| {
+        let rounds = match metric.n {
+            0 | 1 => String::new(),
+            n => format!(" (mean over {n} rounds)"),
+        };
+        format!(
+            ", p99 {}{}{rounds}",
+            human_ns(metric.mean.get()),
+            of_which_time(document)
+        )
+    });
+    Some(format!(
+        "{operations} {}/s{p99}",
+        operation(document.plan.workload)
+    ))
+}
+
+/// `93.4 k`, or `93.4 k ± 512` where there are rounds to say so.
+fn mean_with_interval(metric: &MetricSummary, show: fn(f64) -> String) -> String {
+    let mean = show(metric.mean.get());
+    match metric.confidence_interval_95_half_width {
+        Some(half_width) => format!("{mean} ± {}", show(half_width.get())),
+        None => mean,
+    }
+}
+
+/// Which time a percentile is of, unless it is the plain one.
+fn of_which_time(document: &Document) -> String {
+    let summary = document.summary.as_ref();
+    match summary.and_then(|summary| summary.methods.latency.as_deref()) {
+        None | Some("service") => String::new(),
+        Some(name) => format!(" ({name} time)"),
+    }
+}
+
+fn operation(workload: Workload) -> &'static str {
+    match workload {
+        Workload::Cc => "connections",
+        _ => "operations",
+    }
+}
+
+fn why_not(document: &Document) -> String {
+    if let Some(error) = document.errors.first() {
+        return error.text.trim_end_matches('.').to_owned();
+    }
+    let errors = document
+        .rounds
+        .iter()
+        .flat_map(|round| &round.measured.errors);
+    match errors.max_by_key(|error| error.count) {
+        Some(error) => format!(
+            "no operation succeeded, {} failed with: {}",
+            grouped(error.count),
+            error.kind.words()
+        ),
+        None => "no operation was completed".to_owned(),
+    }
+}
+
+fn engines(document: &Document) -> String {
+    let Some(round) = document.rounds.first() else {
+        return document.plan.engine.load.clone();
+    };
+    let load = round.load.first().map_or("-", |side| &side.engine.used);
+    match round.testee.first() {
+        Some(testee) => format!("{load} -> {}", testee.engine.used),
+        None => format!("{load} -> foreign target"),
+    }
+}
+
+/// How the load was made and what the window was.
+pub(super) fn conditions(document: &Document, paper: &mut Paper) {
+    let plan = &document.plan;
+    let mut parts = vec![pace(plan)];
+    if plan.workload != Workload::Stream {
+        parts.push(format!("depth {} per connection", plan.depth));
+    }
+    parts.extend(sizes(plan));
+    if let Some(limit) = plan.bitrate_bits_per_second {
+        parts.push(format!("at most {}", human_bit_rate(limit as f64)));
+    }
+    if matches!(plan.workload, Workload::Crr | Workload::Cc) {
+        parts.push("a new connection for every operation".to_owned());
+    }
+    if plan.verify {
+        parts.push("every received byte compared".to_owned());
+    }
+    paper.sentence(&format!("Load: {}.", parts.join(", ")), Paint::Plain);
+    if let Some(round) = document.rounds.first() {
+        paper.sentence(&window(document, round), Paint::Plain);
+    }
+    paper.blank();
+}
+
+fn pace(plan: &Plan) -> String {
+    match &plan.pace {
+        Pace::Closed if plan.workload == Workload::Stream => {
+            "as fast as the connections take it".to_owned()
+        }
+        Pace::Closed => {
+            "closed loop (a slow answer also delays the operations behind it, unmeasured)"
+                .to_owned()
+        }
+        Pace::Constant { rate_per_second } => format!(
+            "open loop, {} operations/s due at equal distances",
+            human_count(rate_per_second.get())
+        ),
+        Pace::Poisson {
+            rate_per_second, ..
+        } => format!(
+            "open loop, {} operations/s due at random (Poisson)",
+            human_count(rate_per_second.get())
+        ),
+    }
+}
+
+fn sizes(plan: &Plan) -> Vec<String> {
+    let named = [
+        ("request", plan.sizes.request_bytes),
+        ("response", plan.sizes.response_bytes),
+        ("message", plan.sizes.message_bytes),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(name, bytes)| Some(format!("{name} {}", exact_bytes(bytes?))))
+        .collect()
+}
+
+/// `64 KiB` where that is exact, else plain bytes.
+fn exact_bytes(bytes: u64) -> String {
+    let short = format_size(bytes);
+    match short.strip_suffix(|c: char| c.is_ascii_alphabetic()) {
+        Some(number) => format!("{number} {}iB", &short[number.len()..]),
+        None => format!("{short} B"),
+    }
+}
+
+fn window(document: &Document, round: &Round) -> String {
+    let rounds = document.rounds.len();
+    let length = human_duration_ns(round.window.length_ns);
+    let warmup = match round.window.warmup_ns {
+        0 => "without warm-up".to_owned(),
+        ns => format!("after {} of warm-up", human_duration_ns(ns)),
+    };
+    let ended = if document.rounds.iter().any(|round| round.ended_early) {
+        ", ended early"
+    } else {
+        ""
+    };
+    if rounds == 1 {
+        format!("Window: {length} measured {warmup}{ended}.")
+    } else {
+        format!(
+            "Window: {rounds} rounds of {length} {warmup}{ended}, each with new processes and \
+             sockets."
+        )
+    }
+}
+
+/// `1 connection`, `64 connections`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{} {thing}s", grouped(count))
+    }
+}
+
+/// Bytes for a table.
+pub(super) fn bytes(count: u64) -> String {
+    human_bytes(count as f64)
+}

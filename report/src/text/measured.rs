@@ -1,0 +1,143 @@
+//! Throughput, latency and errors.
+
+use super::headline::bytes;
+use super::layout::{Paper, Table};
+use crate::document::{Document, Finite, LatencySummary, Round};
+use crate::units::{grouped, human_bit_rate, human_count, human_ns};
+
+pub(super) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
+    let totals = &round.measured.totals;
+    let rates = &round.rates;
+    paper.heading("Throughput");
+    let mut table = Table::new();
+    table.row([
+        "operations".to_owned(),
+        grouped(totals.operations),
+        rate(rates.operations_per_second, |value| {
+            format!("{}/s", human_count(value))
+        }),
+    ]);
+    if let Some(scheduled) = document.plan.pace.rate_per_second() {
+        table.row([
+            "scheduled".to_owned(),
+            String::new(),
+            format!("{}/s", human_count(scheduled.get())),
+        ]);
+    }
+    let to_testee = if round.testee.is_empty() {
+        totals.bytes_sent
+    } else {
+        round
+            .testee
+            .iter()
+            .map(|side| side.measured.totals.bytes_received)
+            .sum()
+    };
+    if to_testee > 0 {
+        table.row([
+            "load to testee".to_owned(),
+            bytes(to_testee),
+            rate(rates.to_testee_bits_per_second, human_bit_rate),
+            format!("({})", rates.confirmation.words()),
+        ]);
+    }
+    if totals.bytes_received > 0 {
+        table.row([
+            "testee to load".to_owned(),
+            bytes(totals.bytes_received),
+            rate(rates.to_load_bits_per_second, human_bit_rate),
+            "(receiver)".to_owned(),
+        ]);
+    }
+    paper.table(&table);
+    for entry in &rates.unknown {
+        paper.note(&format!("{}: not known, {}.", entry.field, entry.reason));
+    }
+    paper.blank();
+}
+
+fn rate(value: Option<Finite>, show: impl Fn(f64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| show(value.get()))
+}
+
+type Pick = fn(&LatencySummary) -> String;
+const STATISTICS: [(&str, Pick); 11] = [
+    ("count", |latency| grouped(latency.count)),
+    ("min", |latency| human_ns(latency.min_ns as f64)),
+    ("mean", |latency| human_ns(latency.mean_ns.get())),
+    ("stddev", |latency| human_ns(latency.stddev_ns.get())),
+    ("p50", |latency| human_ns(latency.p50_ns as f64)),
+    ("p75", |latency| human_ns(latency.p75_ns as f64)),
+    ("p90", |latency| human_ns(latency.p90_ns as f64)),
+    ("p99", |latency| human_ns(latency.p99_ns as f64)),
+    ("p99.9", |latency| human_ns(latency.p99_9_ns as f64)),
+    ("p99.99", |latency| human_ns(latency.p99_99_ns as f64)),
+    ("max", |latency| human_ns(latency.max_ns as f64)),
+];
+
+pub(super) fn latency(round: &Round, paper: &mut Paper) {
+    let latency = &round.measured.latency;
+    let mut columns: Vec<(&str, &LatencySummary)> = latency
+        .named()
+        .into_iter()
+        .filter_map(|(name, summary)| Some((name, summary?)))
+        .collect();
+    if let Some(lag) = &round.measured.schedule_lag {
+        columns.push(("schedule lag", lag));
+    }
+    if columns.is_empty() {
+        return;
+    }
+    let mut table = Table::new();
+    table.row(std::iter::once("").chain(columns.iter().map(|(name, _)| *name)));
+    for (name, show) in STATISTICS {
+        let cells = columns.iter().map(|(_, summary)| show(summary));
+        table.row(std::iter::once(name.to_owned()).chain(cells));
+    }
+    paper.heading("Latency");
+    paper.table(&table);
+    for (name, _) in &columns {
+        paper.note(&format!("{name}: {}", meaning(name)));
+    }
+    paper.blank();
+}
+
+fn meaning(name: &str) -> &'static str {
+    match name {
+        "service" => "from when the request was really sent until its answer was complete.",
+        "response" => "from when the operation was due until it was complete, waiting included.",
+        "connect" => "from asking for a connection until it was established.",
+        "total" => "the whole operation, from asking for a connection until it was closed.",
+        "error" => "operations that failed, from when they were due until the failure was known.",
+        _ => "how late the generator noticed that operations were due.",
+    }
+}
+
+pub(super) fn errors(round: &Round, paper: &mut Paper) {
+    let measured = &round.measured;
+    paper.heading("Errors");
+    let mut table = Table::new();
+    for error in &measured.errors {
+        table.row([error.kind.words().to_owned(), grouped(error.count)]);
+    }
+    let unfinished = &measured.unfinished;
+    if unfinished.count > 0 {
+        table.row(["never answered".to_owned(), grouped(unfinished.count)]);
+    }
+    if measured.errors.is_empty() && unfinished.count == 0 {
+        table.row(["none"]);
+    }
+    paper.table(&table);
+    for error in &measured.errors {
+        if let Some(text) = &error.text {
+            paper.note(&format!("{}: {text}", error.kind.words()));
+        }
+    }
+    if let Some(age) = unfinished.oldest_age_ns {
+        paper.note(&format!(
+            "The oldest without an answer was due {} before the end.",
+            human_ns(age as f64)
+        ));
+    }
+    paper.blank();
+}

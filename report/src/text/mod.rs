@@ -1,0 +1,91 @@
+//! The document for people: the answer first, then what it rests on.
+
+mod cost;
+mod headline;
+mod layout;
+mod measured;
+mod next;
+mod place;
+mod rounds;
+
+use crate::document::{Document, Round};
+use layout::{Paint, Paper};
+
+/// How the text may look. Whether colour is wanted (terminal, `NO_COLOR`) is the caller's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// ANSI colours and bold.
+    pub color: bool,
+    /// Columns after which sentences wrap. Tables are narrow and do not.
+    pub width: usize,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Style {
+            color: false,
+            width: 100,
+        }
+    }
+}
+
+/// The document as text, ending in a newline.
+pub fn render(document: &Document, style: &Style) -> String {
+    let mut paper = Paper::new(*style);
+    paper.sentence(&headline::sentence(document), Paint::Headline);
+    paper.blank();
+    headline::conditions(document, &mut paper);
+    messages(document, &mut paper);
+    if let Some(round) = shown_round(document) {
+        rounds::section(document, round, &mut paper);
+        measured::throughput(document, round, &mut paper);
+        measured::latency(round, &mut paper);
+        measured::errors(round, &mut paper);
+        cost::section(round, &mut paper);
+        cost::network(round, &mut paper);
+        place::section(document, round, &mut paper);
+    }
+    next::section(document, &mut paper);
+    paper.finish()
+}
+
+/// The round whose details are shown: the one with the median rate (the lower of two).
+fn shown_round(document: &Document) -> Option<&Round> {
+    // As for the summary: rounds that ended early count only if there are no others.
+    let mut sorted: Vec<&Round> = document
+        .rounds
+        .iter()
+        .filter(|round| !round.ended_early)
+        .collect();
+    if sorted.is_empty() {
+        sorted = document.rounds.iter().collect();
+    }
+    let rate = |round: &Round| {
+        round
+            .rates
+            .operations_per_second
+            .map_or(0.0, crate::document::Finite::get)
+    };
+    sorted.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}
+
+fn messages(document: &Document, paper: &mut Paper) {
+    let groups = [
+        ("Errors of the run", &document.errors, Paint::Error),
+        ("Warnings", &document.warnings, Paint::Warning),
+    ];
+    for (title, messages, paint) in groups {
+        if messages.is_empty() {
+            continue;
+        }
+        paper.heading(title);
+        for message in messages {
+            paper.item(&message.text, paint);
+            if let Some(cure) = &message.cure {
+                paper.continued(cure);
+            }
+        }
+        paper.blank();
+    }
+}

@@ -1,0 +1,87 @@
+//! With `--repeat`: each round, and what they say together.
+
+use super::layout::{Paper, Table};
+use crate::assemble::{METRICS, metric};
+use crate::document::{Document, MetricSummary, Round};
+use crate::units::{human_bit_rate, human_count, human_ns};
+
+pub(super) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
+    let Some(summary) = document.summary.as_ref() else {
+        return;
+    };
+    if document.rounds.len() < 2 {
+        return;
+    }
+    let columns: Vec<&str> = METRICS
+        .into_iter()
+        .filter(|name| summary.metrics.contains_key(*name))
+        .collect();
+    let mut table = Table::new();
+    table.row(std::iter::once("").chain(columns.iter().map(|name| title(name))));
+    for round in &document.rounds {
+        let name = if round.ended_early {
+            format!("round {} (ended early)", round.number)
+        } else {
+            format!("round {}", round.number)
+        };
+        let cells = columns
+            .iter()
+            .map(|column| metric(round, column).map_or_else(dash, |value| show(column, value)));
+        table.row(std::iter::once(name).chain(cells));
+    }
+    for (name, pick) in STATISTICS {
+        let cells = columns.iter().map(|column| {
+            pick(&summary.metrics[*column]).map_or_else(dash, |value| show(column, value))
+        });
+        table.row(std::iter::once((*name).to_owned()).chain(cells));
+    }
+    paper.heading("Rounds");
+    paper.table(&table);
+    let mut meaning = "± 95 %: the mean lies within plus or minus this with 95 % confidence \
+                       (Student t over rounds, if they are independent and roughly normal)."
+        .to_owned();
+    if let Some(latency) = &summary.methods.latency {
+        meaning += &format!(" p50 and p99 are of the {latency} time.");
+    }
+    paper.note(&meaning);
+    paper.note(&format!(
+        "What follows is round {}, the one with the median rate.",
+        shown.number
+    ));
+    paper.blank();
+}
+
+type Pick = fn(&MetricSummary) -> Option<f64>;
+const STATISTICS: &[(&str, Pick)] = &[
+    ("mean", |metric| Some(metric.mean.get())),
+    ("± 95 %", |metric| {
+        Some(metric.confidence_interval_95_half_width?.get())
+    }),
+    ("stddev", |metric| Some(metric.stddev?.get())),
+    ("median", |metric| Some(metric.median.get())),
+    ("min", |metric| Some(metric.min.get())),
+    ("max", |metric| Some(metric.max.get())),
+];
+
+fn title(metric: &str) -> &'static str {
+    match metric {
+        "rate_per_second" => "rate",
+        "throughput_bits_per_second" => "throughput",
+        "latency_p50_ns" => "p50",
+        "latency_p99_ns" => "p99",
+        "load_cpu_ns_per_operation" => "load CPU/op",
+        _ => "testee CPU/op",
+    }
+}
+
+fn show(metric: &str, value: f64) -> String {
+    match metric {
+        "rate_per_second" => format!("{}/s", human_count(value)),
+        "throughput_bits_per_second" => human_bit_rate(value),
+        _ => human_ns(value),
+    }
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}

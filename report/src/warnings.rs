@@ -1,0 +1,133 @@
+//! What a sceptic would hold against a result, found in the document itself.
+
+use crate::document::{Document, Message, Pace, Round};
+use crate::units::{grouped, human_count, human_percent};
+
+/// A load thread this busy may itself be what limits the rate.
+const GENERATOR_BUSY: f64 = 0.95;
+/// Stolen time from this share on is visible in tails.
+const STEAL_NOTICED: f64 = 0.01;
+/// An open loop that completes less than this share of its schedule did not deliver the load.
+const RATE_REACHED: f64 = 0.99;
+
+/// Warnings that follow from the rounds, to be put into `warnings`; each code at most once.
+pub fn from_rounds(document: &Document) -> Vec<Message> {
+    let mut found: Vec<Message> = Vec::new();
+    for round in &document.rounds {
+        let candidates = [
+            generator_busy(document, round),
+            stolen(round),
+            rate_not_reached(document, round),
+            failed_operations(round),
+            unfinished(round),
+        ];
+        for message in candidates.into_iter().flatten() {
+            if !found.iter().any(|known| known.code == message.code) {
+                found.push(message);
+            }
+        }
+    }
+    found
+}
+
+fn generator_busy(document: &Document, round: &Round) -> Option<Message> {
+    let cores = round.cost.load.cpu_cores_busy?.get();
+    let threads: u32 = round.load.iter().map(|side| side.threads).sum();
+    let busy = cores / f64::from(threads.max(1));
+    // A busy generator is no fault where both sides work in step over one connection, but even
+    // there the rate is that of the pair.
+    (busy >= GENERATOR_BUSY).then(|| {
+        let cure = if document.plan.pace.rate_per_second().is_some() {
+            "lower --rate, or give the load more --threads"
+        } else {
+            "give the load more --threads, or compare CPU per operation, or latency at a fixed \
+             --rate, instead of the rate"
+        };
+        Message::new(
+            "generator_busy",
+            format!(
+                "round {}: the load threads were {} busy, so the rate may be theirs and not the \
+                 testee's",
+                round.number,
+                human_percent(busy)
+            ),
+        )
+        .with_cure(cure)
+    })
+}
+
+fn stolen(round: &Round) -> Option<Message> {
+    let (host, steal) = round.hosts.iter().find_map(|host| {
+        let steal = host.cpu.as_ref()?.steal_fraction?.get();
+        (steal >= STEAL_NOTICED).then_some((&host.host, steal))
+    })?;
+    Some(
+        Message::new(
+            "steal_time",
+            format!(
+                "round {}: the hypervisor took {} of the CPU time of {host}",
+                round.number,
+                human_percent(steal)
+            ),
+        )
+        .with_cure("distrust the tail of the latency; repeat on a quiet or dedicated machine"),
+    )
+}
+
+fn rate_not_reached(document: &Document, round: &Round) -> Option<Message> {
+    let scheduled = document.plan.pace.rate_per_second()?.get();
+    let reached = round.rates.operations_per_second?.get();
+    // Chance is no shortfall: one arrival at the edge of a constant schedule, three standard
+    // deviations (sqrt of the expected number) of a Poisson one.
+    let window_s = round.window.length_ns as f64 / 1e9;
+    let expected = scheduled * window_s;
+    let chance = match document.plan.pace {
+        Pace::Poisson { .. } => 3.0 * expected.sqrt(),
+        _ => 1.0,
+    };
+    (reached * window_s + chance < RATE_REACHED * expected).then(|| {
+        Message::new(
+            "rate_not_reached",
+            format!(
+                "round {}: {} operations/s were completed of {} scheduled",
+                round.number,
+                human_count(reached),
+                human_count(scheduled)
+            ),
+        )
+        .with_cure(
+            "the response time then grows with the length of the run and is no property of the \
+             testee: lower --rate",
+        )
+    })
+}
+
+fn failed_operations(round: &Round) -> Option<Message> {
+    let failed: u64 = round.measured.errors.iter().map(|error| error.count).sum();
+    (failed > 0).then(|| {
+        Message::new(
+            "failed_operations",
+            format!(
+                "round {}: {} operations failed; they are in no rate and in no latency but \
+                 \"error\"",
+                round.number,
+                grouped(failed)
+            ),
+        )
+    })
+}
+
+fn unfinished(round: &Round) -> Option<Message> {
+    let count = round.measured.unfinished.count;
+    (count > 0).then(|| {
+        Message::new(
+            "unfinished_operations",
+            format!(
+                "round {}: {} operations were due in the window and never answered; the latency \
+                 does not know them",
+                round.number,
+                grouped(count)
+            ),
+        )
+    })
+}

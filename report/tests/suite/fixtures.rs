@@ -1,0 +1,507 @@
+//! Fixture documents, built the way the runner builds them: sides first, the rest assembled.
+
+use std::collections::BTreeMap;
+
+use report::assemble::{self, RoundParts};
+use report::document::*;
+use report::histogram;
+
+pub const NAMES: [&str; 6] = [
+    "rr_one_round",
+    "rr_five_rounds",
+    "stream_foreign_target",
+    "echo_open_loop_with_errors",
+    "crr_interrupted",
+    "failed_before_it_began",
+];
+
+pub fn all() -> Vec<(&'static str, Document)> {
+    NAMES
+        .into_iter()
+        .zip([
+            rr_one_round(),
+            rr_five_rounds(),
+            stream_foreign_target(),
+            echo_open_loop_with_errors(),
+            crr_interrupted(),
+            failed_before_it_began(),
+        ])
+        .collect()
+}
+
+/// The document as a program would read it.
+pub fn tree(document: &Document) -> serde_json::Value {
+    serde_json::from_str(&report::json::render(document).unwrap()).unwrap()
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+fn map<V: Clone>(entries: &[(&str, V)]) -> BTreeMap<String, V> {
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect()
+}
+
+fn texts(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+pub fn plan(workload: Workload) -> Plan {
+    Plan {
+        workload,
+        direction: None,
+        target: Target {
+            endpoint: "tcp://127.0.0.1:40001".to_owned(),
+            transport: "tcp".to_owned(),
+            loopback: true,
+            own_testee: true,
+            testee_via: None,
+        },
+        load_agents: 1,
+        connections: 1,
+        threads: 1,
+        testee_threads: Some(1),
+        engine: EngineRequest {
+            load: "auto".to_owned(),
+            testee: Some("auto".to_owned()),
+        },
+        duration_ns: Some(10 * SECOND_NS),
+        count: None,
+        warmup_ns: SECOND_NS,
+        interval_ns: SECOND_NS,
+        repeat: 1,
+        pace: Pace::Closed,
+        bitrate_bits_per_second: None,
+        pacing_rate_bits_per_second: None,
+        depth: 1,
+        sizes: Sizes {
+            request_bytes: Some(1),
+            response_bytes: Some(1),
+            message_bytes: None,
+        },
+        timeout_ns: 5 * SECOND_NS,
+        connect_timeout_ns: 5 * SECOND_NS,
+        verify: false,
+        closer: None,
+        close: None,
+        socket_options: texts(&[("nodelay", "on")]),
+        sources: Vec::new(),
+        placement: PlacementRequest {
+            load: "different physical cores".to_owned(),
+            testee: Some("different physical cores".to_owned()),
+        },
+    }
+}
+
+fn window() -> Window {
+    Window {
+        start_offset_ns: SECOND_NS,
+        length_ns: 10_000_400_000,
+        warmup_ns: SECOND_NS,
+        nominal_ns: Some(10 * SECOND_NS),
+    }
+}
+
+/// A distribution with a body around `typical_ns` and a tail of a hundred times that.
+fn distribution(count: u64, typical_ns: u64) -> Option<LatencySummary> {
+    let mut recorded = histogram::new();
+    for step in 0..100 {
+        let value_ns = typical_ns + typical_ns * step / 200;
+        recorded.record_n(value_ns, count / 100).unwrap();
+    }
+    recorded.record_n(typical_ns * 20, count / 2000).unwrap();
+    recorded.record(typical_ns * 100).unwrap();
+    LatencySummary::from_histogram(&recorded).unwrap()
+}
+
+fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) -> Side {
+    let load = role == Role::Load;
+    Side {
+        agent: role.name().to_owned(),
+        role,
+        host: "local".to_owned(),
+        window: window(),
+        engine: EngineUse {
+            requested: "auto".to_owned(),
+            used: engine.to_owned(),
+            reason: "io_uring works here and has every feature that the engine needs".to_owned(),
+            features: texts(&[("DEFER_TASKRUN", "granted"), ("buffers", "256 x 4096 B")]),
+        },
+        threads: 1,
+        workers: vec![Worker {
+            cpu_requested: Some(cpu),
+            cpus_granted: vec![cpu],
+            connections: 1,
+        }],
+        accept_strategy: (!load).then_some(AcceptStrategy::Reuseport),
+        process: ProcessCost {
+            cpu_ns: Some(if load { 8_712_000_000 } else { 8_101_000_000 }),
+            user_tick_sampled_ns: Some(1_910_000_000),
+            system_tick_sampled_ns: Some(6_790_000_000),
+            voluntary_context_switches: Some(operations),
+            involuntary_context_switches: Some(11),
+            syscalls: Some(operations + 37),
+            max_rss_bytes: Some(9_437_184),
+            unknown: Vec::new(),
+        },
+        engine_counters: map(&[("enobufs", 0), ("cq_overflow", 0), ("short_sends", 0)]),
+        measured: Measurement {
+            totals: Totals {
+                operations,
+                bytes_sent: bytes[0],
+                bytes_received: bytes[1],
+                connections_opened: 1,
+            },
+            latency: Latencies {
+                service: load.then(|| distribution(operations, 9_000)).flatten(),
+                ..Latencies::default()
+            },
+            intervals: if load {
+                intervals(operations, bytes)
+            } else {
+                Vec::new()
+            },
+            ..Measurement::default()
+        },
+        tcp_info: Some(TcpInfo {
+            connections_sampled: 1,
+            rtt_us: Some(Spread {
+                min: 12,
+                median: 12,
+                max: 12,
+            }),
+            rttvar_us: Some(Spread {
+                min: 4,
+                median: 4,
+                max: 4,
+            }),
+            retransmits_total: Some(0),
+            cwnd_segments: Some(Spread {
+                min: 10,
+                median: 10,
+                max: 10,
+            }),
+            mss_bytes: Some(Spread {
+                min: 32_741,
+                median: 32_741,
+                max: 32_741,
+            }),
+            congestion_control: Some("cubic".to_owned()),
+            unknown: Vec::new(),
+        }),
+        socket_options: vec![SocketOption {
+            name: "nodelay".to_owned(),
+            requested: Some("on".to_owned()),
+            granted: Some("on".to_owned()),
+        }],
+        unknown: if load {
+            vec![Unknown::new(
+                "accept_strategy",
+                "the load side accepts nothing",
+            )]
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn intervals(operations: u64, bytes: [u64; 2]) -> Vec<Interval> {
+    (0..2)
+        .map(|index| Interval {
+            start_offset_ns: index * 5 * SECOND_NS,
+            length_ns: 5 * SECOND_NS,
+            operations: operations / 2,
+            bytes_sent: bytes[0] / 2,
+            bytes_received: bytes[1] / 2,
+            errors: 0,
+            latency_mean_ns: Finite::new(10_250.5),
+            latency_max_ns: Some(900_000),
+        })
+        .collect()
+}
+
+fn activity() -> HostActivity {
+    HostActivity {
+        host: "local".to_owned(),
+        length_ns: 10_000_500_000,
+        cpu: Some(SystemCpu::from_times(
+            4,
+            4_010_000_000,
+            12_800_000_000,
+            1_230_000_000,
+            20_000_000,
+            21_940_000_000,
+        )),
+        service_demand: None,
+        kernel_counters: map(&[("Tcp.InSegs", 1_868_061), ("TcpExt.TCPPureAcks", 17)]),
+        unknown: Vec::new(),
+    }
+}
+
+fn host() -> Host {
+    Host {
+        id: "local".to_owned(),
+        roles: vec![Role::Load, Role::Testee],
+        name: Some("bench1".to_owned()),
+        kernel: Some("Linux 6.18.44".to_owned()),
+        os: Some("Debian GNU/Linux 13".to_owned()),
+        architecture: Some("x86_64".to_owned()),
+        cpu_model: Some("Example CPU".to_owned()),
+        cpu_count: Some(4),
+        physical_cores: Some(2),
+        governor: None,
+        clocksource: Some("tsc".to_owned()),
+        mitigations: texts(&[("spectre_v2", "Mitigation: Enhanced IBRS")]),
+        congestion_control: Some("cubic".to_owned()),
+        interface: Some(NetworkInterface {
+            name: "lo".to_owned(),
+            mtu_bytes: Some(65_536),
+            qdisc: Some("noqueue".to_owned()),
+            unknown: Vec::new(),
+        }),
+        sysctls: texts(&[("net.core.somaxconn", "4096")]),
+        limits: Some(Limits {
+            nofile: Limit {
+                soft: LimitValue::Limited(1_048_576),
+                hard: LimitValue::Limited(1_048_576),
+            },
+            memlock_bytes: Some(Limit {
+                soft: LimitValue::Limited(8_388_608),
+                hard: LimitValue::UNLIMITED,
+            }),
+        }),
+        io_uring: Some(IoUringState {
+            available: true,
+            disabled_sysctl: Some(0),
+            probe: "ok".to_owned(),
+            unknown: Vec::new(),
+        }),
+        hypervisor: Some("kvm".to_owned()),
+        facts: texts(&[("smt", "off"), ("cgroup_cpu_quota", "none")]),
+        missing: texts(&[("net.core.busy_poll", "no such key on this kernel")]),
+        clock_offset: Some(ClockOffset {
+            offset_ns: 0,
+            error_ns: 12_000,
+        }),
+        unknown: vec![Unknown::new(
+            "governor",
+            "the kernel shows no cpufreq for this CPU",
+        )],
+    }
+}
+
+fn document(command: &str, plan: Plan, parts: Vec<RoundParts>) -> Document {
+    let mut document = Document::new("0.1.0", words(command), plan);
+    document.set_started(1_795_224_600_123_456_789);
+    document.set_build(Some("4a8ccae"), Some("x86_64-unknown-linux-gnu"));
+    document.status = Status::Ok;
+    document.hosts = vec![host()];
+    document.rounds = parts
+        .into_iter()
+        .map(|parts| assemble::round(&document.plan, parts).unwrap())
+        .collect();
+    document.set_summary(assemble::summary(&document.rounds));
+    document.warnings = report::warnings::from_rounds(&document);
+    document
+}
+
+fn rr_parts(number: u32, operations: u64) -> RoundParts {
+    RoundParts {
+        number,
+        ended_early: false,
+        window: window(),
+        load: vec![side(Role::Load, "uring", 0, operations, [operations; 2])],
+        testee: vec![side(Role::Testee, "uring", 2, operations, [operations; 2])],
+        hosts: vec![activity()],
+    }
+}
+
+fn rr_one_round() -> Document {
+    document(
+        "linerate run rr",
+        plan(Workload::Rr),
+        vec![rr_parts(1, 934_012)],
+    )
+}
+
+fn rr_five_rounds() -> Document {
+    let rates = [934_012, 921_110, 948_350, 930_077, 952_003];
+    let plan = Plan {
+        repeat: 5,
+        ..plan(Workload::Rr)
+    };
+    let parts = (1..)
+        .zip(rates)
+        .map(|(number, operations)| rr_parts(number, operations));
+    document("linerate run rr --repeat 5", plan, parts.collect())
+}
+
+fn stream_foreign_target() -> Document {
+    let plan = Plan {
+        direction: Some(Direction::Send),
+        target: Target {
+            endpoint: "tcp://10.0.0.2:9001".to_owned(),
+            transport: "tcp".to_owned(),
+            loopback: false,
+            own_testee: false,
+            testee_via: None,
+        },
+        testee_threads: None,
+        engine: EngineRequest {
+            load: "epoll".to_owned(),
+            testee: None,
+        },
+        sizes: Sizes {
+            message_bytes: Some(131_072),
+            ..Sizes::default()
+        },
+        placement: PlacementRequest {
+            load: "unpinned".to_owned(),
+            testee: None,
+        },
+        ..plan(Workload::Stream)
+    };
+    let messages = 88_123;
+    let mut load = side(Role::Load, "epoll", 0, messages, [messages * 131_072, 0]);
+    load.engine.requested = "epoll".to_owned();
+    load.workers[0].cpu_requested = None;
+    load.workers[0].cpus_granted = vec![0, 1, 2, 3];
+    load.measured.latency = Latencies::default();
+    load.process.syscalls = None;
+    load.process.unknown = vec![Unknown::new(
+        "syscalls",
+        "this build of the engine does not count them",
+    )];
+    if let Some(tcp) = &mut load.tcp_info {
+        tcp.retransmits_total = Some(17);
+        tcp.rtt_us = Some(Spread {
+            min: 180,
+            median: 260,
+            max: 410,
+        });
+    }
+    let parts = RoundParts {
+        load: vec![load],
+        testee: Vec::new(),
+        hosts: vec![HostActivity {
+            kernel_counters: map(&[("Tcp.RetransSegs", 17), ("softnet.dropped", 2)]),
+            ..activity()
+        }],
+        ..rr_parts(1, 1)
+    };
+    document(
+        "linerate run stream tcp://10.0.0.2:9001 --engine epoll --direction send",
+        plan,
+        vec![parts],
+    )
+}
+
+fn echo_open_loop_with_errors() -> Document {
+    let plan = Plan {
+        connections: 64,
+        verify: true,
+        pace: Pace::Poisson {
+            rate_per_second: Finite::from(50_000),
+            seed: Some(7),
+        },
+        sizes: Sizes {
+            message_bytes: Some(1024),
+            ..Sizes::default()
+        },
+        ..plan(Workload::Echo)
+    };
+    let operations = 450_018;
+    let mut load = side(Role::Load, "uring", 0, operations, [operations * 1024; 2]);
+    load.workers[0].connections = 64;
+    load.process.cpu_ns = Some(9_910_000_000);
+    load.measured.latency.response = distribution(operations, 40_000);
+    load.measured.latency.error = distribution(100, 2_000_000);
+    load.measured.schedule_lag = distribution(operations, 2_500);
+    load.measured.errors = vec![
+        ErrorCount {
+            kind: ErrorKind::Reset,
+            count: 12,
+            text: Some("recv on connection 3: Connection reset by peer (ECONNRESET)".to_owned()),
+        },
+        ErrorCount {
+            kind: ErrorKind::Mismatch,
+            count: 1,
+            text: None,
+        },
+    ];
+    load.measured.unfinished = Unfinished {
+        count: 5,
+        oldest_age_ns: Some(1_730_000_000),
+        age: distribution(100, 17_300_000),
+    };
+    load.engine_counters.insert("enobufs".to_owned(), 41);
+    let mut testee = side(Role::Testee, "epoll", 2, operations, [operations * 1024; 2]);
+    testee.engine.requested = "epoll".to_owned();
+    testee.workers[0].connections = 64;
+    let parts = RoundParts {
+        load: vec![load],
+        testee: vec![testee],
+        ..rr_parts(1, 1)
+    };
+    document(
+        "linerate run echo --connections 64 --size 1K --rate 50k --testee-engine epoll",
+        plan,
+        vec![parts],
+    )
+}
+
+fn crr_interrupted() -> Document {
+    let plan = Plan {
+        closer: Some(Closer::Client),
+        close: Some(CloseHow::Fin),
+        target: Target {
+            endpoint: "unix:///run/x.sock".to_owned(),
+            transport: "unix".to_owned(),
+            ..plan(Workload::Crr).target
+        },
+        ..plan(Workload::Crr)
+    };
+    let operations = 60_100;
+    let mut parts = rr_parts(1, operations);
+    parts.ended_early = true;
+    parts.window.length_ns = 2_500_000_000;
+    for side in parts.load.iter_mut().chain(&mut parts.testee) {
+        side.window.length_ns = 2_500_000_000;
+        side.measured.totals.connections_opened = operations;
+        side.workers[0].connections = operations;
+        side.tcp_info = None;
+        side.unknown
+            .push(Unknown::new("tcp_info", "a Unix socket has none"));
+        side.process.cpu_ns = Some(1_900_000_000);
+    }
+    let latency = &mut parts.load[0].measured.latency;
+    latency.connect = distribution(operations, 14_000);
+    latency.total = distribution(operations, 38_000);
+    let mut document = document("linerate run crr unix:///run/x.sock", plan, vec![parts]);
+    document.status = Status::Interrupted;
+    document
+}
+
+fn failed_before_it_began() -> Document {
+    let mut document = Document::new(
+        "0.1.0",
+        words("linerate run rr tcp://127.0.0.1:9"),
+        plan(Workload::Rr),
+    );
+    document.errors.push(
+        Message::new(
+            "target_refused",
+            "could not connect to tcp://127.0.0.1:9: Connection refused (ECONNREFUSED)",
+        )
+        .with_cure("start a testee there: linerate serve --listen tcp://127.0.0.1:9 --role rr"),
+    );
+    document
+}
