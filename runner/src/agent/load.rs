@@ -1,0 +1,503 @@
+//! The load's agent: opens connections, starts at the go, samples the window, brings home what the
+//! workers recorded.
+
+use super::samples::{Edges, NEVER_BEGAN, Series};
+use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
+use crate::engines::Chosen;
+use crate::error::Failure;
+use crate::host::Traffic;
+use crate::plan::{Plan, StopPlan, document_reconnects};
+use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
+use crate::workers::{self, WorkerEnd, cpus_for};
+use engine::clock::now_ns;
+use engine::control::Order;
+use engine::driver::{LoadJob, LoadOutcome, Share, Stop};
+use engine::endpoint::{Endpoint, Target};
+use engine::meter::{Published, Recorded};
+use engine::tcp_info::TcpInfoSummary;
+use report::document::{Message, Side, Unknown, Window};
+use socket2::{SockAddr, Socket, Type};
+use std::io::Write;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Beyond drain and timeouts, for workers on a busy machine.
+const END_MARGIN_NS: u64 = 10_000_000_000;
+
+pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), Ended> {
+    let plan = &task.plan;
+    let engine = plan.engine.choose().map_err(Failure::machine)?;
+    check_engine(plan, &engine)?;
+    limits::check_descriptors(plan, plan.threads, "load")?;
+    let target = target(task)?;
+    let reconnects = document_reconnects(plan.workload);
+    let mut warnings = limits::check_ports(&target, plan.connections, reconnects)?;
+    let (cpus, notes) = cpus_for(&task.cpus, plan.threads)?;
+    warnings.extend(
+        notes
+            .into_iter()
+            .map(|note| Message::new("placement", note)),
+    );
+    let traffic = match target.address.as_socket() {
+        Some(address) => Traffic::To(address.ip()),
+        None => Traffic::UnixSocket,
+    };
+    let published = start_workers(agent, plan, &engine, &target, &cpus)?;
+    agent.wait_ready(plan.threads as usize, opening_time(plan))?;
+    agent.prepared(task, None, traffic, &engine, warnings)?;
+    let Some(go_ns) = agent.wait_for_go()? else {
+        agent.control.order_all(Order::Abort);
+        return Ok(());
+    };
+    let mut round = Round::new(plan, go_ns, published);
+    round.conduct(agent)?;
+    agent.say(&FromAgent::Over)?;
+    let result = round.result(plan, &engine)?;
+    wait_for_finish(agent)?;
+    agent.say(&FromAgent::Result(Box::new(result)))
+}
+
+/// The result is wanted only when the conductor says so: encoding it costs CPU time that must not
+/// fall into the testee's window.
+fn wait_for_finish<W: Write>(agent: &mut Agent<W>) -> Result<(), Ended> {
+    let deadline_ns = now_ns() + END_MARGIN_NS;
+    loop {
+        match agent.next(deadline_ns)? {
+            Some(Note::Said(ToAgent::Finish)) | None => return Ok(()),
+            Some(_) => {}
+        }
+    }
+}
+
+fn check_engine(plan: &Plan, engine: &Chosen) -> Result<(), Failure> {
+    engine.driver.check_load(&plan.load).map_err(|why| {
+        Failure::usage(format!(
+            "engine {} cannot run this load: {why}",
+            engine.driver.name()
+        ))
+    })
+}
+
+/// Connecting may take its timeout, and many connections take their time.
+fn opening_time(plan: &Plan) -> Duration {
+    Duration::from_nanos(plan.connect_timeout_ns + END_MARGIN_NS)
+        + Duration::from_millis(u64::from(plan.connections))
+}
+
+fn target(task: &Task) -> Result<Target, Failure> {
+    let text = task.target.as_deref().unwrap_or_default();
+    let endpoint: Endpoint = text.parse().map_err(Failure::usage)?;
+    let addresses = endpoint.resolve().map_err(|error| {
+        Failure::peer(format!(
+            "resolve the target {endpoint}: {error}; correct the name, or give an address"
+        ))
+    })?;
+    let sources = task.plan.sources.clone();
+    for source in &sources {
+        check_source(*source)?;
+    }
+    let timeout = Duration::from_nanos(task.plan.connect_timeout_ns);
+    let address = one_that_answers(&addresses, timeout).ok_or_else(|| {
+        Failure::peer(format!(
+            "the target {endpoint} has no address; correct the name"
+        ))
+    })?;
+    if let (Some(source), Some(to)) = (sources.first(), address.as_socket())
+        && source.is_ipv4() != to.is_ipv4()
+    {
+        return Err(Failure::usage(format!(
+            "--source {source} and the target {endpoint} are of different IP versions; give sources of the same"
+        )));
+    }
+    Ok(Target { address, sources })
+}
+
+/// Nothing but binding tells whether an address is one of this host.
+fn check_source(source: IpAddr) -> Result<(), Failure> {
+    UdpSocket::bind((source, 0)).map(drop).map_err(|error| {
+        Failure::machine(format!(
+            "--source {source}: {error}; give addresses of this host (`ip address` shows them)"
+        ))
+    })
+}
+
+/// A name may have addresses on which nobody listens (`localhost` is ::1 first): the first that
+/// accepts a connection, or simply the first.
+fn one_that_answers(addresses: &[SockAddr], timeout: Duration) -> Option<SockAddr> {
+    let answers = |address: &&SockAddr| {
+        Socket::new(address.domain(), Type::STREAM, None)
+            .and_then(|socket| socket.connect_timeout(address, timeout))
+            .is_ok()
+    };
+    match addresses {
+        [] | [_] => addresses.first().cloned(),
+        several => several.iter().find(answers).or(several.first()).cloned(),
+    }
+}
+
+fn start_workers<W: Write>(
+    agent: &Agent<W>,
+    plan: &Plan,
+    engine: &Chosen,
+    target: &Target,
+    cpus: &[Option<u32>],
+) -> Result<Vec<Arc<Published>>, Failure> {
+    let mut published = Vec::with_capacity(cpus.len());
+    for (index, cpu) in cpus.iter().enumerate() {
+        let counters = Arc::new(Published::default());
+        published.push(Arc::clone(&counters));
+        let job = LoadJob {
+            worker: index as u32,
+            control: Arc::clone(&agent.control),
+            wake: agent.control.seat().map_err(|error| {
+                Failure::machine(format!(
+                    "a socket pair to wake a worker: {error}; raise the descriptor limit (ulimit -n)"
+                ))
+            })?,
+            published: counters,
+            spec: plan.load.clone(),
+            target: target.clone(),
+            share: share(plan.connections, plan.threads, index as u32),
+            socket: plan.socket.clone(),
+            warmup_ns: plan.warmup_ns,
+            stop: stop(plan, index as u64),
+            connect_timeout_ns: plan.connect_timeout_ns,
+            operation_timeout_ns: plan.operation_timeout_ns,
+            drain_ns: plan.drain_ns,
+            engine_options: plan.engine.options.clone(),
+        };
+        let (driver, control) = (engine.driver, Arc::clone(&agent.control));
+        let sender = agent.sender.clone();
+        let report = move |end: WorkerEnd<LoadOutcome>| {
+            let failed = end
+                .result
+                .as_ref()
+                .err()
+                .map(|failure| failure.text.clone());
+            // The agent outlives its workers, or is exiting.
+            let _ = sender.send(Note::Load(Box::new(end)));
+            if let Some(text) = failed {
+                control.report_failed(text);
+            }
+        };
+        workers::spawn("load", index, *cpu, move || driver.load(job), report)?;
+    }
+    Ok(published)
+}
+
+/// The connections of worker `index`: as equal as they go.
+fn share(connections: u32, threads: u32, index: u32) -> Share {
+    let (each, rest) = (connections / threads, connections % threads);
+    Share {
+        first: index * each + index.min(rest),
+        count: each + u32::from(index < rest),
+        total: connections,
+    }
+}
+
+fn stop(plan: &Plan, index: u64) -> Stop {
+    let threads = u64::from(plan.threads);
+    match plan.stop {
+        StopPlan::After(ns) => Stop::After(ns),
+        StopPlan::Count(count) => Stop::Count(count / threads + u64::from(index < count % threads)),
+    }
+}
+
+/// From the go to the last worker's return.
+struct Round {
+    go_ns: u64,
+    window_start_ns: u64,
+    /// `None` for a run that counts.
+    window_end_ns: Option<u64>,
+    /// When workers that have not returned are told to.
+    give_up_ns: Option<u64>,
+    edges: Edges,
+    series: Series,
+    ends: Vec<WorkerEnd<LoadOutcome>>,
+    workers: usize,
+    drain_ns: u64,
+    stopped: bool,
+    aborted: bool,
+}
+
+impl Round {
+    fn new(plan: &Plan, go_ns: u64, published: Vec<Arc<Published>>) -> Self {
+        let window_start_ns = go_ns + plan.warmup_ns;
+        let window_end_ns = plan.duration_ns().map(|ns| window_start_ns + ns);
+        Self {
+            go_ns,
+            window_start_ns,
+            window_end_ns,
+            give_up_ns: window_end_ns.map(|end| end + plan.drain_ns + END_MARGIN_NS),
+            edges: Edges::new(),
+            workers: published.len(),
+            series: Series::new(published, plan.interval_ns),
+            ends: Vec::new(),
+            drain_ns: plan.drain_ns,
+            stopped: false,
+            aborted: false,
+        }
+    }
+
+    fn conduct<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
+        agent.control.go(self.go_ns);
+        while self.ends.len() < self.workers {
+            match agent.next(self.next_instant_ns())? {
+                None => self.sample_what_is_due(agent)?,
+                Some(Note::Load(end)) => {
+                    if let Err(failure) = &end.result {
+                        return Err(Ended::Failed(failure.clone()));
+                    }
+                    self.ends.push(*end);
+                }
+                Some(Note::Said(ToAgent::Stop)) => self.stop(agent)?,
+                Some(_) => {}
+            }
+        }
+        if self.edges.has_begun() && !self.edges.has_ended() {
+            self.edges.end();
+            if let Some(last) = self.series.cut() {
+                agent.interval(last)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn next_instant_ns(&self) -> u64 {
+        let give_up_ns = self.give_up_ns.unwrap_or(u64::MAX);
+        if !self.edges.has_begun() && !self.stopped {
+            return self.window_start_ns.min(give_up_ns);
+        }
+        if self.edges.has_ended() || self.stopped {
+            return give_up_ns;
+        }
+        let end_ns = self.window_end_ns.unwrap_or(u64::MAX);
+        self.series.next_ns().min(end_ns).min(give_up_ns)
+    }
+
+    fn sample_what_is_due<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
+        let now = now_ns();
+        if self.give_up_ns.is_some_and(|at| now >= at) {
+            return self.give_up(agent);
+        }
+        if !self.edges.has_begun() {
+            if now >= self.window_start_ns && !self.stopped {
+                self.edges.begin();
+                self.series.begin(self.window_start_ns);
+            }
+            return Ok(());
+        }
+        if self.edges.has_ended() {
+            return Ok(());
+        }
+        let over = self.window_end_ns.is_some_and(|end| now >= end);
+        if over {
+            self.edges.end();
+        }
+        if (over || now >= self.series.next_ns())
+            && let Some(interval) = self.series.cut()
+        {
+            agent.interval(interval)?;
+        }
+        Ok(())
+    }
+
+    /// The user ends the run early: the window ends now.
+    fn stop<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
+        agent.control.order_all(Order::Stop);
+        self.edges.end();
+        let give_up_ns = now_ns() + self.drain_ns + END_MARGIN_NS;
+        self.give_up_ns = Some(self.give_up_ns.map_or(give_up_ns, |at| at.min(give_up_ns)));
+        let first = !std::mem::replace(&mut self.stopped, true);
+        if first
+            && self.edges.has_begun()
+            && let Some(last) = self.series.cut()
+        {
+            agent.interval(last)?;
+        }
+        Ok(())
+    }
+
+    fn give_up<W: Write>(&mut self, agent: &Agent<W>) -> Result<(), Ended> {
+        if !self.aborted {
+            self.aborted = true;
+            agent.control.order_all(Order::Abort);
+            self.give_up_ns = Some(now_ns() + ABORT_MARGIN_NS);
+            return Ok(());
+        }
+        Err(Failure::machine(format!(
+            "{} of {} workers of the load did not return after the window and its drain; the machine is \
+             overloaded, or this is a bug in linerate",
+            self.workers - self.ends.len(),
+            self.workers
+        ))
+        .into())
+    }
+
+    fn result(mut self, plan: &Plan, engine: &Chosen) -> Result<AgentResult, Failure> {
+        self.ends.sort_by_key(|end| end.index);
+        let (pins, outcomes): (Vec<_>, Vec<LoadOutcome>) = self
+            .ends
+            .into_iter()
+            .filter_map(|end| Some((end.pinned, end.result.ok()?)))
+            .unzip();
+        let mut recorded = Recorded::new();
+        for outcome in &outcomes {
+            recorded.merge(&outcome.recorded);
+        }
+        let backend = side::backend_sum(outcomes.iter().map(|outcome| &outcome.backend));
+        let granted = outcomes.iter().find_map(|outcome| outcome.granted.as_ref());
+        let infos: Vec<&TcpInfoSummary> = outcomes
+            .iter()
+            .filter_map(|o| o.tcp_info.as_ref())
+            .collect();
+        let opened = outcomes
+            .iter()
+            .map(|o| u64::from(o.connections_opened))
+            .sum();
+        let mut unknown = vec![Unknown::new(
+            "accept_strategy",
+            "the load accepts no connections",
+        )];
+        let tcp_info = side::tcp_info(&infos, granted)
+            .map_err(|why| unknown.push(Unknown::new("tcp_info", why)))
+            .ok();
+        let measured = side::measurement(&recorded, opened, self.series.into_intervals())
+            .map_err(|error| Failure::machine(error.to_string()))?;
+        let syscalls = backend
+            .as_ref()
+            .map(|counters| counters.system_calls)
+            .ok_or_else(|| match self.edges.has_begun() {
+                true => format!("the engine {} does not count them", engine.driver.name()),
+                false => NEVER_BEGAN.to_owned(),
+            });
+        let features = outcomes.iter().flat_map(|outcome| outcome.features.clone());
+        let side = Side {
+            agent: "load".to_owned(),
+            role: report::document::Role::Load,
+            host: String::new(),
+            window: window(&recorded, self.go_ns, plan),
+            engine: side::engine_use(&plan.engine, engine, features.collect()),
+            threads: plan.threads,
+            workers: pins
+                .iter()
+                .zip(&outcomes)
+                .map(|(pin, outcome)| side::worker(pin, u64::from(outcome.connections_opened)))
+                .collect(),
+            accept_strategy: None,
+            process: self.edges.cost(syscalls),
+            engine_counters: backend
+                .as_ref()
+                .map(side::engine_counters)
+                .unwrap_or_default(),
+            measured,
+            tcp_info,
+            socket_options: side::socket_options(plan, granted),
+            unknown,
+        };
+        Ok(AgentResult {
+            activity: self.edges.activity(),
+            ended_early: recorded.interrupted || self.aborted,
+            warnings: warnings(&outcomes, &recorded),
+            side,
+        })
+    }
+}
+
+fn window(recorded: &Recorded, go_ns: u64, plan: &Plan) -> Window {
+    let began = recorded.window_start_ns != u64::MAX;
+    Window {
+        start_offset_ns: if began {
+            recorded.window_start_ns.saturating_sub(go_ns)
+        } else {
+            plan.warmup_ns
+        },
+        length_ns: if began {
+            recorded
+                .window_end_ns
+                .saturating_sub(recorded.window_start_ns)
+        } else {
+            0
+        },
+        warmup_ns: plan.warmup_ns,
+        nominal_ns: plan.duration_ns(),
+    }
+}
+
+fn warnings(outcomes: &[LoadOutcome], recorded: &Recorded) -> Vec<Message> {
+    let mut warnings = Vec::new();
+    let spare = outcomes
+        .iter()
+        .map(|o| o.spare_sources_used)
+        .max()
+        .unwrap_or(0);
+    if spare > 0 {
+        warnings.push(Message::new(
+            "spare_sources_used",
+            format!(
+                "local ports ran out, and {spare} further loopback addresses were used as sources"
+            ),
+        ));
+    }
+    if recorded.errors_before_window > 0 {
+        warnings.push(Message::new(
+            "errors_in_warmup",
+            format!(
+                "{} operations or connections failed before the window; they are not in its counts",
+                recorded.errors_before_window
+            ),
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanRequest;
+
+    #[test]
+    fn shares_cover_all_connections_once() {
+        for (connections, threads) in [(1, 1), (7, 3), (64, 64), (10, 4)] {
+            let shares: Vec<Share> = (0..threads)
+                .map(|i| share(connections, threads, i))
+                .collect();
+            let mut next = 0;
+            for share in shares {
+                assert_eq!((share.first, share.total), (next, connections));
+                assert!(share.count >= 1);
+                next += share.count;
+            }
+            assert_eq!(next, connections);
+        }
+    }
+
+    #[test]
+    fn counts_add_up_over_workers() {
+        let plan = Plan::new(PlanRequest {
+            count: Some(11),
+            connections: Some(4),
+            threads: Some(4),
+            ..PlanRequest::default()
+        })
+        .unwrap();
+        let sum: u64 = (0..4)
+            .map(|index| match stop(&plan, index) {
+                Stop::Count(count) => count,
+                Stop::After(_) => 0,
+            })
+            .sum();
+        assert_eq!(sum, 11);
+    }
+
+    #[test]
+    fn a_window_that_never_began_has_no_length() {
+        let plan = Plan::new(PlanRequest::default()).unwrap();
+        let window = window(&Recorded::new(), 5, &plan);
+        assert_eq!(
+            (window.start_offset_ns, window.length_ns),
+            (plan.warmup_ns, 0)
+        );
+    }
+}

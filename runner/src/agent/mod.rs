@@ -1,0 +1,307 @@
+//! One side of a measurement, in a process of its own: `linerate agent`.
+//!
+//! It obeys the messages of [`crate::wire`] on its input and answers on its output. When its input
+//! ends it stops its workers, removes what it made and returns.
+
+mod limits;
+mod load;
+mod samples;
+mod side;
+mod testee;
+
+use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::error::{ExitClass, Failure};
+use crate::host::{HostReport, Traffic, describe};
+use crate::wire::{
+    AgentHello, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions, read_line,
+    write_line,
+};
+use crate::workers::WorkerEnd;
+use engine::clock::now_ns;
+use engine::control::{Control, Order};
+use engine::driver::{LoadOutcome, Probe, ServeOutcome};
+use report::document::{Interval, Message, Role};
+use std::io::{BufReader, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// How long an agent waits for the conductor to introduce itself.
+const HELLO_DEADLINE_NS: u64 = 30_000_000_000;
+/// The load's plan comes when the testee is prepared.
+const PLAN_DEADLINE_NS: u64 = 120_000_000_000;
+/// The go comes when every agent is prepared.
+const GO_DEADLINE_NS: u64 = 120_000_000_000;
+/// Workers close what is open and return within this after an abort.
+const ABORT_MARGIN_NS: u64 = 4_000_000_000;
+
+/// Runs an agent on this process' stdin and stdout.
+pub fn main() -> ExitClass {
+    run(std::io::stdin(), std::io::stdout())
+}
+
+/// Runs an agent on any pair of streams. Returns when the conversation is over.
+pub fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitClass {
+    let (sender, inbox) = channel();
+    let control = Arc::new(Control::default());
+    let (own_sender, own_control) = (sender.clone(), Arc::clone(&control));
+    // Ends with the input; an agent that returns first leaves it to the process' end.
+    let listener = std::thread::Builder::new()
+        .name("agent-input".to_owned())
+        .spawn(move || listen(input, &own_sender, &own_control));
+    let mut agent = Agent {
+        output,
+        inbox,
+        sender,
+        control,
+    };
+    let ended = match listener {
+        Ok(_) => agent.converse(),
+        Err(error) => Err(Ended::Failed(Failure::machine(format!(
+            "start the thread that reads the conductor's messages: {error}"
+        )))),
+    };
+    match ended {
+        Ok(()) => ExitClass::Done,
+        Err(Ended::Gone) => ExitClass::Interrupted,
+        Err(Ended::Failed(failure)) => {
+            // The conductor may be gone too; the exit code says it once more.
+            let _ = agent.say(&FromAgent::Failed(failure.clone()));
+            failure.class
+        }
+    }
+}
+
+/// Reads the conductor's messages. Orders take effect at once, whatever the agent is doing.
+fn listen(input: impl Read, sender: &Sender<Note>, control: &Control) {
+    let mut reader = BufReader::new(input);
+    let mut buffer = Vec::new();
+    loop {
+        let note = match read_line(&mut reader, &mut buffer) {
+            Ok(Line::Message(message)) => Note::Said(message),
+            Ok(Line::Other { text, why }) => Note::Garbage { text, why },
+            Ok(Line::End) | Err(_) => Note::End,
+        };
+        let over = match &note {
+            Note::Said(ToAgent::Abort) | Note::End | Note::Garbage { .. } => {
+                control.order_all(Order::Abort);
+                true
+            }
+            _ => false,
+        };
+        if sender.send(note).is_err() || over {
+            return;
+        }
+    }
+}
+
+/// What reaches an agent.
+enum Note {
+    Said(ToAgent),
+    /// A line that is no message.
+    Garbage {
+        text: String,
+        why: String,
+    },
+    /// The conductor has closed the agent's input.
+    End,
+    Load(Box<WorkerEnd<LoadOutcome>>),
+    Testee(Box<WorkerEnd<ServeOutcome>>),
+}
+
+/// Why a conversation ended before its time.
+enum Ended {
+    /// The conductor is gone, or wants no result.
+    Gone,
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+struct Agent<W> {
+    output: W,
+    inbox: Receiver<Note>,
+    sender: Sender<Note>,
+    control: Arc<Control>,
+}
+
+impl<W: Write> Agent<W> {
+    fn converse(&mut self) -> Result<(), Ended> {
+        engine::os::use_exact_timers();
+        self.greet()?;
+        let task = self.receive_task()?;
+        let done = match task.role {
+            Role::Load => load::run(self, &task),
+            Role::Testee => testee::run(self, &task),
+        };
+        done?;
+        self.say(&FromAgent::Bye)
+    }
+
+    fn say(&mut self, message: &FromAgent) -> Result<(), Ended> {
+        write_line(&mut self.output, message).map_err(|_| Ended::Gone)
+    }
+
+    /// What happens next, until the monotonic instant `until_ns`; `None` when nothing did.
+    fn next(&mut self, until_ns: u64) -> Result<Option<Note>, Ended> {
+        let timeout = Duration::from_nanos(until_ns.saturating_sub(now_ns()));
+        match self.inbox.recv_timeout(timeout) {
+            Ok(Note::Said(ToAgent::Abort) | Note::End) => Err(Ended::Gone),
+            Ok(Note::Garbage { text, why }) => Err(Ended::Failed(Failure::peer(format!(
+                "an agent was told something that is no message of protocol {PROTOCOL}: {why}, in '{text}'; \
+                 agents are started by linerate and not by hand"
+            )))),
+            Ok(note) => Ok(Some(note)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Ended::Gone),
+        }
+    }
+
+    fn greet(&mut self) -> Result<(), Ended> {
+        match self.next(now_ns() + HELLO_DEADLINE_NS)? {
+            Some(Note::Said(ToAgent::Hello { protocol, version })) => {
+                self.say(&FromAgent::Hello(own_hello()))?;
+                Ok(check_versions(
+                    VERSION,
+                    protocol,
+                    &version,
+                    "the conductor",
+                )?)
+            }
+            Some(note) => Err(unexpected(&note, "hello")),
+            None => Err(silent("hello")),
+        }
+    }
+
+    fn receive_task(&mut self) -> Result<Task, Ended> {
+        match self.next(now_ns() + PLAN_DEADLINE_NS)? {
+            Some(Note::Said(ToAgent::Plan(task))) => Ok(*task),
+            Some(note) => Err(unexpected(&note, "plan")),
+            None => Err(silent("plan")),
+        }
+    }
+
+    /// Answers pings until the go; `None`: the run was called off without harm.
+    fn wait_for_go(&mut self) -> Result<Option<u64>, Ended> {
+        let deadline_ns = now_ns() + GO_DEADLINE_NS;
+        loop {
+            match self.next(deadline_ns)? {
+                Some(Note::Said(ToAgent::Ping { number })) => {
+                    let at_ns = now_ns();
+                    self.say(&FromAgent::Pong { number, at_ns })?;
+                }
+                Some(Note::Said(ToAgent::Go { at_ns })) => return Ok(Some(at_ns)),
+                Some(Note::Said(ToAgent::Stop | ToAgent::Finish)) => return Ok(None),
+                Some(Note::Load(end)) => return Err(early_end(end.index, end.result.err())),
+                Some(Note::Testee(end)) => return Err(early_end(end.index, end.result.err())),
+                Some(note) => return Err(unexpected(&note, "go")),
+                None => return Err(silent("go")),
+            }
+        }
+    }
+
+    /// Waits until `workers` are ready; the reason of the first that is not.
+    fn wait_ready(&mut self, workers: usize, timeout: Duration) -> Result<(), Ended> {
+        let Err(why) = self.control.wait_ready(workers, timeout) else {
+            return Ok(());
+        };
+        // A failed worker has left its reason, with its class, in the inbox.
+        let until_ns = now_ns() + 1_000_000_000;
+        let mut failure = None;
+        while failure.is_none() {
+            match self.next(until_ns)? {
+                Some(Note::Load(end)) => failure = end.result.err(),
+                Some(Note::Testee(end)) => failure = end.result.err(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let overloaded = || {
+            Failure::machine(format!(
+                "{why}; the machine is overloaded: use fewer --connections, or another engine"
+            ))
+        };
+        Err(failure.unwrap_or_else(overloaded).into())
+    }
+
+    fn prepared(
+        &mut self,
+        task: &Task,
+        listen: Option<String>,
+        traffic: Traffic,
+        engine: &crate::engines::Chosen,
+        warnings: Vec<Message>,
+    ) -> Result<(), Ended> {
+        let host = task.describe_host.then(|| describe_host(traffic));
+        self.say(&FromAgent::Prepared(Box::new(Prepared {
+            listen,
+            host,
+            engine: engine.driver.name().to_owned(),
+            engine_reason: engine.reason.clone(),
+            warnings,
+        })))
+    }
+
+    fn interval(&mut self, interval: Interval) -> Result<(), Ended> {
+        self.say(&FromAgent::Interval(interval))
+    }
+}
+
+fn own_hello() -> AgentHello {
+    AgentHello {
+        protocol: PROTOCOL,
+        version: VERSION.to_owned(),
+        git_commit: GIT_COMMIT.map(str::to_owned),
+        build_target: BUILD_TARGET.map(str::to_owned),
+        boot_id: boot_id(),
+    }
+}
+
+/// Names the running kernel, on Linux (random(4)).
+pub(crate) fn boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+fn describe_host(traffic: Traffic) -> HostReport {
+    let io_uring = match crate::engines::find("uring").map(|driver| driver.probe()) {
+        Some(Probe::Available(_)) => Ok(()),
+        Some(Probe::Unavailable { reason, .. }) => Err(reason),
+        None => Err("io_uring is a Linux interface".to_owned()),
+    };
+    describe(traffic, io_uring)
+}
+
+fn unexpected(note: &Note, expected: &str) -> Ended {
+    let found = match note {
+        Note::Said(ToAgent::Hello { .. }) => "hello",
+        Note::Said(ToAgent::Plan(_)) => "plan",
+        Note::Said(ToAgent::Ping { .. }) => "ping",
+        Note::Said(ToAgent::Go { .. }) => "go",
+        Note::Said(ToAgent::Stop) => "stop",
+        Note::Said(ToAgent::Finish) => "finish",
+        _ => "something else",
+    };
+    Ended::Failed(Failure::peer(format!(
+        "an agent was told '{found}' when it expected '{expected}'; this is a bug in linerate"
+    )))
+}
+
+fn silent(expected: &str) -> Ended {
+    Ended::Failed(Failure::peer(format!(
+        "an agent waited for '{expected}' in vain; the conductor hangs or was stopped"
+    )))
+}
+
+fn early_end(index: usize, failure: Option<Failure>) -> Ended {
+    Ended::Failed(failure.unwrap_or_else(|| {
+        Failure::machine(format!(
+            "worker {index} returned before the go; this is a bug in linerate"
+        ))
+    }))
+}

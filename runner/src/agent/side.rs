@@ -1,0 +1,278 @@
+//! From what workers bring home to the document's form of a side.
+
+use crate::engines::{Chosen, EngineChoice};
+use crate::plan::Plan;
+use crate::workers::Pinned;
+use engine::meter::{ErrorKind, Recorded};
+use engine::proactor::BackendCounters;
+use engine::socket::Granted;
+use engine::tcp_info::TcpInfoSummary;
+use report::document::{
+    EngineUse, ErrorCount, Latencies, LatencySummary, Measurement, SocketOption, Spread, TcpInfo,
+    Totals, Unfinished, Unknown, Worker,
+};
+use report::histogram::{Histogram, HistogramError};
+use report::units::format_size;
+use std::collections::BTreeMap;
+
+/// The engine of a side.
+pub(super) fn engine_use(
+    requested: &EngineChoice,
+    chosen: &Chosen,
+    features: Vec<(String, String)>,
+) -> EngineUse {
+    let options = requested
+        .options
+        .iter()
+        .map(|(key, value)| (format!("requested.{key}"), value.clone()));
+    EngineUse {
+        requested: requested.to_string(),
+        used: chosen.driver.name().to_owned(),
+        reason: chosen.reason.clone(),
+        features: options.chain(features).collect(),
+    }
+}
+
+/// One worker.
+pub(super) fn worker(pinned: &Pinned, connections: u64) -> Worker {
+    Worker {
+        cpu_requested: pinned.requested,
+        cpus_granted: pinned.granted.clone(),
+        connections,
+    }
+}
+
+/// The backend's counters by name; those that stayed at zero too, for a zero is a finding.
+pub(super) fn engine_counters(counters: &BackendCounters) -> BTreeMap<String, u64> {
+    [
+        ("system_calls", counters.system_calls),
+        ("waits", counters.waits),
+        ("events", counters.events),
+        ("enobufs", counters.no_buffers),
+        ("cq_overflow", counters.completion_overflows),
+        ("short_sends", counters.short_sends),
+        ("receive_pauses", counters.receive_pauses),
+        ("rearms", counters.rearms),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// The sum over workers; `None` if one of them does not know.
+pub(super) fn backend_sum<'a>(
+    workers: impl Iterator<Item = &'a Option<BackendCounters>>,
+) -> Option<BackendCounters> {
+    let mut sum = BackendCounters::default();
+    for counters in workers {
+        sum.add(counters.as_ref()?);
+    }
+    Some(sum)
+}
+
+/// The load's record as the document has it.
+///
+/// # Errors
+/// When a histogram cannot be encoded.
+pub(super) fn measurement(
+    recorded: &Recorded,
+    connections_opened: u64,
+    intervals: Vec<report::document::Interval>,
+) -> Result<Measurement, HistogramError> {
+    let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
+    let unfinished = &recorded.unfinished;
+    Ok(Measurement {
+        totals: Totals {
+            operations: recorded.operations,
+            bytes_sent: recorded.bytes_sent,
+            bytes_received: recorded.bytes_received,
+            connections_opened,
+        },
+        errors: errors(recorded),
+        unfinished: Unfinished {
+            count: unfinished.count,
+            oldest_age_ns: (unfinished.count > 0).then_some(unfinished.oldest_age_ns),
+            age: None,
+        },
+        schedule_lag: summary(&recorded.lag)?,
+        latency: Latencies {
+            service: summary(&recorded.service)?,
+            response: summary(&recorded.response)?,
+            connect: summary(&recorded.connect)?,
+            total: summary(&recorded.total)?,
+            error: summary(&recorded.failed)?,
+        },
+        intervals,
+    })
+}
+
+fn errors(recorded: &Recorded) -> Vec<ErrorCount> {
+    let text = |kind: ErrorKind| {
+        let said = recorded.error_texts.iter().find(|(seen, _)| *seen == kind);
+        said.map(|(_, text)| text.clone())
+    };
+    ErrorKind::ALL
+        .into_iter()
+        .map(|kind| (kind, recorded.errors[kind as usize]))
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| ErrorCount {
+            kind: document_kind(kind),
+            count,
+            text: text(kind),
+        })
+        .collect()
+}
+
+fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
+    use report::document::ErrorKind as Document;
+    match kind {
+        ErrorKind::ConnectRefused => Document::ConnectRefused,
+        ErrorKind::ConnectTimeout => Document::ConnectTimeout,
+        ErrorKind::Reset => Document::Reset,
+        ErrorKind::ClosedEarly => Document::ClosedEarly,
+        ErrorKind::Timeout => Document::Timeout,
+        ErrorKind::Short => Document::Short,
+        ErrorKind::Mismatch => Document::Mismatch,
+        ErrorKind::NoPorts => Document::NoPorts,
+        ErrorKind::NoDescriptors => Document::NoDescriptors,
+        ErrorKind::Other => Document::Other,
+    }
+}
+
+/// TCP_INFO of all workers together; why there is none otherwise.
+///
+/// With several workers the medians are the middle ones of the workers' medians: the samples
+/// themselves stay with the workers.
+pub(super) fn tcp_info(
+    workers: &[&TcpInfoSummary],
+    granted: Option<&Granted>,
+) -> Result<TcpInfo, String> {
+    if workers.is_empty() {
+        return Err(if cfg!(target_os = "linux") {
+            "no TCP connection was open at the end".to_owned()
+        } else {
+            "TCP_INFO is read on Linux only".to_owned()
+        });
+    }
+    let three = |pick: fn(&TcpInfoSummary) -> [u32; 3]| {
+        let all: Vec<[u32; 3]> = workers.iter().map(|summary| pick(summary)).collect();
+        let mut medians: Vec<u64> = all.iter().map(|three| u64::from(three[1])).collect();
+        let median = Spread::of(&mut medians)?.median;
+        Some(Spread {
+            min: u64::from(all.iter().map(|three| three[0]).min()?),
+            median,
+            max: u64::from(all.iter().map(|three| three[2]).max()?),
+        })
+    };
+    let medians = |pick: fn(&TcpInfoSummary) -> u32| {
+        Spread::of(
+            &mut workers
+                .iter()
+                .map(|summary| u64::from(pick(summary)))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let congestion_control = granted.and_then(|granted| granted.congestion_control.clone());
+    let unknown = match congestion_control {
+        Some(_) => Vec::new(),
+        None => vec![Unknown::new("congestion_control", "the system did not say")],
+    };
+    Ok(TcpInfo {
+        connections_sampled: workers.iter().map(|s| u64::from(s.connections)).sum(),
+        rtt_us: three(|summary| summary.rtt_us),
+        rttvar_us: medians(|summary| summary.rtt_variance_us_median),
+        retransmits_total: Some(workers.iter().map(|summary| summary.retransmits).sum()),
+        cwnd_segments: three(|summary| summary.congestion_window_segments),
+        mss_bytes: medians(|summary| summary.send_mss_bytes_median),
+        congestion_control,
+        unknown,
+    })
+}
+
+/// Options asked for, beside what the system granted.
+pub(super) fn socket_options(plan: &Plan, granted: Option<&Granted>) -> Vec<SocketOption> {
+    let mut requested = plan.requested_socket_options();
+    let default = Granted::default();
+    let granted = granted.unwrap_or(&default);
+    let read_back = [
+        ("nodelay", granted.nodelay.map(|on| on.to_string())),
+        ("sndbuf", granted.send_buffer_bytes.map(format_size)),
+        ("rcvbuf", granted.receive_buffer_bytes.map(format_size)),
+        ("congestion", granted.congestion_control.clone()),
+        ("mss", granted.mss_bytes.map(|bytes| bytes.to_string())),
+    ];
+    let mut options: Vec<SocketOption> = read_back
+        .into_iter()
+        .map(|(name, granted)| SocketOption {
+            name: name.to_owned(),
+            requested: requested.remove(name),
+            granted,
+        })
+        .collect();
+    options.extend(requested.into_iter().map(|(name, value)| SocketOption {
+        name,
+        requested: Some(value),
+        granted: None,
+    }));
+    options.retain(|option| option.requested.is_some() || option.granted.is_some());
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanRequest;
+    use engine::meter::Meter;
+
+    #[test]
+    fn every_kind_of_failure_has_the_same_name_on_both_sides() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(kind.name(), document_kind(kind).name());
+        }
+    }
+
+    #[test]
+    fn a_record_becomes_a_measurement() {
+        let mut meter = Meter::for_tests();
+        meter.operation(1, 1, 1_001);
+        meter.failure(ErrorKind::Reset, Some(5), 10, || "said so".into());
+        let measured = measurement(&meter.into_recorded(), 3, Vec::new()).unwrap();
+        assert_eq!(
+            (
+                measured.totals.operations,
+                measured.totals.connections_opened
+            ),
+            (1, 3)
+        );
+        assert_eq!(measured.latency.service.unwrap().count, 1);
+        assert_eq!(measured.errors[0].text.as_deref(), Some("said so"));
+        assert_eq!(measured.unfinished.oldest_age_ns, None);
+    }
+
+    #[test]
+    fn options_are_shown_as_requested_and_as_granted() {
+        let mut request = PlanRequest::default();
+        request.socket.send_buffer_bytes = Some(65_536);
+        request.socket.tos = Some(0x10);
+        let plan = Plan::new(request).unwrap();
+        let granted = Granted {
+            send_buffer_bytes: Some(131_072),
+            ..Granted::default()
+        };
+        let options = socket_options(&plan, Some(&granted));
+        let find = |name: &str| options.iter().find(|option| option.name == name).unwrap();
+        assert_eq!(find("sndbuf").requested.as_deref(), Some("64K"));
+        assert_eq!(find("sndbuf").granted.as_deref(), Some("128K"));
+        assert_eq!(find("tos").granted, None);
+    }
+
+    #[test]
+    fn one_worker_without_counters_leaves_the_sum_unknown() {
+        let known = Some(BackendCounters {
+            waits: 2,
+            ..BackendCounters::default()
+        });
+        assert_eq!(backend_sum([&known, &known].into_iter()).unwrap().waits, 4);
+        assert_eq!(backend_sum([&known, &None].into_iter()), None);
+    }
+}

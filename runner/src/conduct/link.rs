@@ -1,0 +1,302 @@
+//! One agent as the conductor holds it: a way to speak, a stream of what it says, and its life.
+
+use crate::error::Failure;
+use crate::plan::TesteePlan;
+use crate::wire::{FromAgent, Line, ToAgent, read_line, write_line};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// Lines of an agent's stderr that are kept for its error message.
+const TAIL_LINES: usize = 6;
+/// What an agent gets to clean up after its input was closed.
+const END_GRACE: Duration = Duration::from_secs(5);
+/// What it gets when the user wants out at once.
+const KILL_GRACE: Duration = Duration::from_millis(300);
+/// A process that was killed is reaped within this, unless the kernel holds it.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Starts agents.
+pub(super) trait Launcher {
+    /// Starts the agent `name`; what it says goes to `heard` under `number`.
+    fn launch(
+        &self,
+        name: &str,
+        number: usize,
+        via: Option<&TesteePlan>,
+        heard: Sender<Heard>,
+    ) -> Result<Link, Failure>;
+}
+
+/// Something that an agent did.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub agent: usize,
+    pub what: Sound,
+}
+
+#[derive(Debug)]
+pub(super) enum Sound {
+    Said(FromAgent),
+    /// A line that is no message.
+    Other {
+        text: String,
+        why: String,
+    },
+    /// Its output has ended.
+    Closed,
+}
+
+/// Starts agents as processes: this binary, or a command prefix that leads to one like it.
+pub(super) struct ProcessLauncher;
+
+impl Launcher for ProcessLauncher {
+    fn launch(
+        &self,
+        name: &str,
+        number: usize,
+        via: Option<&TesteePlan>,
+        heard: Sender<Heard>,
+    ) -> Result<Link, Failure> {
+        let own = std::env::current_exe().map_err(|error| {
+            Failure::machine(format!(
+                "find linerate's own binary to start the {name} agent: {error}; start it by its path"
+            ))
+        })?;
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        let mut program = own.into_os_string();
+        if let Some(testee) = via {
+            words.extend(testee.via.iter().map(Into::into));
+            if let Some(command) = &testee.command {
+                program = command.into();
+            }
+        }
+        words.push(program);
+        words.push("agent".into());
+        let child = Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C of the terminal is for the conductor alone.
+            .process_group(0)
+            .spawn()
+            .map_err(|error| {
+                let command = words[0].to_string_lossy();
+                Failure::peer(format!(
+                    "start the {name} agent with '{command}': {error}; check the command and that it may be executed"
+                ))
+            })?;
+        Link::of_child(name, number, child, heard)
+    }
+}
+
+/// An agent. Dropping it ends it: first its input is closed, then it is killed, and it is awaited.
+pub(super) struct Link {
+    pub name: String,
+    input: Option<Box<dyn Write + Send>>,
+    child: Option<Child>,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    tail_reader: Option<JoinHandle<()>>,
+    status: Option<ExitStatus>,
+    at_once: bool,
+}
+
+impl Link {
+    fn of_child(
+        name: &str,
+        number: usize,
+        mut child: Child,
+        heard: Sender<Heard>,
+    ) -> Result<Self, Failure> {
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let stderr = child.stderr.take();
+        let mut link = Self {
+            name: name.to_owned(),
+            input: input.map(|input| Box::new(input) as Box<dyn Write + Send>),
+            child: Some(child),
+            tail: Arc::default(),
+            tail_reader: None,
+            status: None,
+            at_once: false,
+        };
+        if let Some(output) = output {
+            start_listening(name, number, output, heard)?;
+        }
+        if let Some(stderr) = stderr {
+            let tail = Arc::clone(&link.tail);
+            link.tail_reader = Some(thread(name, move || keep_tail(stderr, &tail))?);
+        }
+        Ok(link)
+    }
+
+    /// An agent on a pair of streams, without a process of its own.
+    #[cfg(test)]
+    pub fn of_streams(
+        name: &str,
+        number: usize,
+        input: impl Write + Send + 'static,
+        output: impl Read + Send + 'static,
+        heard: Sender<Heard>,
+    ) -> Result<Self, Failure> {
+        start_listening(name, number, output, heard)?;
+        Ok(Self {
+            name: name.to_owned(),
+            input: Some(Box::new(input)),
+            child: None,
+            tail: Arc::default(),
+            tail_reader: None,
+            status: None,
+            at_once: false,
+        })
+    }
+
+    /// Says something. An agent that is gone is noticed by what it says next: nothing.
+    pub fn say(&mut self, message: &ToAgent) {
+        if let Some(input) = &mut self.input
+            && write_line(input, message).is_err()
+        {
+            self.input = None;
+        }
+    }
+
+    /// Ends the agent without waiting for it to clean up.
+    pub fn end_at_once(&mut self) {
+        self.at_once = true;
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        if let (None, Some(child)) = (self.status, &mut self.child) {
+            self.status = child.try_wait().ok().flatten();
+        }
+        self.status.is_some()
+    }
+
+    /// How the agent died, and its last lines of stderr in brackets, if there are any.
+    pub fn obituary(&mut self) -> (String, String) {
+        let until = Instant::now() + Duration::from_secs(1);
+        while !self.has_ended() && self.child.is_some() && Instant::now() < until {
+            sleep(POLL);
+        }
+        let how = match self.status {
+            None => "closed its output".to_owned(),
+            Some(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => format!("exited with code {code}"),
+                (None, Some(signal)) => format!("was killed by signal {signal}"),
+                (None, None) => "ended".to_owned(),
+            },
+        };
+        if self.status.is_some()
+            && let Some(reader) = self.tail_reader.take()
+        {
+            // Ends with the pipe; a grandchild that keeps it open must not hold us up.
+            let until = Instant::now() + Duration::from_millis(200);
+            while !reader.is_finished() && Instant::now() < until {
+                sleep(POLL);
+            }
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.is_empty() {
+            return (how, String::new());
+        }
+        let lines: Vec<&str> = tail.iter().map(String::as_str).collect();
+        (how, format!(" (it said: {})", lines.join(" | ")))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Its input ends, and with it the agent.
+        self.input = None;
+        let grace = if self.at_once { KILL_GRACE } else { END_GRACE };
+        let until = Instant::now() + grace;
+        while !self.has_ended() && self.child.is_some() && Instant::now() < until {
+            sleep(POLL);
+        }
+        if let (None, Some(child)) = (self.status, &mut self.child) {
+            kill_group(child.id());
+            // It may have ended in between: then there is nothing to kill.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Kills what a launcher has started beside itself: the agent's process group is its own, made at
+/// its start. The utility, because the call itself needs unsafe code; the child is not reaped yet,
+/// so its number cannot be another's.
+fn kill_group(group: u32) {
+    let _ = Command::new("kill")
+        .args(["-s", "KILL", "--", &format!("-{group}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    Builder::new()
+        .name(format!("hear-{name}"))
+        .spawn(body)
+        .map_err(|error| {
+            Failure::machine(format!(
+                "start a thread that hears the {name} agent: {error}; raise the process limit (ulimit -u)"
+            ))
+        })
+}
+
+/// Ends with the agent's output.
+fn start_listening(
+    name: &str,
+    number: usize,
+    output: impl Read + Send + 'static,
+    heard: Sender<Heard>,
+) -> Result<(), Failure> {
+    let listen = move || {
+        let mut reader = BufReader::new(output);
+        let mut buffer = Vec::new();
+        loop {
+            let what = match read_line(&mut reader, &mut buffer) {
+                Ok(Line::Message(message)) => Sound::Said(message),
+                Ok(Line::Other { text, why }) => Sound::Other { text, why },
+                Ok(Line::End) | Err(_) => Sound::Closed,
+            };
+            let closed = matches!(what, Sound::Closed);
+            let sent = heard.send(Heard {
+                agent: number,
+                what,
+            });
+            if closed || sent.is_err() {
+                return;
+            }
+        }
+    };
+    thread(name, listen).map(drop)
+}
+
+fn keep_tail(stderr: impl Read, tail: &Mutex<VecDeque<String>>) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.by_ref().take(4096).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line).trim().to_owned();
+        if text.is_empty() {
+            continue;
+        }
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text);
+    }
+}

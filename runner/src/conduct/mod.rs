@@ -1,0 +1,120 @@
+//! Conducts a run: starts the agents of each round, tells them when to go, relays what they
+//! report, and assembles the document. Whatever happens, no process is left behind.
+
+mod cancel;
+mod link;
+mod placement;
+mod record;
+mod round;
+
+pub use cancel::Cancel;
+
+use crate::error::{ExitClass, Failure, RunError};
+use crate::plan::Plan;
+use link::{Launcher, ProcessLauncher};
+use record::Record;
+use report::document::{Document, Interval, Message, Round};
+
+/// Watches a run. Every method is called on the conducting thread.
+pub trait Observer {
+    /// A round begins; `number` counts from 1.
+    fn round_started(&mut self, number: u32, of: u32) {
+        let _ = (number, of);
+    }
+
+    /// An agent is prepared: its engine and why this one.
+    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
+        let _ = (agent, engine, reason);
+    }
+
+    /// The round has reached another phase.
+    fn phase(&mut self, phase: Phase) {
+        let _ = phase;
+    }
+
+    /// A part of the window has passed.
+    fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
+        let _ = (round, agent, interval);
+    }
+
+    /// Something to know before believing the numbers; it is in the document too.
+    fn warning(&mut self, warning: &Message) {
+        let _ = warning;
+    }
+
+    /// A round is over.
+    fn round_ended(&mut self, round: &Round) {
+        let _ = round;
+    }
+}
+
+/// Where a round is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Agents start, the testee listens, the load connects.
+    Preparing,
+    /// Traffic flows and is not counted yet.
+    WarmingUp,
+    /// The window.
+    Measuring,
+    /// The user ended the round; results are being collected.
+    Stopping,
+}
+
+/// Runs `plan`: every round with fresh agents, and the document of all of them.
+///
+/// The first [`Cancel::raise`] ends the run orderly, with a valid document marked interrupted; the
+/// second kills the agents.
+///
+/// # Errors
+/// Why the run could not be completed, with the document of what was measured until then.
+pub fn conduct(
+    plan: &Plan,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Document, RunError> {
+    conduct_with(&ProcessLauncher, plan, observer, cancel)
+}
+
+fn conduct_with(
+    launcher: &dyn Launcher,
+    plan: &Plan,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Document, RunError> {
+    let mut record = Record::new(plan);
+    for number in 1..=plan.repeat() {
+        if cancel.is_raised() {
+            break;
+        }
+        observer.round_started(number, plan.repeat());
+        let outcome = round::run(launcher, plan, number, &mut record, observer, cancel);
+        if let Err(failure) = outcome.and_then(|parts| record.add_round(number, parts, observer)) {
+            let ended_by_user = failure.class == ExitClass::Interrupted;
+            let document = Box::new(record.fail(&failure, ended_by_user, observer));
+            return Err(RunError {
+                failure,
+                document: Some(document),
+            });
+        }
+    }
+    let (document, failure) = record.finish(cancel.is_raised(), observer);
+    match failure {
+        None => Ok(document),
+        Some(failure) => Err(RunError {
+            failure,
+            document: Some(Box::new(document)),
+        }),
+    }
+}
+
+/// The failure of a run that the user ended before there was anything to report.
+fn interrupted() -> Failure {
+    Failure {
+        class: ExitClass::Interrupted,
+        text: "interrupted before the round could be measured".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

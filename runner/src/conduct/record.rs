@@ -1,0 +1,328 @@
+//! The document as it grows: hosts, rounds, warnings, and how it ends.
+
+use super::Observer;
+use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::error::{ExitClass, Failure};
+use crate::plan::{Plan, is_loopback};
+use crate::wire::{AgentResult, Prepared};
+use engine::endpoint::Endpoint;
+use report::assemble::{self, RoundParts};
+use report::document::{
+    ClockOffset, Confirmation, Document, Host, Message, Role, Round, Side, Status, Workload,
+};
+use report::{units::grouped, warnings};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the agents of a round brought home.
+#[derive(Debug)]
+pub(super) struct RoundOutcome {
+    pub load: AgentResult,
+    pub testee: Option<AgentResult>,
+}
+
+/// The document while it grows.
+pub(super) struct Record {
+    document: Document,
+    /// Both sides in one host's description.
+    one_host: bool,
+}
+
+/// The only host, or the load's if there are two.
+const LOCAL: &str = "local";
+const REMOTE: &str = "testee";
+
+impl Record {
+    pub fn new(plan: &Plan) -> Self {
+        let mut document = Document::new(VERSION, Vec::new(), plan.document());
+        document.set_build(GIT_COMMIT, BUILD_TARGET);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_ns = since_epoch.map_or(0, |passed| passed.as_nanos() as u64);
+        document.set_started(unix_ns);
+        Self {
+            document,
+            one_host: true,
+        }
+    }
+
+    /// Adds a warning, once.
+    pub fn warn(&mut self, warning: Message, observer: &mut dyn Observer) {
+        if !self.document.warnings.contains(&warning) {
+            observer.warning(&warning);
+            self.document.warnings.push(warning);
+        }
+    }
+
+    /// Says where the sides run. `here`: both are plain processes of this host.
+    pub fn set_machines(&mut self, here: bool, same_machine: bool, observer: &mut dyn Observer) {
+        self.one_host = here;
+        if !here && same_machine {
+            let warning = Message::new(
+                "same_machine",
+                "both hosts of this result are one machine (the same running kernel): system-wide CPU times and \
+                 service demand of either contain both sides",
+            );
+            self.warn(warning, observer);
+        }
+    }
+
+    /// The endpoint that the load really connects to.
+    pub fn set_target(&mut self, target: &str) {
+        let shown = &mut self.document.plan.target;
+        target.clone_into(&mut shown.endpoint);
+        if let Ok(endpoint) = target.parse::<Endpoint>() {
+            shown.loopback = is_loopback(&endpoint);
+            endpoint.kind().clone_into(&mut shown.transport);
+        }
+    }
+
+    pub fn add_prepared(
+        &mut self,
+        agent: &str,
+        role: Role,
+        prepared: Prepared,
+        observer: &mut dyn Observer,
+    ) {
+        observer.prepared(agent, &prepared.engine, &prepared.engine_reason);
+        for warning in prepared.warnings {
+            self.warn(warning, observer);
+        }
+        let Some(report) = prepared.host else { return };
+        let id = self.host_of(role);
+        if let Some(known) = self.document.hosts.iter_mut().find(|host| host.id == id) {
+            if !known.roles.contains(&role) {
+                known.roles.push(role);
+            }
+            return;
+        }
+        if let Some(warning) = governor_warning(id, &report.host) {
+            self.warn(warning, observer);
+        }
+        self.document.hosts.push(Host {
+            id: id.to_owned(),
+            roles: vec![role],
+            ..report.host
+        });
+        // The conductor's own host first, whoever was prepared first.
+        self.document.hosts.sort_by_key(|host| host.id != LOCAL);
+    }
+
+    /// The testee's clock against the load's.
+    pub fn set_clock_offset(&mut self, offset: ClockOffset) {
+        if let Some(host) = self
+            .document
+            .hosts
+            .iter_mut()
+            .find(|host| host.id == REMOTE)
+        {
+            host.clock_offset = Some(offset);
+            host.unknown.retain(|entry| entry.field != "clock_offset");
+        }
+    }
+
+    fn host_of(&self, role: Role) -> &'static str {
+        match (role, self.one_host) {
+            (Role::Testee, false) => REMOTE,
+            _ => LOCAL,
+        }
+    }
+
+    /// Adds a finished round.
+    pub fn add_round(
+        &mut self,
+        number: u32,
+        outcome: RoundOutcome,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        let RoundOutcome { load, testee } = outcome;
+        let mut hosts = vec![load.activity.into_host_activity(LOCAL)];
+        let (mut sides, mut found) = (Vec::new(), load.warnings);
+        if let Some(testee) = testee {
+            if !self.one_host {
+                hosts.push(testee.activity.into_host_activity(REMOTE));
+            }
+            found.extend(testee.warnings);
+            sides.push(at_host(testee.side, self.host_of(Role::Testee)));
+        }
+        let load_side = at_host(load.side, LOCAL);
+        let parts = RoundParts {
+            number,
+            ended_early: load.ended_early,
+            window: load_side.window,
+            load: vec![load_side],
+            testee: sides,
+            hosts,
+        };
+        let round = assemble::round(&self.document.plan, parts)
+            .map_err(|error| Failure::machine(format!("put round {number} together: {error}")))?;
+        found.extend(engine_warnings(&round));
+        for warning in found {
+            self.warn(warning, observer);
+        }
+        observer.round_ended(&round);
+        self.document.rounds.push(round);
+        Ok(())
+    }
+
+    /// The document of a run that could not be completed.
+    pub fn fail(
+        mut self,
+        failure: &Failure,
+        ended_by_user: bool,
+        observer: &mut dyn Observer,
+    ) -> Document {
+        self.conclude(observer);
+        self.document.status = if ended_by_user {
+            Status::Interrupted
+        } else {
+            Status::Failed
+        };
+        self.document.errors.push(failure.message());
+        self.document
+    }
+
+    /// The document, and why it is a failure if nothing in it succeeded.
+    pub fn finish(
+        mut self,
+        interrupted: bool,
+        observer: &mut dyn Observer,
+    ) -> (Document, Option<Failure>) {
+        self.conclude(observer);
+        if interrupted {
+            self.document.status = Status::Interrupted;
+            return (self.document, None);
+        }
+        let failure = self.document.rounds.iter().find_map(nothing_succeeded);
+        self.document.status = match failure {
+            Some(_) => Status::Failed,
+            None => Status::Ok,
+        };
+        self.document
+            .errors
+            .extend(failure.as_ref().map(Failure::message));
+        (self.document, failure)
+    }
+
+    fn conclude(&mut self, observer: &mut dyn Observer) {
+        self.document
+            .set_summary(assemble::summary(&self.document.rounds));
+        for warning in warnings::from_rounds(&self.document) {
+            self.warn(warning, observer);
+        }
+        let unconfirmed = self.document.plan.workload == Workload::Stream
+            && self
+                .document
+                .rounds
+                .iter()
+                .any(|round| round.rates.confirmation == Confirmation::SenderUnconfirmed);
+        if unconfirmed {
+            let warning = Message::new(
+                "sender_unconfirmed",
+                "the throughput is what the sender's kernel took; nobody says that it arrived",
+            )
+            .with_cure("use a testee of linerate's own (--testee-via), or --direction receive");
+            self.warn(warning, observer);
+        }
+    }
+}
+
+fn at_host(side: Side, host: &str) -> Side {
+    Side {
+        host: host.to_owned(),
+        ..side
+    }
+}
+
+fn governor_warning(id: &str, host: &Host) -> Option<Message> {
+    let governor = host.governor.as_deref()?;
+    (governor != "performance").then(|| {
+        Message::new(
+            "governor",
+            format!("the CPUs of host {id} are governed by '{governor}': their speed may change during the run"),
+        )
+        .with_cure("set the governor to performance (cpupower frequency-set -g performance)")
+    })
+}
+
+/// What the engines counted that a reader must know.
+fn engine_warnings(round: &Round) -> Vec<Message> {
+    let mut found = Vec::new();
+    for side in round.load.iter().chain(&round.testee) {
+        let counted = |name: &str| {
+            let in_lifetime = format!("{name}_in_lifetime");
+            let counters = &side.engine_counters;
+            let value = counters.get(name).or_else(|| counters.get(&in_lifetime));
+            value.copied().unwrap_or(0)
+        };
+        let overflows = counted("cq_overflow");
+        if overflows > 0 {
+            found.push(
+                Message::new(
+                    "cq_overflow",
+                    format!(
+                        "round {}, {}: the completion queue overflowed {} times; the kernel kept the events, at a cost",
+                        round.number,
+                        side.agent,
+                        grouped(overflows)
+                    ),
+                )
+                .with_cure("use more --threads, or fewer --connections per thread"),
+            );
+        }
+        let backoffs = counted("accept_backoffs");
+        if backoffs > 0 {
+            found.push(
+                Message::new(
+                    "accept_backoffs",
+                    format!(
+                        "round {}, {}: accepting rested {} times because descriptors ran out",
+                        round.number,
+                        side.agent,
+                        grouped(backoffs)
+                    ),
+                )
+                .with_cure("raise the descriptor limit of the testee's host"),
+            );
+        }
+    }
+    found
+}
+
+/// A run in which everything failed is no success, whatever its rate of nothing.
+fn nothing_succeeded(round: &Round) -> Option<Failure> {
+    let totals = &round.measured.totals;
+    if totals.operations > 0 {
+        return None;
+    }
+    let worst = round.measured.errors.iter().max_by_key(|error| error.count);
+    let why = match worst {
+        Some(error) => format!(
+            "{} times {}{}",
+            grouped(error.count),
+            error.kind.words(),
+            error
+                .text
+                .as_ref()
+                .map_or_else(String::new, |text| format!(" ({text})"))
+        ),
+        None if round.measured.unfinished.count > 0 => format!(
+            "{} were never answered",
+            grouped(round.measured.unfinished.count)
+        ),
+        None => "the window may be too short, or the peer moves no bytes".to_owned(),
+    };
+    let class = match worst.map(|error| error.kind) {
+        Some(report::document::ErrorKind::NoPorts | report::document::ErrorKind::NoDescriptors) => {
+            ExitClass::Machine
+        }
+        Some(report::document::ErrorKind::Mismatch) => ExitClass::CheckFailed,
+        _ => ExitClass::Peer,
+    };
+    Some(Failure {
+        class,
+        text: format!(
+            "no operation succeeded in round {}: {why}; check that the target plays the role that this workload \
+             needs",
+            round.number
+        ),
+    })
+}

@@ -1,0 +1,396 @@
+//! Whole runs over agents that live on threads of the test instead of in processes.
+
+use super::link::{Heard, Launcher, Link};
+use super::*;
+use crate::plan::{PlanRequest, TesteePlan};
+use crate::wire::{FromAgent, write_line};
+use report::document::{Status, Workload, unexplained_nulls};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::Sender;
+
+/// Agents on threads, over socket pairs: the same code, without a binary.
+struct Threads;
+
+impl Launcher for Threads {
+    fn launch(
+        &self,
+        name: &str,
+        number: usize,
+        _: Option<&TesteePlan>,
+        heard: Sender<Heard>,
+    ) -> Result<Link, Failure> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let read = theirs.try_clone().unwrap();
+        std::thread::spawn(move || crate::agent::run(read, theirs));
+        Link::of_streams(name, number, ours.try_clone().unwrap(), ours, heard)
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    intervals: usize,
+    rounds: u32,
+    warnings: Vec<Message>,
+    cancel_at_interval: Option<Cancel>,
+}
+
+impl Observer for Log {
+    fn interval(&mut self, _: u32, _: &str, _: &Interval) {
+        self.intervals += 1;
+        if let Some(cancel) = self.cancel_at_interval.take() {
+            cancel.raise();
+        }
+    }
+
+    fn warning(&mut self, warning: &Message) {
+        self.warnings.push(warning.clone());
+    }
+
+    fn round_ended(&mut self, _: &Round) {
+        self.rounds += 1;
+    }
+}
+
+fn quick(workload: Workload) -> PlanRequest {
+    PlanRequest {
+        duration_ns: Some(300_000_000),
+        warmup_ns: Some(50_000_000),
+        interval_ns: Some(100_000_000),
+        engine: Some("epoll".into()),
+        testee_engine: Some("epoll".into()),
+        placement: Some(crate::plan::PlacementKind::Unpinned),
+        ..PlanRequest::of(workload)
+    }
+}
+
+fn run_in(
+    launcher: &dyn Launcher,
+    request: PlanRequest,
+    log: &mut Log,
+) -> Result<Document, RunError> {
+    let cancel = log.cancel_at_interval.clone().unwrap_or_default();
+    conduct_with(launcher, &Plan::new(request).unwrap(), log, &cancel)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_workload_is_measured_and_every_null_explained() {
+    for workload in [
+        Workload::Rr,
+        Workload::Echo,
+        Workload::Stream,
+        Workload::Crr,
+        Workload::Cc,
+    ] {
+        let mut log = Log::default();
+        let document = run_in(&Threads, quick(workload), &mut log).unwrap();
+        assert_eq!(
+            document.status,
+            Status::Ok,
+            "{workload:?}: {:?}",
+            document.errors
+        );
+        assert_eq!(
+            unexplained_nulls(&document),
+            Vec::<String>::new(),
+            "{workload:?}"
+        );
+        let round = &document.rounds[0];
+        assert!(round.measured.totals.operations > 10, "{workload:?}");
+        assert!(round.rates.operations_per_second.is_some());
+        assert!(round.measured.intervals.len() >= 2, "{workload:?}");
+        assert!(round.window.length_ns.abs_diff(300_000_000) < 30_000_000);
+        assert_eq!(
+            (round.load.len(), round.testee.len(), log.rounds),
+            (1, 1, 1)
+        );
+        assert!(round.testee[0].window.length_ns > 250_000_000);
+        assert!(log.intervals >= 2);
+        assert_eq!(document.hosts.len(), 1);
+        assert_eq!(ExitClass::of_document(&document), ExitClass::Done);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_stream_sends_the_testee_confirms() {
+    let mut request = quick(Workload::Stream);
+    request.connections = Some(2);
+    request.testee_listen = Some("tcp://[::1]:0".into());
+    let document = run_in(&Threads, request, &mut Log::default()).unwrap();
+    let round = &document.rounds[0];
+    let sent = round.load[0].measured.totals.bytes_sent as f64;
+    let received = round.testee[0].measured.totals.bytes_received as f64;
+    assert!(
+        (received / sent - 1.0).abs() < 0.3,
+        "{sent} sent, {received} received"
+    );
+    assert!(document.plan.target.endpoint.starts_with("tcp://[::1]:"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_count_ends_the_run_and_rounds_repeat() {
+    let mut request = quick(Workload::Rr);
+    (request.duration_ns, request.warmup_ns) = (None, None);
+    (request.count, request.repeat) = (Some(1000), Some(2));
+    let document = run_in(&Threads, request, &mut Log::default()).unwrap();
+    assert_eq!(document.rounds.len(), 2);
+    for round in &document.rounds {
+        assert_eq!(round.measured.totals.operations, 1000);
+    }
+    assert!(document.summary.is_some());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_run_leaves_a_valid_document() {
+    let mut request = quick(Workload::Rr);
+    request.duration_ns = Some(60_000_000_000);
+    request.repeat = Some(3);
+    let mut log = Log {
+        cancel_at_interval: Some(Cancel::new()),
+        ..Log::default()
+    };
+    let document = run_in(&Threads, request, &mut log).unwrap();
+    assert_eq!(document.status, Status::Interrupted);
+    assert_eq!(document.rounds.len(), 1);
+    let round = &document.rounds[0];
+    assert!(round.ended_early && round.measured.totals.operations > 0);
+    assert!(round.window.length_ns < 5_000_000_000);
+    assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+    assert_eq!(ExitClass::of_document(&document), ExitClass::Interrupted);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_is_interrupted_while_it_warms_up_has_an_empty_window() {
+    struct InWarmUp(Cancel);
+    impl Observer for InWarmUp {
+        fn phase(&mut self, phase: Phase) {
+            if phase == Phase::WarmingUp {
+                self.0.raise();
+            }
+        }
+    }
+    let cancel = Cancel::new();
+    let mut request = quick(Workload::Echo);
+    request.warmup_ns = Some(30_000_000_000);
+    let plan = Plan::new(request).unwrap();
+    let mut observer = InWarmUp(cancel.clone());
+    let document = conduct_with(&Threads, &plan, &mut observer, &cancel).unwrap();
+    assert_eq!(document.status, Status::Interrupted);
+    assert_eq!(document.rounds[0].window.length_ns, 0);
+    assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn two_wishes_to_end_leave_no_round() {
+    struct Impatient(Cancel);
+    impl Observer for Impatient {
+        fn interval(&mut self, _: u32, _: &str, _: &Interval) {
+            self.0.raise();
+            self.0.raise();
+        }
+    }
+    let cancel = Cancel::new();
+    let mut request = quick(Workload::Rr);
+    request.duration_ns = Some(60_000_000_000);
+    let plan = Plan::new(request).unwrap();
+    let mut observer = Impatient(cancel.clone());
+    let error = conduct_with(&Threads, &plan, &mut observer, &cancel).unwrap_err();
+    assert_eq!(error.exit_class().code(), 130);
+    let document = error.document.unwrap();
+    assert_eq!(
+        (document.status, document.rounds.len()),
+        (Status::Interrupted, 0)
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_foreign_target_leaves_its_side_unknown_with_the_reason() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+            });
+        }
+    });
+    let mut request = quick(Workload::Stream);
+    request.target = Some(format!("tcp://127.0.0.1:{port}"));
+    request.testee_engine = None;
+    let mut log = Log::default();
+    let document = run_in(&Threads, request, &mut log).unwrap();
+    let round = &document.rounds[0];
+    assert!(round.testee.is_empty() && round.cost.testee.cpu_ns_per_operation.is_none());
+    assert_eq!(round.rates.confirmation.words(), "sender side, unconfirmed");
+    assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+    assert!(
+        log.warnings
+            .iter()
+            .any(|warning| warning.code == "sender_unconfirmed")
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_target_that_refuses_is_the_peers_failure() {
+    let mut request = quick(Workload::Rr);
+    // Bound and not listening, so that nobody else gets the port meanwhile.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    request.target = Some(format!("tcp://127.0.0.1:{port}"));
+    request.testee_engine = None;
+    let error = run_in(&Threads, request, &mut Log::default()).unwrap_err();
+    assert_eq!(error.exit_class().code(), 4);
+    assert!(error.to_string().contains("check the address"), "{error}");
+    let document = error.document.unwrap();
+    assert_eq!(document.status, Status::Failed);
+    assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+}
+
+/// The testee's agent answers as scripted and then hangs up.
+struct Scripted(&'static [&'static str]);
+
+impl Launcher for Scripted {
+    fn launch(
+        &self,
+        name: &str,
+        number: usize,
+        via: Option<&TesteePlan>,
+        heard: Sender<Heard>,
+    ) -> Result<Link, Failure> {
+        if name == "load" {
+            return Threads.launch(name, number, via, heard);
+        }
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let answers = self.0;
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(theirs.try_clone().unwrap()).lines();
+            for answer in answers {
+                if lines.next().is_none() || writeln!(theirs, "{answer}").is_err() {
+                    return;
+                }
+            }
+        });
+        Link::of_streams(name, number, ours.try_clone().unwrap(), ours, heard)
+    }
+}
+
+fn failure_of(script: &'static [&'static str]) -> String {
+    let error = run_in(&Scripted(script), quick(Workload::Rr), &mut Log::default()).unwrap_err();
+    assert_eq!(error.exit_class(), ExitClass::Peer, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn agents_that_break_the_protocol_end_the_run_with_one_clear_error() {
+    let hello = "{\"say\":\"hello\",\"protocol\":1,\"version\":\"0.1.0\",\"git_commit\":null,\
+                 \"build_target\":null,\"boot_id\":null}";
+    let older = "{\"say\":\"hello\",\"protocol\":1,\"version\":\"0.0.1\",\"git_commit\":null,\
+                 \"build_target\":null,\"boot_id\":null}";
+    let scripts: [(&'static [&'static str], &str); 5] = [
+        (&[], "the testee agent closed its output"),
+        (Box::leak(Box::new([older])), "same version"),
+        (Box::leak(Box::new([hello])), "before the round was over"),
+        (Box::leak(Box::new([hello, "what?"])), "no message"),
+        (
+            Box::leak(Box::new([hello, "{\"say\":\"over\"}"])),
+            "'prepared' was expected",
+        ),
+    ];
+    for (script, part) in scripts {
+        let error = failure_of(script);
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// What an agent answers to these lines, until it hangs up.
+fn conversation(lines: &[&str]) -> (Vec<FromAgent>, ExitClass) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let read = theirs.try_clone().unwrap();
+    let agent = std::thread::spawn(move || crate::agent::run(read, theirs));
+    for line in lines {
+        let _ = writeln!(ours, "{line}");
+    }
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    let said = BufReader::new(ours)
+        .lines()
+        .map_while(Result::ok)
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect();
+    (said, agent.join().unwrap())
+}
+
+#[test]
+fn an_agent_refuses_what_it_does_not_know() {
+    let hello = format!(
+        "{{\"say\":\"hello\",\"protocol\":{},\"version\":\"{}\"}}",
+        crate::wire::PROTOCOL,
+        crate::build_info::VERSION
+    );
+    let failed = |said: &[FromAgent]| match said.last() {
+        Some(FromAgent::Failed(failure)) => failure.text.clone(),
+        other => panic!("{other:?}"),
+    };
+    let (said, class) = conversation(&["ls -l"]);
+    assert_eq!(class, ExitClass::Peer);
+    assert!(failed(&said).contains("no message"), "{said:?}");
+    let (said, _) = conversation(&["{\"say\":\"hello\",\"protocol\":99,\"version\":\"9\"}"]);
+    assert!(
+        matches!(said[0], FromAgent::Hello(_)),
+        "it says first what it is"
+    );
+    assert!(failed(&said).contains("same version"));
+    let (said, _) = conversation(&[&hello, "{\"say\":\"go\",\"at_ns\":5}"]);
+    assert!(failed(&said).contains("expected 'plan'"), "{said:?}");
+    let (said, _) = conversation(&[&hello, "{\"say\":\"dance\"}"]);
+    assert!(failed(&said).contains("dance"), "{said:?}");
+}
+
+#[test]
+fn an_agent_whose_input_ends_goes() {
+    let (said, class) = conversation(&[]);
+    assert!(said.is_empty());
+    assert_eq!(class, ExitClass::Interrupted);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_testee_whose_input_ends_removes_its_socket() {
+    let path = std::env::temp_dir().join(format!("linerate-testee-{}.sock", std::process::id()));
+    let mut request = quick(Workload::Rr);
+    request.testee_listen = Some(format!("unix://{}", path.display()));
+    let task = crate::wire::Task {
+        agent: "testee".into(),
+        role: report::document::Role::Testee,
+        plan: Plan::new(request).unwrap(),
+        target: None,
+        cpus: crate::wire::CpuWish::Unpinned,
+        describe_host: false,
+    };
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let read = theirs.try_clone().unwrap();
+    let agent = std::thread::spawn(move || crate::agent::run(read, theirs));
+    let hello = crate::wire::ToAgent::Hello {
+        protocol: crate::wire::PROTOCOL,
+        version: crate::build_info::VERSION.into(),
+    };
+    write_line(&mut ours, &hello).unwrap();
+    write_line(&mut ours, &crate::wire::ToAgent::Plan(Box::new(task))).unwrap();
+    let mut lines = BufReader::new(ours.try_clone().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("hello"));
+    assert!(lines.next().unwrap().unwrap().contains("prepared"));
+    assert!(path.exists());
+    ours.shutdown(std::net::Shutdown::Both).unwrap();
+    assert_eq!(agent.join().unwrap(), ExitClass::Interrupted);
+    assert!(!path.exists(), "the socket was removed");
+}

@@ -1,0 +1,324 @@
+//! The network interface that the traffic of a run uses: name, MTU, queueing discipline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use report::document::NetworkInterface;
+use serde_json::Value;
+
+use super::files;
+use super::reasons::Reasons;
+use super::routes::{interface_of, interface_with_v6};
+
+/// `tc` answers within milliseconds; this bounds what a hung one can cost.
+const TC_DEADLINE: Duration = Duration::from_secs(1);
+/// A device of 1024 queues prints some 200 KiB.
+const TC_OUTPUT_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The loopback interface: Linux has one, and the BSDs number theirs.
+const LOOPBACK: &str = if cfg!(target_os = "linux") {
+    "lo"
+} else {
+    "lo0"
+};
+
+/// What a host's traffic is, as far as it decides the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// This host sends to the address: the load side.
+    To(IpAddr),
+    /// This host listens on the address, which is its own: the testee side.
+    At(IpAddr),
+    /// Over a Unix socket, so no interface takes part.
+    UnixSocket,
+}
+
+/// The interface, with facts that the document has no field for, or why it is not known.
+pub fn used_by(traffic: Traffic) -> Result<(NetworkInterface, BTreeMap<String, String>), String> {
+    let name = name_for(traffic)?;
+    let facts = facts_of(&name);
+    Ok((describe(name), facts))
+}
+
+fn name_for(traffic: Traffic) -> Result<String, String> {
+    let (address, own) = match traffic {
+        Traffic::UnixSocket => {
+            return Err("traffic over a Unix socket uses no interface".to_owned());
+        }
+        Traffic::To(address) => (address.to_canonical(), false),
+        Traffic::At(address) => (address.to_canonical(), true),
+    };
+    if address.is_unspecified() {
+        return Err(
+            "the testee listens on all addresses, so the interface depends on the peer".to_owned(),
+        );
+    }
+    if address.is_loopback() {
+        return Ok(LOOPBACK.to_owned());
+    }
+    // Sending to an address of one's own goes through loopback, whatever device has the address.
+    if !own && is_own(address) {
+        return Ok(LOOPBACK.to_owned());
+    }
+    let found = match address {
+        IpAddr::V4(_) => route_to(address, "/proc/self/net/route")?,
+        IpAddr::V6(v6) if own => {
+            interface_with_v6(v6, &files::text("/proc/self/net/if_inet6")?).map(str::to_owned)
+        }
+        IpAddr::V6(_) => route_to(address, "/proc/self/net/ipv6_route")?,
+    };
+    found.ok_or_else(|| format!("no interface for {address} in the kernel's main routing table"))
+}
+
+fn route_to(address: IpAddr, table: &str) -> Result<Option<String>, String> {
+    Ok(interface_of(address, &files::text(table)?).map(str::to_owned))
+}
+
+/// A connected UDP socket sends nothing, and has the source address that the kernel would use: for an
+/// address of this host, that address itself.
+fn is_own(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Port 9 is discard; any would do.
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
+}
+
+fn describe(name: String) -> NetworkInterface {
+    let mut reasons = Reasons::default();
+    let mtu_bytes = reasons.known("mtu_bytes", mtu_bytes(&name));
+    let qdisc = reasons.known("qdisc", qdisc(&name));
+    NetworkInterface {
+        name,
+        mtu_bytes,
+        qdisc,
+        unknown: reasons.into_unknown(),
+    }
+}
+
+fn mtu_bytes(name: &str) -> Result<u32, String> {
+    if sys_shows_this_namespace() {
+        return files::number(sys_class(name)?.join("mtu"));
+    }
+    // /proc/sys/net is always that of the reading process.
+    sysctl_profiles::read(&format!("net/ipv6/conf/{name}/mtu"))
+        .map_err(|error| format!("/sys shows another network namespace, and {error}"))
+        .and_then(|text| text.parse().map_err(|_| format!("`{text}` is not an MTU")))
+}
+
+/// /sys/class/net is that of the namespace in which /sys was mounted; after a bare unshare(1) or nsenter(1)
+/// it is not this one.
+fn sys_shows_this_namespace() -> bool {
+    let Ok(table) = files::text("/proc/self/net/dev") else {
+        return false;
+    };
+    let Ok(entries) = std::fs::read_dir("/sys/class/net") else {
+        return false;
+    };
+    let shown: BTreeSet<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    shown == device_names(&table)
+}
+
+/// Two lines of heading, then `  eth0: counters`.
+fn device_names(table: &str) -> BTreeSet<String> {
+    let rows = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(':'));
+    rows.map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+fn sys_class(name: &str) -> Result<PathBuf, String> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(format!("`{name}` is not the name of an interface"));
+    }
+    Ok(Path::new("/sys/class/net").join(name))
+}
+
+fn facts_of(name: &str) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    if !sys_shows_this_namespace() {
+        return facts;
+    }
+    let Ok(directory) = sys_class(name) else {
+        return facts;
+    };
+    let files = [
+        ("speed", "speed_megabits_per_second"),
+        ("tx_queue_len", "tx_queue_packets"),
+        ("operstate", "state"),
+    ];
+    for (file, fact) in files {
+        // Devices without a speed answer EINVAL, virtual ones -1.
+        if let Ok(value) = files::text(directory.join(file)).map(|text| text.trim().to_owned())
+            && value != "-1"
+        {
+            facts.insert(format!("interface.{fact}"), value);
+        }
+    }
+    facts
+}
+
+fn qdisc(name: &str) -> Result<String, String> {
+    if !cfg!(target_os = "linux") {
+        return Err(files::NOT_ON_THIS_SYSTEM.to_owned());
+    }
+    let output = run_tc(name)?;
+    parse_qdiscs(&output)
+        .ok_or_else(|| "tc answered in a form that is not understood (too old?)".to_owned())
+}
+
+/// Of `tc -j qdisc show`: the root, and below a root per queue (mq) what the queues have.
+fn parse_qdiscs(json: &str) -> Option<String> {
+    let list: Vec<Value> = serde_json::from_str(json.trim()).ok()?;
+    let kind = |entry: &Value| entry.get("kind").and_then(Value::as_str).map(str::to_owned);
+    let is_root = |entry: &&Value| entry.get("root").and_then(Value::as_bool) == Some(true);
+    let root = kind(list.iter().find(is_root)?)?;
+    let special = ["ingress", "clsact"];
+    let children: BTreeSet<String> = list
+        .iter()
+        .filter(|entry| !is_root(entry))
+        .filter_map(kind)
+        .filter(|kind| !special.contains(&kind.as_str()))
+        .collect();
+    if children.is_empty() {
+        return Some(root);
+    }
+    Some(format!(
+        "{root} ({})",
+        children.into_iter().collect::<Vec<_>>().join(", ")
+    ))
+}
+
+fn run_tc(name: &str) -> Result<String, String> {
+    let mut child = spawn_tc(name)?;
+    let output = output_within_deadline(&mut child);
+    // Also after success: a child that closed its output may still run.
+    let _ = child.kill();
+    let _ = child.wait();
+    output
+}
+
+fn spawn_tc(name: &str) -> Result<Child, String> {
+    // Users' PATH often lacks the sbin directories.
+    let spawned = ["tc", "/usr/sbin/tc", "/sbin/tc"]
+        .iter()
+        .find_map(|program| {
+            let mut command = Command::new(program);
+            command.args(["-j", "qdisc", "show", "dev", name]);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()
+        });
+    spawned.ok_or_else(|| "the program `tc` (package iproute2) is not here to ask".to_owned())
+}
+
+fn output_within_deadline(child: &mut Child) -> Result<String, String> {
+    let stdout = child.stdout.take().ok_or("tc has no output")?;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // Ends at the latest when the caller kills the child, which closes the pipe.
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let outcome = stdout
+            .take(TC_OUTPUT_LIMIT_BYTES)
+            .read_to_string(&mut text)
+            .map(|_| text);
+        let _ = sender.send(outcome);
+    });
+    match receiver.recv_timeout(TC_DEADLINE) {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(error)) => Err(format!("reading the output of tc: {error}")),
+        Err(_) => Err("tc did not answer within 1 s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qdiscs_of_lo_of_a_plain_and_of_a_multiqueue_device() {
+        let lo =
+            r#"[{"kind":"noqueue","handle":"0:","dev":"lo","root":true,"refcnt":2,"options":{}}]"#;
+        assert_eq!(parse_qdiscs(lo).as_deref(), Some("noqueue"));
+        let mq = r#"[{"kind":"mq","handle":"0:","root":true,"options":{}},
+            {"kind":"fq_codel","handle":"0:","parent":":2","options":{}},
+            {"kind":"fq_codel","handle":"0:","parent":":1","options":{}},
+            {"kind":"clsact","handle":"ffff:","parent":"ffff:fff1","options":{}}]"#;
+        assert_eq!(parse_qdiscs(mq).as_deref(), Some("mq (fq_codel)"));
+        for odd in [
+            "",
+            "[]",
+            "qdisc noqueue 0: root refcnt 2",
+            "{}",
+            "[{}]",
+            "[1]",
+        ] {
+            assert_eq!(parse_qdiscs(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn device_names_are_read_below_the_heading() {
+        let table = "Inter-|   Receive                                                |  Transmit\n \
+                     face |bytes    packets errs\n    lo: 1 2 3\n  eth0:5 6 7\nveth1.5: 0\n";
+        assert_eq!(
+            device_names(table),
+            ["lo", "eth0", "veth1.5"].map(str::to_owned).into()
+        );
+    }
+
+    #[test]
+    fn some_traffic_has_no_interface() {
+        assert!(used_by(Traffic::UnixSocket).is_err());
+        let any =
+            used_by(Traffic::At(Ipv4Addr::UNSPECIFIED.into())).expect_err("no single interface");
+        assert!(any.contains("all addresses"), "{any}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn loopback_is_described() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            let address: IpAddr = address.parse().expect("an address");
+            let (interface, _) = used_by(Traffic::To(address)).expect("loopback");
+            assert_eq!(interface.name, "lo");
+            let nulls =
+                usize::from(interface.mtu_bytes.is_none()) + usize::from(interface.qdisc.is_none());
+            assert_eq!(interface.unknown.len(), nulls, "{interface:?}");
+        }
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
+        assert!(!is_own(Ipv4Addr::new(192, 0, 2, 213).into()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_that_never_answers_is_ended() {
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sleep");
+        let error = output_within_deadline(&mut child).expect_err("no answer");
+        child.kill().expect("still running");
+        child.wait().expect("ended");
+        assert!(error.contains("within 1 s"), "{error}");
+    }
+}

@@ -1,0 +1,25 @@
+//! What an agent reports of its host: the environment, where threads go, and what the kernel counts.
+//!
+//! Everything here reads; nothing is changed. What cannot be read is a reason in words and never a failure:
+//! a measurement in a bare container, on FreeBSD or on macOS is still one.
+
+mod cgroup;
+mod counter_texts;
+mod counters;
+mod cpu_list;
+mod environment;
+mod files;
+mod interface;
+mod machine;
+mod placement;
+mod reasons;
+mod routes;
+mod topology;
+
+pub use counter_texts::CpuTimes;
+pub use counters::{CounterDelta, CounterSnapshot, CpuActivity, ProcessMemory, process_memory};
+pub use cpu_list::{CpuListError, format_cpu_list, parse_cpu_list};
+pub use environment::{HostReport, describe};
+pub use interface::Traffic;
+pub use placement::{Placement, default_placement};
+pub use topology::{LogicalCpu, Topology, allowed_cpus};

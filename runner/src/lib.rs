@@ -1,0 +1,16 @@
+//! Conducts a measurement: a validated [`plan`], the registry of [`engines`], [`agent`]s and the
+//! protocol between them ([`wire`]), rounds ([`conduct`](mod@conduct)), and the environment of every [`host`].
+//!
+//! No argument parsing and no printing live here.
+
+pub mod agent;
+pub mod build_info;
+pub mod conduct;
+pub mod engines;
+pub mod error;
+pub mod host;
+mod listening;
+pub mod plan;
+pub mod serve;
+pub mod wire;
+mod workers;

@@ -1,0 +1,496 @@
+//! From a request to a plan: defaults, ranges, and what excludes what.
+
+use super::{
+    Plan, PlanError, PlanRequest, SocketRequest, StopPlan, TargetPlan, TesteePlan, conflicts,
+    role_for,
+};
+use crate::engines::{self, AUTO, EngineChoice};
+use crate::host::parse_cpu_list;
+use engine::endpoint::Endpoint;
+use engine::proactor::How;
+use engine::shape::Pace;
+use engine::socket::SocketOptions;
+use engine::workload::{Closer, Direction, LoadSpec};
+use report::document::{self, Workload};
+use report::units::{human_bytes, human_duration_ns};
+use std::net::IpAddr;
+
+/// 1 GiB: the pattern of one message lies in memory.
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+/// More than the ports of a hundred source addresses.
+const CONNECTIONS_MAX: u32 = 10_000_000;
+const THREADS_MAX: u32 = 1024;
+const DEPTH_MAX: u32 = 65_536;
+const REPEAT_MAX: u32 = 10_000;
+const DURATION_MAX_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
+const INTERVALS_MAX: u64 = 100_000;
+const INTERVAL_MIN_NS: u64 = 10_000_000;
+const RATE_MAX_PER_SECOND: f64 = 1e9;
+const SECOND_NS: u64 = 1_000_000_000;
+
+pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
+    let workload = request.workload;
+    conflicts::check(&request)?;
+    let connections = in_range(
+        "--connections",
+        request.connections.unwrap_or(1),
+        1,
+        CONNECTIONS_MAX,
+    )?;
+    let threads = threads("--threads", request.threads, connections)?;
+    let load = load_spec(&request)?;
+    let stop = stop(&request, threads)?;
+    let default_warmup_ns = if request.count.is_some() {
+        0
+    } else {
+        SECOND_NS
+    };
+    let target = target(&request, &load, connections)?;
+    let interval_ns = interval(&request, stop)?;
+    let socket = socket_options(&request, &target)?;
+    let engine = engine_choice("--engine", request.engine.as_deref(), true)?;
+    if engine.name != AUTO
+        && let Some(driver) = engines::find(&engine.name)
+    {
+        driver.check_load(&load).map_err(|why| {
+            PlanError::Engine(format!(
+                "engine {} cannot run this load: {why}",
+                engine.name
+            ))
+        })?;
+    }
+    Ok(Plan {
+        workload,
+        connections,
+        threads,
+        stop,
+        warmup_ns: duration("--warmup", request.warmup_ns, default_warmup_ns, 0)?,
+        repeat: in_range("--repeat", request.repeat.unwrap_or(1), 1, REPEAT_MAX)?,
+        operation_timeout_ns: duration("--timeout", request.timeout_ns, 5 * SECOND_NS, 1_000_000)?,
+        connect_timeout_ns: duration(
+            "--connect-timeout",
+            request.connect_timeout_ns,
+            5 * SECOND_NS,
+            1_000_000,
+        )?,
+        drain_ns: duration("--drain", request.drain_ns, SECOND_NS, 0)?,
+        interval_ns,
+        sources: sources(&request, &target)?,
+        placement: request.placement.unwrap_or_default(),
+        client_cpus: cpus("--client-cpus", request.client_cpus.as_deref())?,
+        socket,
+        engine,
+        load,
+        target,
+        request,
+    })
+}
+
+// ---- ranges --------------------------------------------------------------------------------
+
+pub(super) fn in_range<T: PartialOrd + std::fmt::Display + Copy>(
+    option: &'static str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<T, PlanError> {
+    if value >= low && value <= high {
+        return Ok(value);
+    }
+    Err(PlanError::OutOfRange {
+        option,
+        value: value.to_string(),
+        range: format!("from {low} to {high}"),
+        cure: "choose a number in that range",
+    })
+}
+
+pub(super) fn size(option: &'static str, value: u64) -> Result<u32, PlanError> {
+    match u32::try_from(value) {
+        Ok(bytes) if bytes > 0 && value <= MESSAGE_BYTES_MAX => Ok(bytes),
+        _ => Err(PlanError::OutOfRange {
+            option,
+            value: human_bytes(value as f64),
+            range: format!("from 1 byte to {}", human_bytes(MESSAGE_BYTES_MAX as f64)),
+            cure: "an empty message cannot be measured; to connect without a message use `run cc`",
+        }),
+    }
+}
+
+pub(super) fn duration(
+    option: &'static str,
+    value: Option<u64>,
+    default_ns: u64,
+    low_ns: u64,
+) -> Result<u64, PlanError> {
+    let value = value.unwrap_or(default_ns);
+    if value >= low_ns && value <= DURATION_MAX_NS {
+        return Ok(value);
+    }
+    Err(PlanError::OutOfRange {
+        option,
+        value: human_duration_ns(value),
+        range: format!(
+            "from {} to {}",
+            human_duration_ns(low_ns),
+            human_duration_ns(DURATION_MAX_NS)
+        ),
+        cure: "write a time with its unit, for example 10s or 500ms",
+    })
+}
+
+pub(super) fn threads(
+    option: &'static str,
+    threads: Option<u32>,
+    connections: u32,
+) -> Result<u32, PlanError> {
+    let threads = in_range(option, threads.unwrap_or(1), 1, THREADS_MAX)?;
+    if threads > connections {
+        return Err(PlanError::OutOfRange {
+            option,
+            value: threads.to_string(),
+            range: format!("at most the number of connections, which is {connections}"),
+            cure: "a thread without a connection would idle: use fewer threads or more --connections",
+        });
+    }
+    Ok(threads)
+}
+
+fn stop(request: &PlanRequest, threads: u32) -> Result<StopPlan, PlanError> {
+    let Some(count) = request.count else {
+        return duration("--duration", request.duration_ns, 10 * SECOND_NS, 1_000_000)
+            .map(StopPlan::After);
+    };
+    if count < u64::from(threads) {
+        return Err(PlanError::OutOfRange {
+            option: "--count",
+            value: count.to_string(),
+            range: format!("at least one operation per thread, which is {threads}"),
+            cure: "count more operations or use fewer --threads",
+        });
+    }
+    Ok(StopPlan::Count(count))
+}
+
+fn interval(request: &PlanRequest, stop: StopPlan) -> Result<u64, PlanError> {
+    let interval_ns = duration(
+        "--interval",
+        request.interval_ns,
+        SECOND_NS,
+        INTERVAL_MIN_NS,
+    )?;
+    match stop {
+        StopPlan::After(ns) if ns / interval_ns > INTERVALS_MAX => Err(PlanError::OutOfRange {
+            option: "--interval",
+            value: human_duration_ns(interval_ns),
+            range: format!("such that the window has at most {INTERVALS_MAX} intervals"),
+            cure: "the whole series stands in the result: use longer intervals or a shorter --duration",
+        }),
+        _ => Ok(interval_ns),
+    }
+}
+
+pub(super) fn cpus(
+    option: &'static str,
+    text: Option<&str>,
+) -> Result<Option<Vec<u32>>, PlanError> {
+    let Some(text) = text else { return Ok(None) };
+    let unreadable = |why: String| PlanError::Unreadable {
+        option,
+        value: text.to_owned(),
+        why,
+    };
+    let cpus: Vec<u32> = parse_cpu_list(text)
+        .map_err(|error| unreadable(error.why))?
+        .into_iter()
+        .collect();
+    if cpus.is_empty() {
+        return Err(unreadable(
+            "no CPU is named; write for example 0,2-3".to_owned(),
+        ));
+    }
+    Ok(Some(cpus))
+}
+
+pub(super) fn engine_choice(
+    option: &'static str,
+    text: Option<&str>,
+    here: bool,
+) -> Result<EngineChoice, PlanError> {
+    let choice = EngineChoice::parse(text.unwrap_or(AUTO))
+        .map_err(|why| PlanError::Engine(format!("{option}: {why}")))?;
+    // An engine of another host is checked there.
+    if here {
+        choice.check().map_err(PlanError::Engine)?;
+    }
+    Ok(choice)
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, PlanError> {
+    text.parse().map_err(PlanError::Endpoint)
+}
+
+// ---- the load ------------------------------------------------------------------------------
+
+fn pace(request: &PlanRequest) -> Result<Pace, PlanError> {
+    let Some(rate) = request.rate_per_second else {
+        return Ok(Pace::Closed);
+    };
+    if !(rate > 0.0 && rate <= RATE_MAX_PER_SECOND) {
+        return Err(PlanError::OutOfRange {
+            option: "--rate",
+            value: rate.to_string(),
+            range: "above 0 and at most 10^9 operations per second".to_owned(),
+            cure: "leave --rate out for a closed loop, which goes as fast as it can",
+        });
+    }
+    Ok(if request.poisson {
+        Pace::Poisson(rate)
+    } else {
+        Pace::Constant(rate)
+    })
+}
+
+fn load_spec(request: &PlanRequest) -> Result<LoadSpec, PlanError> {
+    let pace = pace(request)?;
+    let depth = in_range("--depth", request.depth.unwrap_or(1), 1, DEPTH_MAX)?;
+    let request_bytes = size("--request", request.request_bytes.unwrap_or(1))?;
+    let response_bytes = size("--response", request.response_bytes.unwrap_or(1))?;
+    Ok(match request.workload {
+        Workload::Echo => {
+            let bytes = size("--size", request.message_bytes.unwrap_or(64))?;
+            LoadSpec::RequestResponse {
+                request_bytes: bytes,
+                response_bytes: bytes,
+                depth,
+                pace,
+                verify: request.verify.unwrap_or(true),
+                echo: true,
+            }
+        }
+        Workload::Rr => LoadSpec::RequestResponse {
+            request_bytes,
+            response_bytes,
+            depth,
+            pace,
+            verify: false,
+            echo: false,
+        },
+        Workload::Stream => LoadSpec::Stream {
+            direction: direction(request),
+            message_bytes: size("--size", request.message_bytes.unwrap_or(128 * 1024))?,
+            bitrate_bits_per_second: bitrate("--bitrate", request.bitrate_bits_per_second)?,
+        },
+        Workload::Crr => transaction(request, pace, Some((request_bytes, response_bytes))),
+        Workload::Cc => transaction(request, pace, None),
+    })
+}
+
+fn direction(request: &PlanRequest) -> Direction {
+    match request.direction {
+        None | Some(document::Direction::Send) => Direction::Send,
+        Some(document::Direction::Receive) => Direction::Receive,
+        Some(document::Direction::Both) => Direction::Both,
+    }
+}
+
+fn transaction(request: &PlanRequest, pace: Pace, exchange: Option<(u32, u32)>) -> LoadSpec {
+    LoadSpec::Transaction {
+        exchange,
+        pace,
+        closer: match request.closer {
+            None | Some(document::Closer::Client) => Closer::Client,
+            Some(document::Closer::Server) => Closer::Server,
+        },
+        how: match request.close {
+            None | Some(document::CloseHow::Fin) => How::Fin,
+            Some(document::CloseHow::Rst) => How::Rst,
+        },
+    }
+}
+
+fn bitrate(option: &'static str, bits: Option<u64>) -> Result<Option<f64>, PlanError> {
+    if bits == Some(0) {
+        return Err(PlanError::OutOfRange {
+            option,
+            value: "0".to_owned(),
+            range: "at least 1 bit per second".to_owned(),
+            cure: "leave it out to go as fast as possible",
+        });
+    }
+    Ok(bits.map(|bits| bits as f64))
+}
+
+// ---- the target ----------------------------------------------------------------------------
+
+fn target(
+    request: &PlanRequest,
+    load: &LoadSpec,
+    connections: u32,
+) -> Result<TargetPlan, PlanError> {
+    if let Some(text) = &request.target {
+        let endpoint = endpoint(text)?;
+        if matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
+            return Err(PlanError::Endpoint(format!(
+                "target '{text}': port 0 is no port to connect to; name the port that the server listens on"
+            )));
+        }
+        return Ok(TargetPlan::Foreign(endpoint));
+    }
+    let via = match &request.testee_via {
+        None => Vec::new(),
+        Some(text) => words(text)?,
+    };
+    let here = via.is_empty();
+    Ok(TargetPlan::Own(TesteePlan {
+        listen: testee_endpoint(request, here)?,
+        command: request.testee_command.clone(),
+        engine: engine_choice("--testee-engine", request.testee_engine.as_deref(), here)?,
+        threads: threads("--testee-threads", request.testee_threads, connections)?,
+        cpus: cpus("--testee-cpus", request.testee_cpus.as_deref())?,
+        role: role_for(load),
+        via,
+    }))
+}
+
+fn testee_endpoint(request: &PlanRequest, here: bool) -> Result<Endpoint, PlanError> {
+    if let Some(text) = &request.testee_listen {
+        return endpoint(text);
+    }
+    if let Some(host) = &request.testee_host {
+        if host.is_empty() || host.contains(['/', ' ']) {
+            return Err(PlanError::Unreadable {
+                option: "--testee-host",
+                value: host.clone(),
+                why: "it is an address or a name, for example 10.0.0.2".to_owned(),
+            });
+        }
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        return Ok(Endpoint::Tcp { host, port: 0 });
+    }
+    if !here {
+        return Err(PlanError::Missing {
+            option: "--testee-via",
+            needs: "--testee-host",
+            cure: "say at which address of its host the testee is reached, for example --testee-host 10.0.0.2 \
+                   (127.0.0.1 if the command stays on this host)",
+        });
+    }
+    Ok(Endpoint::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+    })
+}
+
+/// Splits a command prefix at spaces; '...' and "..." keep a word together. No shell takes part.
+fn words(text: &str) -> Result<Vec<String>, PlanError> {
+    let unreadable = |why: &str| PlanError::Unreadable {
+        option: "--testee-via",
+        value: text.to_owned(),
+        why: why.to_owned(),
+    };
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
+    for c in text.chars() {
+        match quote {
+            Some(q) if c == q => quote = None,
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(unreadable("a quotation mark is not closed"));
+    }
+    words.extend(word);
+    if words.is_empty() {
+        return Err(unreadable(
+            "the command is missing; write for example 'ssh b' or 'ip netns exec b'",
+        ));
+    }
+    Ok(words)
+}
+
+fn sources(request: &PlanRequest, target: &TargetPlan) -> Result<Vec<IpAddr>, PlanError> {
+    let is_unix = matches!(endpoint_of(target), Endpoint::Unix(_));
+    if is_unix && !request.sources.is_empty() {
+        return Err(PlanError::Conflict {
+            option: "--source",
+            with: "a Unix socket".to_owned(),
+            cure: "source addresses are for tcp:// targets",
+        });
+    }
+    let parse = |text: &String| {
+        text.parse().map_err(|_| PlanError::Unreadable {
+            option: "--source",
+            value: text.clone(),
+            why: "it is not an IP address; write for example 10.0.0.1,10.0.0.2".to_owned(),
+        })
+    };
+    request.sources.iter().map(parse).collect()
+}
+
+fn endpoint_of(target: &TargetPlan) -> &Endpoint {
+    match target {
+        TargetPlan::Foreign(endpoint) => endpoint,
+        TargetPlan::Own(testee) => &testee.listen,
+    }
+}
+
+// ---- socket options ------------------------------------------------------------------------
+
+fn socket_options(request: &PlanRequest, target: &TargetPlan) -> Result<SocketOptions, PlanError> {
+    let asked = &request.socket;
+    if matches!(endpoint_of(target), Endpoint::Unix(_)) {
+        conflicts::check_unix_options(asked)?;
+    }
+    let pacing = bitrate("--pacing-rate", request.pacing_rate_bits_per_second)?;
+    Ok(SocketOptions {
+        nodelay: asked
+            .nodelay
+            .unwrap_or(request.workload != Workload::Stream),
+        pacing_bytes_per_second: pacing.map(|bits| ((bits / 8.0) as u64).max(1)),
+        ..common_options(asked)?
+    })
+}
+
+/// The options that need no workload to be understood.
+pub(super) fn common_options(asked: &SocketRequest) -> Result<SocketOptions, PlanError> {
+    let buffer = |option, bytes: Option<u64>| bytes.map(|bytes| size(option, bytes)).transpose();
+    if asked
+        .mss_bytes
+        .is_some_and(|bytes| !(88..=65_495).contains(&bytes))
+    {
+        return Err(PlanError::OutOfRange {
+            option: "--mss",
+            value: asked.mss_bytes.unwrap_or_default().to_string(),
+            range: "from 88 to 65495 bytes".to_owned(),
+            cure: "1448 is usual on Ethernet",
+        });
+    }
+    if asked.keepalive_s == Some(0) {
+        return Err(PlanError::OutOfRange {
+            option: "--keepalive",
+            value: "0".to_owned(),
+            range: "at least 1 s".to_owned(),
+            cure: "leave it out to send no keep-alive probes",
+        });
+    }
+    Ok(SocketOptions {
+        nodelay: asked.nodelay.unwrap_or(true),
+        send_buffer_bytes: buffer("--sndbuf", asked.send_buffer_bytes)?,
+        receive_buffer_bytes: buffer("--rcvbuf", asked.receive_buffer_bytes)?,
+        congestion_control: asked.congestion_control.clone(),
+        mss_bytes: asked.mss_bytes,
+        tos: asked.tos,
+        busy_poll_us: asked.busy_poll_us,
+        fast_open: asked.fast_open,
+        keepalive_s: asked.keepalive_s,
+        pacing_bytes_per_second: None,
+    })
+}

@@ -1,0 +1,239 @@
+//! What is to be measured: validated, with every default filled in.
+//!
+//! [`PlanRequest`] is what a user asked for, plain data with serde. [`Plan`] is made from it by
+//! [`Plan::new`] and in no other way, so that an invalid plan does not exist; its serialised form
+//! is the request again, and reading it back validates it again.
+
+mod build;
+mod conflicts;
+mod document;
+mod error;
+mod request;
+mod serve;
+
+pub(crate) use document::{document_reconnects, is_loopback};
+pub use error::PlanError;
+pub use request::{PlacementKind, PlanRequest, SocketRequest};
+pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
+
+use crate::engines::EngineChoice;
+use engine::endpoint::Endpoint;
+use engine::proactor::How;
+use engine::shape::Pace;
+use engine::socket::SocketOptions;
+use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
+use report::document::Workload;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A validated plan of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "PlanRequest", into = "PlanRequest")]
+pub struct Plan {
+    pub(crate) request: PlanRequest,
+    pub(crate) workload: Workload,
+    pub(crate) load: LoadSpec,
+    pub(crate) target: TargetPlan,
+    pub(crate) engine: EngineChoice,
+    pub(crate) connections: u32,
+    pub(crate) threads: u32,
+    pub(crate) stop: StopPlan,
+    pub(crate) warmup_ns: u64,
+    pub(crate) repeat: u32,
+    pub(crate) operation_timeout_ns: u64,
+    pub(crate) connect_timeout_ns: u64,
+    pub(crate) drain_ns: u64,
+    pub(crate) interval_ns: u64,
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) socket: SocketOptions,
+    pub(crate) placement: PlacementKind,
+    pub(crate) client_cpus: Option<Vec<u32>>,
+}
+
+/// Whom the load talks to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TargetPlan {
+    /// A server that linerate did not start.
+    Foreign(Endpoint),
+    /// A testee that linerate starts for the run.
+    Own(TesteePlan),
+}
+
+/// The own testee.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TesteePlan {
+    pub(crate) listen: Endpoint,
+    /// Command prefix that starts the agent elsewhere; empty: a child process here.
+    pub(crate) via: Vec<String>,
+    /// The linerate binary over there, if it is not at this one's path.
+    pub(crate) command: Option<String>,
+    pub(crate) engine: EngineChoice,
+    pub(crate) threads: u32,
+    pub(crate) cpus: Option<Vec<u32>>,
+    pub(crate) role: ServeSpec,
+}
+
+/// When the window ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopPlan {
+    /// After this time, ns.
+    After(u64),
+    /// After this many operations of all workers together.
+    Count(u64),
+}
+
+impl TryFrom<PlanRequest> for Plan {
+    type Error = PlanError;
+
+    fn try_from(request: PlanRequest) -> Result<Self, PlanError> {
+        Self::new(request)
+    }
+}
+
+impl From<Plan> for PlanRequest {
+    fn from(plan: Plan) -> Self {
+        plan.request
+    }
+}
+
+impl Plan {
+    /// Validates `request` and fills in every default.
+    ///
+    /// # Errors
+    /// What cannot be run, with what to write instead.
+    pub fn new(request: PlanRequest) -> Result<Self, PlanError> {
+        build::plan(request)
+    }
+
+    /// What was asked for.
+    pub fn request(&self) -> &PlanRequest {
+        &self.request
+    }
+
+    /// The workload.
+    pub fn workload(&self) -> Workload {
+        self.workload
+    }
+
+    /// Connections of the load.
+    pub fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    /// Length of the window, ns; `None` for a run that counts.
+    pub fn duration_ns(&self) -> Option<u64> {
+        match self.stop {
+            StopPlan::After(ns) => Some(ns),
+            StopPlan::Count(_) => None,
+        }
+    }
+
+    /// Operations after which the run ends; `None` for a run that is timed.
+    pub fn count(&self) -> Option<u64> {
+        match self.stop {
+            StopPlan::After(_) => None,
+            StopPlan::Count(count) => Some(count),
+        }
+    }
+
+    /// Time before the window, ns.
+    pub fn warmup_ns(&self) -> u64 {
+        self.warmup_ns
+    }
+
+    /// Length of an interval of the series, ns.
+    pub fn interval_ns(&self) -> u64 {
+        self.interval_ns
+    }
+
+    /// Number of rounds.
+    pub fn repeat(&self) -> u32 {
+        self.repeat
+    }
+
+    /// Whether linerate starts the testee itself.
+    pub fn has_own_testee(&self) -> bool {
+        matches!(self.target, TargetPlan::Own(_))
+    }
+
+    /// The target as the user named it; `None` with a testee of linerate's own.
+    pub fn target(&self) -> Option<&Endpoint> {
+        match &self.target {
+            TargetPlan::Foreign(endpoint) => Some(endpoint),
+            TargetPlan::Own(_) => None,
+        }
+    }
+
+    /// What the load does.
+    pub fn load_spec(&self) -> &LoadSpec {
+        &self.load
+    }
+
+    pub(crate) fn testee(&self) -> Option<&TesteePlan> {
+        match &self.target {
+            TargetPlan::Foreign(_) => None,
+            TargetPlan::Own(testee) => Some(testee),
+        }
+    }
+
+    /// Bytes of one message as the testee receives it, for the size of its buffers.
+    pub(crate) fn message_bytes(&self) -> Option<u32> {
+        match self.load {
+            LoadSpec::RequestResponse { request_bytes, .. } => Some(request_bytes),
+            LoadSpec::Stream { message_bytes, .. } => Some(message_bytes),
+            LoadSpec::Transaction { exchange, .. } => exchange.map(|(request, _)| request),
+        }
+    }
+
+    /// How often operations are due.
+    pub(crate) fn pace(&self) -> Pace {
+        match self.load {
+            LoadSpec::RequestResponse { pace, .. } | LoadSpec::Transaction { pace, .. } => pace,
+            LoadSpec::Stream { .. } => Pace::Closed,
+        }
+    }
+}
+
+/// The role that answers `load`.
+pub(crate) fn role_for(load: &LoadSpec) -> ServeSpec {
+    match *load {
+        LoadSpec::RequestResponse { echo: true, .. } => ServeSpec::Echo,
+        LoadSpec::RequestResponse {
+            request_bytes,
+            response_bytes,
+            ..
+        } => rr(request_bytes, response_bytes, None, How::Fin),
+        LoadSpec::Stream {
+            direction,
+            message_bytes,
+            ..
+        } => match direction {
+            Direction::Send => ServeSpec::Discard,
+            Direction::Receive => ServeSpec::Source { message_bytes },
+            Direction::Both => ServeSpec::Duplex { message_bytes },
+        },
+        LoadSpec::Transaction {
+            exchange,
+            closer,
+            how,
+            ..
+        } => {
+            let (request_bytes, response_bytes) = exchange.unwrap_or((1, 1));
+            let answers = u32::from(exchange.is_some());
+            let close_after = (closer == Closer::Server).then_some(answers);
+            rr(request_bytes, response_bytes, close_after, how)
+        }
+    }
+}
+
+fn rr(request_bytes: u32, response_bytes: u32, close_after: Option<u32>, how: How) -> ServeSpec {
+    ServeSpec::Rr {
+        request_bytes,
+        response_bytes,
+        close_after,
+        how,
+    }
+}
+
+#[cfg(test)]
+mod tests;

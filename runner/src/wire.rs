@@ -1,0 +1,307 @@
+//! What the conductor and its agents say to each other: one JSON object per line, the conductor on
+//! the agent's stdin, the agent on its stdout.
+//!
+//! `hello` -> `plan` -> `prepared` -> `ping`/`pong` -> `go` -> `interval` ... -> `over` ->
+//! `finish` -> `result` -> `bye`. Every state has a deadline on both sides. An agent whose input
+//! ends stops its workers, cleans up and exits. A message that is not known is refused, never
+//! skipped: both ends are the same version, which `hello` checks.
+
+use crate::error::{ExitClass, Failure};
+use crate::host::{CounterDelta, HostReport};
+use crate::plan::Plan;
+use report::document::{Interval, Message, Role, Side};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Read, Write};
+
+/// Raised with every change of the messages.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line that is read. A result with all its histograms has some 100 KiB; a series of a
+/// million intervals some 200 MiB.
+pub const LINE_BYTES_MAX: u64 = 512 << 20;
+
+/// From the conductor to an agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToAgent {
+    /// Opens the conversation.
+    Hello {
+        /// [`PROTOCOL`] of the conductor.
+        protocol: u32,
+        /// Version of the conductor.
+        version: String,
+    },
+    /// What to do.
+    Plan(Box<Task>),
+    /// Asks for the agent's clock.
+    Ping {
+        /// Comes back in [`FromAgent::Pong`].
+        number: u32,
+    },
+    /// Start at this instant.
+    Go {
+        /// The agent's own monotonic clock, ns.
+        at_ns: u64,
+    },
+    /// End early but orderly: a valid result follows.
+    Stop,
+    /// The load is over: bring the result home.
+    Finish,
+    /// Stop at once; no result is wanted.
+    Abort,
+}
+
+/// From an agent to the conductor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
+pub enum FromAgent {
+    /// Answers [`ToAgent::Hello`].
+    Hello(AgentHello),
+    /// Workers run; a load's connections are open, a testee listens.
+    Prepared(Box<Prepared>),
+    /// The agent cannot go on; it exits after this.
+    Failed(Failure),
+    /// Answers [`ToAgent::Ping`].
+    Pong {
+        /// Number of the ping.
+        number: u32,
+        /// The agent's monotonic clock, ns.
+        at_ns: u64,
+    },
+    /// A part of the window has passed (load agents).
+    Interval(Interval),
+    /// All workers of the load have returned.
+    Over,
+    /// What came out.
+    Result(Box<AgentResult>),
+    /// Everything is cleaned up; the agent exits.
+    Bye,
+}
+
+/// What an agent is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentHello {
+    /// [`PROTOCOL`] of the agent.
+    pub protocol: u32,
+    /// Version of linerate.
+    pub version: String,
+    /// Commit it was built from.
+    pub git_commit: Option<String>,
+    /// Target triple of the build.
+    pub build_target: Option<String>,
+    /// Names the running kernel, so that the conductor knows whether two agents share a machine.
+    pub boot_id: Option<String>,
+}
+
+/// One agent's part of a round.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Task {
+    /// Name of the agent: `load`, `testee`.
+    pub agent: String,
+    /// Which side it is.
+    pub role: Role,
+    /// The whole plan.
+    pub plan: Plan,
+    /// Where the load connects to; null for a testee.
+    pub target: Option<String>,
+    /// Where the worker threads run.
+    pub cpus: CpuWish,
+    /// Whether the environment of the host is wanted (once per run is enough).
+    pub describe_host: bool,
+}
+
+/// Where an agent's worker threads run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CpuWish {
+    /// Wherever the scheduler likes.
+    Unpinned,
+    /// Thread i on the i-th CPU, around again when there are more threads.
+    List(Vec<u32>),
+    /// The agent is alone on its host and chooses.
+    Choose,
+}
+
+/// A prepared agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Where a testee really listens.
+    pub listen: Option<String>,
+    /// The environment, if it was asked for.
+    pub host: Option<HostReport>,
+    /// Engine in use.
+    pub engine: String,
+    /// Why this one.
+    pub engine_reason: String,
+    /// What a reader of the result must know.
+    pub warnings: Vec<Message>,
+}
+
+/// What an agent brings home.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentResult {
+    /// The document's form; the conductor fills in the host.
+    pub side: Side,
+    /// What the host did in the window.
+    pub activity: CounterDelta,
+    /// The window was cut short.
+    pub ended_early: bool,
+    /// What a reader of the result must know.
+    pub warnings: Vec<Message>,
+}
+
+/// Writes one message as a line and flushes it.
+///
+/// # Errors
+/// When the other end is gone.
+pub fn write_line(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    writer.write_all(&line)?;
+    writer.flush()
+}
+
+/// One line as it was read.
+#[derive(Debug)]
+pub enum Line<T> {
+    /// A message.
+    Message(T),
+    /// Something else: the line, shortened, and what is wrong with it.
+    Other {
+        /// The beginning of the line.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The other end has closed.
+    End,
+}
+
+/// Reads the next line. Empty lines are skipped.
+///
+/// # Errors
+/// When reading fails, or when a line is longer than [`LINE_BYTES_MAX`].
+pub fn read_line<T: DeserializeOwned>(
+    reader: &mut impl BufRead,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Line<T>> {
+    loop {
+        buffer.clear();
+        let read = reader
+            .by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', buffer)?;
+        if read == 0 {
+            return Ok(Line::End);
+        }
+        if read as u64 == LINE_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a line is longer than {LINE_BYTES_MAX} bytes"),
+            ));
+        }
+        let line = buffer.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        return Ok(match serde_json::from_slice(line) {
+            Ok(message) => Line::Message(message),
+            Err(error) => Line::Other {
+                text: String::from_utf8_lossy(line).chars().take(200).collect(),
+                why: error.to_string(),
+            },
+        });
+    }
+}
+
+/// Whether two builds understand each other.
+///
+/// # Errors
+/// Both versions, and what to do.
+pub fn check_versions(own: &str, protocol: u32, version: &str, whose: &str) -> Result<(), Failure> {
+    if protocol == PROTOCOL && version == own {
+        return Ok(());
+    }
+    Err(Failure {
+        class: ExitClass::Peer,
+        text: format!(
+            "{whose} is linerate {version} with agent protocol {protocol}, and this is linerate {own} with \
+             protocol {PROTOCOL}: install the same version on both hosts"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanRequest;
+
+    fn there_and_back<T: Serialize + DeserializeOwned>(message: &T) -> T {
+        let mut bytes = Vec::new();
+        write_line(&mut bytes, message).unwrap();
+        assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        match read_line(&mut bytes.as_slice(), &mut Vec::new()).unwrap() {
+            Line::Message(message) => message,
+            other => panic!("{:?}", matches!(other, Line::End)),
+        }
+    }
+
+    #[test]
+    fn messages_are_one_line_each_and_come_back() {
+        let task = Task {
+            agent: "load".into(),
+            role: Role::Load,
+            plan: Plan::new(PlanRequest::default()).unwrap(),
+            target: Some("unix:///a\nb".into()),
+            cpus: CpuWish::List(vec![3]),
+            describe_host: true,
+        };
+        let ToAgent::Plan(back) = there_and_back(&ToAgent::Plan(Box::new(task.clone()))) else {
+            panic!("another message came back");
+        };
+        assert_eq!((back.target, back.cpus), (task.target, task.cpus));
+        assert_eq!(back.plan.request(), task.plan.request());
+        for message in [ToAgent::Stop, ToAgent::Finish, ToAgent::Abort] {
+            assert_eq!(
+                format!("{message:?}"),
+                format!("{:?}", there_and_back(&message))
+            );
+        }
+        let result = FromAgent::Result(Box::new(AgentResult {
+            side: Side::default(),
+            activity: CounterDelta::default(),
+            ended_early: false,
+            warnings: vec![Message::new("a", "b")],
+        }));
+        assert!(matches!(there_and_back(&result), FromAgent::Result(_)));
+        let failed = there_and_back(&FromAgent::Failed(Failure::peer("x")));
+        assert!(matches!(
+            failed,
+            FromAgent::Failed(Failure {
+                class: ExitClass::Peer,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn what_is_not_a_message_is_shown() {
+        let text: &[u8] = b"\n  \nWelcome to host b!\n{\"say\":\"dance\"}\n{\"say\":\"stop\"}\n";
+        let mut reader = text;
+        let mut buffer = Vec::new();
+        let mut next = || read_line::<ToAgent>(&mut reader, &mut buffer).unwrap();
+        assert!(matches!(next(), Line::Other { text, .. } if text == "Welcome to host b!"));
+        assert!(matches!(next(), Line::Other { why, .. } if why.contains("dance")));
+        assert!(matches!(next(), Line::Message(ToAgent::Stop)));
+        assert!(matches!(next(), Line::End));
+    }
+
+    #[test]
+    fn other_versions_are_refused_clearly() {
+        assert!(check_versions("1.0", PROTOCOL, "1.0", "it").is_ok());
+        let error = check_versions("1.0", PROTOCOL, "1.1", "the testee's agent").unwrap_err();
+        assert!(error.text.contains("1.1") && error.text.contains("same version"));
+        assert!(check_versions("1.0", PROTOCOL + 1, "1.0", "it").is_err());
+    }
+}
