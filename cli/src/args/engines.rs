@@ -1,0 +1,30 @@
+//! `linerate engines`.
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `engines`.
+#[derive(Debug, Args)]
+#[command(
+    about = "Show which engines run on this machine, and why the others do not",
+    long_about = "Show which engines run on this machine with which features, why the others do not and what would \
+        help, and which one `auto` takes. Features are tried with real system calls; nothing is concluded from a \
+        kernel version.",
+    after_help = "\
+Examples:
+  linerate engines
+  linerate engines --format json"
+)]
+pub struct EnginesArgs {
+    /// Form of the list
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: EnginesFormat,
+}
+
+/// Forms of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EnginesFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}

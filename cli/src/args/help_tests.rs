@@ -1,0 +1,158 @@
+//! The help teaches: every option is described, every subcommand has examples, and the defaults that it
+//! names are those that the runner fills in.
+
+use clap::{Command, CommandFactory};
+
+use super::Cli;
+
+/// Every subcommand with its path, `linerate` itself first.
+fn commands() -> Vec<(String, Command)> {
+    fn collect(path: &str, command: &Command, found: &mut Vec<(String, Command)>) {
+        found.push((path.to_owned(), command.clone()));
+        for child in command
+            .get_subcommands()
+            .filter(|child| child.get_name() != "help")
+        {
+            collect(&format!("{path} {}", child.get_name()), child, found);
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut found = Vec::new();
+    collect("linerate", &command, &mut found);
+    found
+}
+
+#[test]
+fn the_definitions_are_consistent() {
+    Cli::command().debug_assert();
+    let paths: Vec<String> = commands().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        paths,
+        [
+            "linerate",
+            "linerate run",
+            "linerate run rr",
+            "linerate run echo",
+            "linerate run stream",
+            "linerate run crr",
+            "linerate run cc",
+            "linerate serve",
+            "linerate engines",
+            "linerate agent"
+        ]
+    );
+}
+
+#[test]
+fn every_option_is_described() {
+    for (path, command) in commands() {
+        for argument in command.get_arguments() {
+            let help = argument
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(help.len() > 3, "{path}: {} has no help", argument.get_id());
+            assert!(!help.ends_with('.'), "{path}: {help}");
+        }
+    }
+}
+
+#[test]
+fn every_subcommand_has_examples_that_name_it() {
+    for (path, command) in commands() {
+        let after = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(after.contains("Examples:\n"), "{path} has no examples");
+        assert!(
+            after.contains(&format!("\n  {}", path.replace(" agent", " run"))),
+            "{path}: {after}"
+        );
+    }
+}
+
+#[test]
+fn measuring_and_serving_state_the_units() {
+    for (path, command) in commands() {
+        let measures = command
+            .get_arguments()
+            .any(|argument| argument.get_id() == "engine");
+        let after = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert_eq!(
+            measures && path != "linerate engines",
+            after.contains("64K = 64KiB = 65536"),
+            "{path}"
+        );
+        assert_eq!(
+            after.contains("65536"),
+            after.contains("10G = 10^10 bit/s"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn workload_options_stand_under_their_headings() {
+    for (path, mut command) in commands() {
+        if !path.starts_with("linerate run ") {
+            continue;
+        }
+        let help = command.render_help().to_string();
+        let places: Vec<usize> = [
+            "Load:",
+            "Shape:",
+            "Socket:",
+            "Placement:",
+            "Engines:",
+            "Output:",
+        ]
+        .iter()
+        .map(|heading| {
+            help.find(&format!("\n{heading}\n"))
+                .unwrap_or_else(|| panic!("{path}: {heading}"))
+        })
+        .collect();
+        assert!(places.is_sorted(), "{path}: {places:?}");
+    }
+}
+
+#[test]
+fn every_example_can_be_typed() {
+    use clap::Parser;
+    let mut seen = 0;
+    for (path, command) in commands() {
+        let after = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        for line in after.lines().filter(|line| line.starts_with("  linerate ")) {
+            // What follows two spaces is a remark.
+            let words = runner_words(line.trim().split("  ").next().unwrap_or_default());
+            if words.contains(&"...".to_owned()) {
+                continue;
+            }
+            let cli = Cli::try_parse_from(&words);
+            assert!(cli.is_ok(), "{path}: {line}: {}", cli.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "only {seen} examples were found");
+}
+
+/// Words of a shell line with single quotes.
+fn runner_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}

@@ -1,0 +1,372 @@
+//! `linerate run`: one subcommand per workload.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use report::document as doc;
+use report::units::{parse_rate, parse_size};
+use runner::plan::PlanRequest;
+
+use super::count_u32;
+use super::run_groups::{Fill, OutputArgs, PaceArgs, WorkloadArgs, either};
+
+const EXAMPLES: &str = "\
+Examples:
+  linerate run rr                                        starts its own testee, measures, cleans up
+  linerate run echo tcp://127.0.0.1:9000 -c 64 --size 1K
+  linerate run stream --direction both --duration 30s
+  linerate run crr --closer server --close rst
+  linerate run rr --rate 20k --arrival poisson           latency that users would feel
+  linerate run rr --engine epoll --format json --output result.json
+  linerate run stream --testee-via 'ssh b' --testee-host 10.0.0.2
+
+Each workload has options of its own: linerate run rr --help";
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(
+    about = "Put load on a testee and report what came out",
+    long_about = "Put load on a testee and report what came out.\n\n\
+        Without a TARGET linerate starts its own testee as a process of its own, measures, and ends it. \
+        Rates divide by the window that really passed, percentiles come from histograms in nanoseconds, \
+        and a failed operation is never counted as a fast one.",
+    after_help = EXAMPLES,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct RunArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub workload: Workload,
+}
+
+/// The workloads.
+#[derive(Debug, Subcommand)]
+#[command(
+    subcommand_value_name = "WORKLOAD",
+    subcommand_help_heading = "Workloads"
+)]
+pub enum Workload {
+    /// Request and response over connections that stay open
+    #[command(after_help = concat!("\
+Examples:
+  linerate run rr                                       1 byte each way, one in flight: the round trip
+  linerate run rr --connections 64 --request 100 --response 4K
+  linerate run rr unix:///run/x.sock --connections 100  a testee started elsewhere, role rr or echo
+  linerate run rr --rate 50k --arrival poisson          open loop: latency from when it was due
+  linerate run rr --repeat 5                            with a 95 % confidence interval
+  linerate run rr --placement same-core                 no wake-up crosses cores
+
+", units!()))]
+    Rr(Box<WorkloadArgs<RrShape>>),
+
+    /// Messages that come back; every byte is compared
+    #[command(after_help = concat!("\
+Examples:
+  linerate run echo                                     64-byte messages against its own testee
+  linerate run echo tcp://127.0.0.1:9000 -c 64 --size 1K --duration 10s
+  linerate run echo --size 64K --depth 4                four messages in flight per connection
+  linerate run echo --no-verify                         without comparing, to see what comparing costs
+
+", units!()))]
+    Echo(Box<WorkloadArgs<EchoShape>>),
+
+    /// Bytes one way or both, as fast as they go
+    #[command(after_help = concat!("\
+Examples:
+  linerate run stream                                   to its own testee, which discards
+  linerate run stream tcp://127.0.0.1:9001 --direction receive
+  linerate run stream --direction both --connections 4 --size 1M
+  linerate run stream --bitrate 2G                      linerate paces itself; --pacing-rate: the kernel does
+  linerate run stream --testee-via 'ssh b' --testee-host 10.0.0.2
+
+A testee started elsewhere needs the role that fits: send to discard, receive from source, both with
+duplex. What a foreign target received is not known; such a rate reads \"sender side, unconfirmed\".
+
+", units!()))]
+    Stream(Box<WorkloadArgs<StreamShape>>),
+
+    /// Connect, request, response, close: over and over
+    #[command(after_help = concat!("\
+Examples:
+  linerate run crr                                      one transaction at a time
+  linerate run crr tcp://[::1]:9000 --connections 16    sixteen at a time
+  linerate run crr --closer server                      TIME_WAIT stays with the testee
+  linerate run crr --close rst                          no TIME_WAIT, and no orderly end
+
+Connect, response and total time are reported apart. With --closer server a testee started elsewhere
+must close after one response: linerate serve --listen ... --role rr --close-after 1
+
+", units!()))]
+    Crr(Box<WorkloadArgs<CrrShape>>),
+
+    /// Connect and close: over and over
+    #[command(after_help = concat!("\
+Examples:
+  linerate run cc                                       how fast connections are accepted
+  linerate run cc tcp://127.0.0.1:9000 --connections 32 --duration 5s
+  linerate run cc --rate 1k                             a thousand connections per second
+  linerate run cc --close rst                           without TIME_WAIT
+
+", units!()))]
+    Cc(Box<WorkloadArgs<CcShape>>),
+}
+
+/// The shape of `run rr`.
+#[derive(Debug, Clone, Args)]
+pub struct RrShape {
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
+    #[command(flatten)]
+    pub depth: DepthArgs,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+}
+
+/// The shape of `run echo`.
+#[derive(Debug, Clone, Args)]
+pub struct EchoShape {
+    #[command(flatten)]
+    pub message: MessageArgs,
+    #[command(flatten)]
+    pub depth: DepthArgs,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+}
+
+/// The shape of `run crr`.
+#[derive(Debug, Clone, Args)]
+pub struct CrrShape {
+    #[command(flatten)]
+    pub exchange: ExchangeArgs,
+    #[command(flatten)]
+    pub ending: EndingArgs,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+}
+
+/// The shape of `run cc`.
+#[derive(Debug, Clone, Args)]
+pub struct CcShape {
+    #[command(flatten)]
+    pub ending: EndingArgs,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+}
+
+/// Sizes of a request and its response.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct ExchangeArgs {
+    /// Size of a request [default: 1]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub request: Option<u64>,
+
+    /// Size of a response [default: 1]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub response: Option<u64>,
+}
+
+/// How much is in flight.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct DepthArgs {
+    /// Requests in flight per connection [default: 1]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub depth: Option<u32>,
+}
+
+/// Messages that come back.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct MessageArgs {
+    /// Size of a message [default: 64]
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
+    pub size: Option<u64>,
+
+    /// Compare every byte that comes back with the one that went (default)
+    #[arg(long, overrides_with = "no_verify")]
+    pub verify: bool,
+
+    /// Only count the bytes that come back
+    #[arg(long, overrides_with = "verify")]
+    pub no_verify: bool,
+}
+
+/// The shape of `run stream`.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct StreamShape {
+    /// Which way the bytes flow, seen from the load [default: send]
+    #[arg(long, value_name = "WAY", value_enum)]
+    pub direction: Option<Direction>,
+
+    /// Size of one write [default: 128K]
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
+    pub size: Option<u64>,
+
+    /// Send no faster than this in total over all connections; linerate paces itself
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub bitrate: Option<u64>,
+
+    /// Let the kernel pace each connection to this rate (SO_MAX_PACING_RATE, Linux)
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub pacing_rate: Option<u64>,
+}
+
+/// Which way a stream flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    // Load to testee
+    Send,
+    // Testee to load
+    Receive,
+    // Both at the same time
+    Both,
+}
+
+/// How connections end.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct EndingArgs {
+    /// Who closes first, and so where TIME_WAIT stays [default: client]
+    #[arg(long, value_name = "SIDE", value_enum)]
+    pub closer: Option<Closer>,
+
+    /// How: in order, or by reset, which leaves no TIME_WAIT [default: fin]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub close: Option<CloseHow>,
+}
+
+/// Who closes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Closer {
+    // The load
+    Client,
+    // The testee
+    Server,
+}
+
+/// How a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CloseHow {
+    // In order (FIN)
+    Fin,
+    // By reset (RST)
+    Rst,
+}
+
+impl Workload {
+    /// What is asked for, with nothing filled in.
+    pub fn request(&self) -> PlanRequest {
+        let (workload, parts): (doc::Workload, &dyn Fill) = match self {
+            Self::Rr(args) => (doc::Workload::Rr, args.as_ref()),
+            Self::Echo(args) => (doc::Workload::Echo, args.as_ref()),
+            Self::Stream(args) => (doc::Workload::Stream, args.as_ref()),
+            Self::Crr(args) => (doc::Workload::Crr, args.as_ref()),
+            Self::Cc(args) => (doc::Workload::Cc, args.as_ref()),
+        };
+        let mut request = PlanRequest::of(workload);
+        parts.fill(&mut request);
+        request
+    }
+
+    /// Where the result goes.
+    pub fn output(&self) -> &OutputArgs {
+        match self {
+            Self::Rr(args) => &args.output,
+            Self::Echo(args) => &args.output,
+            Self::Stream(args) => &args.output,
+            Self::Crr(args) => &args.output,
+            Self::Cc(args) => &args.output,
+        }
+    }
+}
+
+impl Fill for RrShape {
+    fn fill(&self, request: &mut PlanRequest) {
+        self.exchange.fill(request);
+        self.depth.fill(request);
+        self.pace.fill(request);
+    }
+}
+
+impl Fill for EchoShape {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.message_bytes = self.message.size;
+        request.verify = either(self.message.verify, self.message.no_verify);
+        self.depth.fill(request);
+        self.pace.fill(request);
+    }
+}
+
+impl Fill for StreamShape {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.direction = self.direction.map(Into::into);
+        request.message_bytes = self.size;
+        request.bitrate_bits_per_second = self.bitrate;
+        request.pacing_rate_bits_per_second = self.pacing_rate;
+    }
+}
+
+impl Fill for CrrShape {
+    fn fill(&self, request: &mut PlanRequest) {
+        self.exchange.fill(request);
+        self.ending.fill(request);
+        self.pace.fill(request);
+    }
+}
+
+impl Fill for CcShape {
+    fn fill(&self, request: &mut PlanRequest) {
+        self.ending.fill(request);
+        self.pace.fill(request);
+    }
+}
+
+impl Fill for ExchangeArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.request_bytes = self.request;
+        request.response_bytes = self.response;
+    }
+}
+
+impl Fill for DepthArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.depth = self.depth;
+    }
+}
+
+impl Fill for EndingArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.closer = self.closer.map(Into::into);
+        request.close = self.close.map(Into::into);
+    }
+}
+
+impl From<Direction> for doc::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Send => doc::Direction::Send,
+            Direction::Receive => doc::Direction::Receive,
+            Direction::Both => doc::Direction::Both,
+        }
+    }
+}
+
+impl From<Closer> for doc::Closer {
+    fn from(closer: Closer) -> Self {
+        match closer {
+            Closer::Client => doc::Closer::Client,
+            Closer::Server => doc::Closer::Server,
+        }
+    }
+}
+
+impl From<CloseHow> for doc::CloseHow {
+    fn from(how: CloseHow) -> Self {
+        match how {
+            CloseHow::Fin => doc::CloseHow::Fin,
+            CloseHow::Rst => doc::CloseHow::Rst,
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Groups of options that the workloads of `run` share, one structure per heading of the help.
+//!
+//! Defaults stand in the help as text and are filled in by the runner, so that there is one place for
+//! them; a test compares the two. The values of an option are explained in its help and not one by one:
+//! clap would otherwise set every help text in its long form, a screen per group.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use report::units::{parse_count, parse_duration_ns, parse_size};
+use runner::plan::{PlacementKind, PlanRequest, SocketRequest};
+
+use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
+
+/// What every workload takes, around the shape that is its own. The order is that of the help.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs<S: Args> {
+    #[command(flatten)]
+    pub testee: TesteeArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub shape: S,
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    #[command(flatten)]
+    pub engines: EngineArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Part of a command line that a plan is made from.
+pub trait Fill {
+    /// Writes what was given into the request.
+    fn fill(&self, request: &mut PlanRequest);
+}
+
+impl<S: Args + Fill> Fill for WorkloadArgs<S> {
+    fn fill(&self, request: &mut PlanRequest) {
+        self.testee.fill(request);
+        self.load.fill(request);
+        self.shape.fill(request);
+        request.socket = self.socket.request();
+        self.placement.fill(request);
+        self.engines.fill(request);
+        request.interval_ns = self.output.interval;
+    }
+}
+
+/// Whom to measure.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Testee")]
+pub struct TesteeArgs {
+    /// Where to connect: tcp://HOST:PORT or unix:///PATH. Without it linerate starts its own testee,
+    /// a process of its own on this machine, and ends it afterwards
+    #[arg(value_name = "TARGET", help_heading = None::<&'static str>)]
+    pub target: Option<String>,
+
+    /// Start the testee through this command, for example 'ssh b' or 'ip netns exec b'. Its CPU, its
+    /// counters and the bytes that it received come back with the result
+    #[arg(long, value_name = "PREFIX")]
+    pub testee_via: Option<String>,
+
+    /// Address at which the load reaches the testee that --testee-via started
+    #[arg(long, value_name = "HOST")]
+    pub testee_host: Option<String>,
+
+    /// linerate on the other host [default: the path of this one]
+    #[arg(long, value_name = "COMMAND")]
+    pub testee_command: Option<String>,
+
+    /// Where linerate's own testee listens: tcp://HOST:PORT (port 0: any free one) or unix:///PATH
+    /// [default: a free port on loopback, or on --testee-host]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub testee_listen: Option<String>,
+
+    /// Threads of linerate's own testee [default: 1]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub testee_threads: Option<u32>,
+}
+
+impl Fill for TesteeArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.target = self.target.clone();
+        request.testee_via = self.testee_via.clone();
+        request.testee_host = self.testee_host.clone();
+        request.testee_command = self.testee_command.clone();
+        request.testee_listen = self.testee_listen.clone();
+        request.testee_threads = self.testee_threads;
+    }
+}
+
+/// How much load, and for how long.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Load")]
+pub struct LoadArgs {
+    /// Connections open at the same time [default: 1]
+    #[arg(short, long, value_name = "N", value_parser = count_u32)]
+    pub connections: Option<u32>,
+
+    /// Load threads, each with its share of the connections [default: 1]
+    #[arg(short, long, value_name = "N", value_parser = count_u32)]
+    pub threads: Option<u32>,
+
+    /// Length of the measured window [default: 10s]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub duration: Option<u64>,
+
+    /// End after this many operations instead of after a time
+    #[arg(short = 'n', long, value_name = "N", value_parser = parse_count)]
+    pub count: Option<u64>,
+
+    /// Run this long before the window; what happens in it is not counted [default: 1s, with --count 0]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub warmup: Option<u64>,
+
+    /// Measure so many times with fresh processes and sockets; from 2 on with a confidence interval
+    /// [default: 1]
+    #[arg(short, long, value_name = "N", value_parser = count_u32)]
+    pub repeat: Option<u32>,
+
+    /// An operation without an answer for so long has failed; for stream, a silence [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub timeout: Option<u64>,
+
+    /// A connection that is not established within this time has failed [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub connect_timeout: Option<u64>,
+
+    /// Wait so long after the window for operations in flight; the rest counts as unfinished
+    /// [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub drain: Option<u64>,
+
+    /// Local addresses to connect from, used in turn. Without it the kernel chooses, and towards
+    /// 127.0.0.1 spare loopback addresses are used when ports run out
+    #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',')]
+    pub source: Vec<String>,
+}
+
+impl Fill for LoadArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.connections = self.connections;
+        request.threads = self.threads;
+        request.duration_ns = self.duration;
+        request.count = self.count;
+        request.warmup_ns = self.warmup;
+        request.repeat = self.repeat;
+        request.timeout_ns = self.timeout;
+        request.connect_timeout_ns = self.connect_timeout;
+        request.drain_ns = self.drain;
+        request.sources = self.source.clone();
+    }
+}
+
+/// When operations start.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct PaceArgs {
+    /// Open loop: start this many operations per second in total, answered or not. Latency then counts
+    /// from when an operation was due. Without it: closed loop, as fast as answers come
+    #[arg(long, value_name = "PER_SECOND", value_parser = operation_rate, allow_negative_numbers = true)]
+    pub rate: Option<f64>,
+
+    /// Distances between the operations of --rate: equal, or random as those of independent users
+    /// [default: constant]
+    #[arg(long, value_name = "KIND", value_enum, requires = "rate")]
+    pub arrival: Option<Arrival>,
+}
+
+/// Distances between operations of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Arrival {
+    // Equal distances
+    Constant,
+    // Exponentially distributed distances
+    Poisson,
+}
+
+impl Fill for PaceArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.rate_per_second = self.rate;
+        request.poisson = self.arrival == Some(Arrival::Poisson);
+    }
+}
+
+/// Options of the sockets, on both sides where linerate runs both.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Socket")]
+pub struct SocketArgs {
+    /// Send small segments at once (TCP_NODELAY) [default: on, off for stream]
+    #[arg(long, overrides_with = "no_nodelay")]
+    pub nodelay: bool,
+
+    /// Let the kernel wait for more before it sends a small segment (Nagle)
+    #[arg(long, overrides_with = "nodelay")]
+    pub no_nodelay: bool,
+
+    /// Send buffer (SO_SNDBUF). Linux doubles it and cuts it at net.core.wmem_max; the result says what
+    /// was granted
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub sndbuf: Option<u64>,
+
+    /// Receive buffer (SO_RCVBUF). Setting it also stops the kernel from adapting it
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub rcvbuf: Option<u64>,
+
+    /// Congestion control by name, for example cubic or bbr (TCP_CONGESTION)
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Option<String>,
+
+    /// Largest segment (TCP_MAXSEG)
+    #[arg(long, value_name = "SIZE", value_parser = size_u32)]
+    pub mss: Option<u32>,
+
+    /// Type of service or traffic class, 0 to 255 or 0x00 to 0xff (IP_TOS, IPV6_TCLASS)
+    #[arg(long, value_name = "BYTE", value_parser = byte)]
+    pub tos: Option<u8>,
+
+    /// Poll the device this long instead of waiting for its interrupt (SO_BUSY_POLL; Linux, not on
+    /// loopback)
+    #[arg(long, value_name = "DURATION", value_parser = whole_us)]
+    pub busy_poll: Option<u32>,
+
+    /// TCP Fast Open: data in the first segment of a connection
+    #[arg(long)]
+    pub fast_open: bool,
+
+    /// Keepalive probes after this long without traffic (SO_KEEPALIVE)
+    #[arg(long, value_name = "DURATION", value_parser = whole_s)]
+    pub keepalive: Option<u32>,
+}
+
+impl SocketArgs {
+    /// What was asked for.
+    pub fn request(&self) -> SocketRequest {
+        SocketRequest {
+            nodelay: either(self.nodelay, self.no_nodelay),
+            send_buffer_bytes: self.sndbuf,
+            receive_buffer_bytes: self.rcvbuf,
+            congestion_control: self.congestion.clone(),
+            mss_bytes: self.mss,
+            tos: self.tos,
+            busy_poll_us: self.busy_poll,
+            fast_open: self.fast_open,
+            keepalive_s: self.keepalive,
+        }
+    }
+}
+
+/// `--this` or `--no-this` or neither; the later one won already.
+pub fn either(yes: bool, no: bool) -> Option<bool> {
+    match (yes, no) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
+/// Which CPUs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Placement")]
+pub struct PlacementArgs {
+    /// CPUs for the load threads, for example 2 or 0,2-3
+    #[arg(long, value_name = "CPUS")]
+    pub client_cpus: Option<String>,
+
+    /// CPUs for the threads of linerate's own testee
+    #[arg(long, value_name = "CPUS")]
+    pub testee_cpus: Option<String>,
+
+    /// Where threads go when no CPUs are named. default: one thread a side on different physical cores;
+    /// same-core: both sides on one, so no wake-up crosses cores; unpinned: the kernel decides
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub placement: Option<PlacementChoice>,
+}
+
+/// Where threads go when no CPUs are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlacementChoice {
+    // One thread a side on different physical cores
+    Default,
+    // Both sides on one core
+    SameCore,
+    // Where the kernel puts them
+    Unpinned,
+}
+
+impl Fill for PlacementArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.client_cpus = self.client_cpus.clone();
+        request.testee_cpus = self.testee_cpus.clone();
+        request.placement = self.placement.map(|choice| match choice {
+            PlacementChoice::Default => PlacementKind::DifferentCores,
+            PlacementChoice::SameCore => PlacementKind::SameCore,
+            PlacementChoice::Unpinned => PlacementKind::Unpinned,
+        });
+    }
+}
+
+/// Ways through the kernel.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Engines")]
+pub struct EngineArgs {
+    /// Engine of the load: auto, uring, epoll, kqueue or blocking; `linerate engines` shows which run
+    /// here. A named engine that cannot run is an error; auto takes the first that runs, and says which
+    /// [default: auto]
+    #[arg(short, long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+
+    /// Engine of linerate's own testee [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    pub testee_engine: Option<String>,
+}
+
+impl Fill for EngineArgs {
+    fn fill(&self, request: &mut PlanRequest) {
+        request.engine = self.engine.clone();
+        request.testee_engine = self.testee_engine.clone();
+    }
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Form of the result: text for people, json with everything, csv in long form
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: Format,
+
+    /// Write the result to this file instead of stdout. It is checked before measuring, and appears
+    /// whole at the end
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Write what happens while it happens to this file, one JSON object per line. With - they go to
+    /// stdout, and the text result to stderr
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+
+    /// Length of an interval of the series, of --events and of progress lines [default: 1s]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub interval: Option<u64>,
+
+    /// Progress on stderr. bar: one line, redrawn; plain: a line per interval; auto: a bar on a terminal,
+    /// else plain
+    #[arg(long, value_name = "KIND", value_enum, default_value = "auto")]
+    pub progress: ProgressChoice,
+
+    /// Nothing on stderr but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Forms of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    // For people
+    Text,
+    // Everything, after a versioned schema
+    Json,
+    // One row per round, side, metric and statistic
+    Csv,
+}
+
+/// Kinds of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressChoice {
+    // A bar on a terminal, plain lines elsewhere
+    Auto,
+    // A bar that is redrawn in place
+    Bar,
+    // A line per interval
+    Plain,
+    // Nothing
+    None,
+}

@@ -1,0 +1,6 @@
+//! What each subcommand does with its arguments.
+
+pub mod agent;
+pub mod engines;
+pub mod run;
+pub mod serve;

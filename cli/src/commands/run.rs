@@ -1,0 +1,268 @@
+//! `linerate run`: a plan is conducted, watched, and its document handed over.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use report::document::{Document, Interval, Message, Status};
+use report::events::Event;
+use report::text::Style;
+use runner::build_info::VERSION;
+use runner::conduct::{Cancel, Observer, Phase, conduct};
+use runner::error::{ExitClass, Failure, RunError};
+use runner::plan::Plan;
+
+use crate::args::run::RunArgs;
+use crate::args::run_groups::{Format, OutputArgs};
+use crate::output::{Destination, Lines, abandon};
+use crate::problem::Problem;
+use crate::progress::{Goal, Kind, Progress, State, Surroundings, columns, say};
+use crate::signals;
+
+/// Measures.
+///
+/// # Errors
+/// A plan that cannot be, an output that cannot be written, or why the run could not be completed.
+pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
+    let output = args.workload.output();
+    let plan = Plan::new(args.workload.request())?;
+    let mut outlet = Outlet::open(output)?;
+    outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
+    let progress = progress(&plan, output);
+    let cancel = Cancel::new();
+    watch_signals(&cancel, &progress, output.quiet)?;
+    let mut watcher = Watcher {
+        progress,
+        outlet: &mut outlet,
+        first_round: true,
+    };
+    let outcome = conduct(&plan, &mut watcher, &cancel);
+    drop(watcher);
+    match outcome {
+        Ok(document) => outlet.finish(document),
+        Err(error) => outlet.fail(error),
+    }
+}
+
+fn progress(plan: &Plan, output: &OutputArgs) -> Progress {
+    let kind = Kind::choose(output.progress, output.quiet, Surroundings::detect());
+    let goal = match (plan.count(), plan.duration_ns()) {
+        (Some(count), _) => Goal::Operations(count),
+        (None, length_ns) => Goal::Time(length_ns.unwrap_or_default()),
+    };
+    Progress::start(kind, State::new(plan.workload(), plan.repeat(), goal))
+}
+
+/// The first signal ends the run with a valid result, the second at once.
+fn watch_signals(cancel: &Cancel, progress: &Progress, quiet: bool) -> Result<(), Problem> {
+    let (first, second) = (cancel.clone(), cancel.clone());
+    let (clear, clear_last) = (progress.clearer(), progress.clearer());
+    let first = move || {
+        first.raise();
+        if !quiet {
+            clear();
+            say("linerate: ending early with what was measured; once more ends at once");
+        }
+    };
+    let last = move || {
+        clear_last();
+        abandon();
+    };
+    signals::watch(first, move || second.raise(), last)
+        .map_err(|error| Failure::machine(format!("watch for signals: {error}")).into())
+}
+
+/// Shows and records what happens.
+struct Watcher<'a> {
+    progress: Progress,
+    outlet: &'a mut Outlet,
+    first_round: bool,
+}
+
+impl Observer for Watcher<'_> {
+    fn round_started(&mut self, number: u32, _of: u32) {
+        self.first_round = number == 1;
+        self.progress.round(number);
+    }
+
+    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
+        // Every round prepares the same.
+        if self.first_round && !self.outlet.quiet {
+            self.progress
+                .note(&format!("{agent}: engine {engine} ({reason})"));
+        }
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        match phase {
+            Phase::Preparing => self.progress.phase("preparing"),
+            Phase::WarmingUp => self.progress.phase("warming up"),
+            Phase::Measuring => self.progress.measuring(),
+            Phase::Stopping => self.progress.phase("stopping"),
+        }
+    }
+
+    fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
+        self.progress.interval(interval);
+        self.outlet.event(&Event::interval(round, agent, *interval));
+    }
+
+    fn warning(&mut self, warning: &Message) {
+        self.outlet.event(&Event::Warning {
+            warning: warning.clone(),
+        });
+    }
+}
+
+/// Where everything goes that is not progress.
+struct Outlet {
+    format: Format,
+    destination: Destination,
+    events: Option<Lines>,
+    /// stdout belongs to the events, so the text for people goes to stderr.
+    text_to_stderr: bool,
+    quiet: bool,
+}
+
+impl Outlet {
+    /// Opens everything before the first agent starts.
+    fn open(output: &OutputArgs) -> Result<Self, Problem> {
+        let is_stdout = |path: Option<&Path>| path.is_none_or(|path| path.as_os_str() == "-");
+        let events_on_stdout = output
+            .events
+            .as_deref()
+            .is_some_and(|path| is_stdout(Some(path)));
+        let both = events_on_stdout && is_stdout(output.output.as_deref());
+        if both && output.format != Format::Text {
+            return Err(
+                Problem::usage("--events - and the result would both go to stdout")
+                    .with_cure("give the result a file with --output FILE"),
+            );
+        }
+        Ok(Outlet {
+            format: output.format,
+            destination: Destination::open(output.output.as_deref())?,
+            events: output.events.as_deref().map(Lines::open).transpose()?,
+            text_to_stderr: both,
+            quiet: output.quiet,
+        })
+    }
+
+    fn event(&mut self, event: &Event) {
+        let Some(lines) = &mut self.events else {
+            return;
+        };
+        let written = match event.line() {
+            Ok(line) => lines.write(&line),
+            Err(error) => Err(Problem::usage(format!("cannot write an event: {error}"))),
+        };
+        // The measurement is worth more than its events.
+        if let Err(problem) = written {
+            say(&problem.line());
+        }
+    }
+
+    fn finish(mut self, mut document: Document) -> Result<ExitClass, Problem> {
+        self.end_events(document.status, document.errors.clone());
+        let class = ExitClass::of_document(&document);
+        self.hand_over(&mut document)?;
+        match class {
+            ExitClass::CheckFailed => Err(Problem {
+                class,
+                text: "a check failed: bytes came back other than they were sent".to_owned(),
+                cure: None,
+            }),
+            class => Ok(class),
+        }
+    }
+
+    fn fail(mut self, error: RunError) -> Result<ExitClass, Problem> {
+        let RunError { failure, document } = error;
+        let status = document
+            .as_ref()
+            .map_or(Status::Failed, |document| document.status);
+        self.end_events(status, vec![failure.message()]);
+        // A report for people on nothing at all would only hide the one line that matters.
+        let worth =
+            |document: &Document| self.format != Format::Text || !document.rounds.is_empty();
+        if let Some(mut document) = document.filter(|document| worth(document)) {
+            self.hand_over(&mut document)?;
+        }
+        Err(failure.into())
+    }
+
+    fn end_events(&mut self, status: Status, errors: Vec<Message>) {
+        self.event(&Event::End {
+            at_unix_ns: now_unix_ns(),
+            status,
+            errors,
+        });
+    }
+
+    /// Writes the result, and says where it is.
+    fn hand_over(self, document: &mut Document) -> Result<(), Problem> {
+        document.command = std::env::args_os()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let text = self.render(document)?;
+        if self.text_to_stderr {
+            if !self.quiet {
+                say(text.trim_end());
+            }
+            return Ok(());
+        }
+        let path = self
+            .destination
+            .path()
+            .map(|path| path.display().to_string());
+        self.destination.write(&text)?;
+        if let (Some(path), false) = (path, self.quiet) {
+            say(&headline(document));
+            say(&format!("the result is in {path}"));
+        }
+        Ok(())
+    }
+
+    fn render(&self, document: &Document) -> Result<String, Problem> {
+        let rendered = match self.format {
+            Format::Text => Ok(report::text::render(document, &self.style())),
+            Format::Json => report::json::render(document),
+            Format::Csv => report::csv::render(document),
+        };
+        rendered.map_err(|error| Problem::usage(format!("cannot write the result: {error}")))
+    }
+
+    /// Colours and the terminal's width only where a terminal shows them.
+    fn style(&self) -> Style {
+        let terminal = match (self.text_to_stderr, &self.destination) {
+            (true, _) => std::io::stderr().is_terminal(),
+            (false, Destination::Stdout) => std::io::stdout().is_terminal(),
+            (false, _) => false,
+        };
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let widest = Style::default().width;
+        Style {
+            color: terminal && !no_color && Surroundings::detect().cursor,
+            width: if terminal {
+                columns().clamp(40, widest)
+            } else {
+                widest
+            },
+        }
+    }
+}
+
+/// The first paragraph of the text: the answer, in one sentence.
+fn headline(document: &Document) -> String {
+    let text = report::text::render(document, &Style::default());
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn now_unix_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        .unwrap_or_default()
+}

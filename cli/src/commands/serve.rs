@@ -1,0 +1,225 @@
+//! `linerate serve`: listens until a signal, and says on stdout what came.
+
+use std::time::Duration;
+
+use engine::endpoint::Endpoint;
+use report::units::{grouped, human_duration_ns};
+use runner::conduct::Cancel;
+use runner::error::{ExitClass, Failure};
+use runner::plan::{ServePlan, ServeRequest};
+use runner::serve::{ListenerState, ServeCounts, ServeObserver, ServeTotals};
+
+use crate::args::serve::ServeArgs;
+use crate::output::Destination;
+use crate::problem::Problem;
+use crate::progress::say;
+use crate::{serve_file, signals};
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// A plan that cannot be, or what the system refused.
+pub fn serve(args: &ServeArgs) -> Result<ExitClass, Problem> {
+    let file = match &args.listeners.config {
+        Some(path) => serve_file::read(path)?,
+        None => ServeRequest::default(),
+    };
+    let plan = ServePlan::new(args.request(file))?;
+    let mut watcher = Watcher {
+        quiet: args.output.quiet,
+    };
+    for listener in plan.listeners() {
+        if is_wildcard(listener.endpoint()) {
+            watcher.say(&format!(
+                "linerate: warning: {} is open to every network that reaches this machine, without any \
+                 authentication; to narrow it, name one address",
+                listener.endpoint()
+            ));
+        }
+    }
+    let cancel = Cancel::new();
+    let (first, second) = (cancel.clone(), cancel.clone());
+    signals::watch(move || first.raise(), move || second.raise(), || ())
+        .map_err(|error| Failure::machine(format!("watch for signals: {error}")))?;
+    let totals = runner::serve::serve(&plan, &mut watcher, &cancel)?;
+    Destination::Stdout.write(&text(&totals))?;
+    match cancel.is_raised_twice() {
+        true => Ok(ExitClass::Interrupted),
+        false => Ok(ExitClass::Done),
+    }
+}
+
+fn is_wildcard(endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Tcp { host, .. } => host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_unspecified()),
+        Endpoint::Unix(_) => false,
+    }
+}
+
+struct Watcher {
+    quiet: bool,
+}
+
+impl Watcher {
+    fn say(&self, line: &str) {
+        if !self.quiet {
+            say(line);
+        }
+    }
+}
+
+impl ServeObserver for Watcher {
+    fn listening(&mut self, listeners: &[ListenerState]) {
+        for listener in listeners {
+            self.say(&ready_line(listener));
+        }
+    }
+
+    fn counted(&mut self, id: &str, counts: &ServeCounts) {
+        self.say(&format!(
+            "{id}: {} open, {}",
+            grouped(counts.open()),
+            counts_text(counts)
+        ));
+    }
+
+    fn draining(&mut self, open_connections: u64, deadline: Duration) {
+        if open_connections == 0 {
+            return;
+        }
+        let ns = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        self.say(&format!(
+            "stopping: {} open, with {} to end; a second signal ends at once",
+            connections(open_connections),
+            human_duration_ns(ns)
+        ));
+    }
+}
+
+fn ready_line(listener: &ListenerState) -> String {
+    let workers = match listener.threads {
+        1 => "1 worker".to_owned(),
+        threads => format!("{threads} workers"),
+    };
+    let cpus: Vec<String> = listener.cpus.iter().map(ToString::to_string).collect();
+    let place = match cpus.len() {
+        0 => "unpinned".to_owned(),
+        1 => format!("on CPU {}", cpus[0]),
+        _ => format!("on CPUs {}", cpus.join(",")),
+    };
+    let name = match listener.id == listener.endpoint {
+        true => String::new(),
+        false => format!(" ({})", listener.id),
+    };
+    format!(
+        "listening on {}{name}, role {}, engine {}, {workers} {place}, accept {}",
+        listener.endpoint, listener.role, listener.engine, listener.accept
+    )
+}
+
+fn text(totals: &ServeTotals) -> String {
+    let mut text = String::new();
+    for (id, counts) in &totals.listeners {
+        text += &format!("{id}: {}\n", counts_text(counts));
+    }
+    if totals.cut_off > 0 {
+        text += &format!(
+            "{} cut off at the end of the drain\n",
+            connections(totals.cut_off)
+        );
+    }
+    text
+}
+
+/// What always counts, and of the rest what happened.
+fn counts_text(counts: &ServeCounts) -> String {
+    let mut text = format!(
+        "{} accepted, {} bytes received, {} bytes sent",
+        connections(counts.accepted),
+        grouped(counts.bytes_received),
+        grouped(counts.bytes_sent)
+    );
+    let rare = [
+        (counts.failed, "ended in an error"),
+        (counts.idle_closed, "closed as idle"),
+        (counts.over_limit, "closed because too many were open"),
+        (
+            counts.peer_not_reading,
+            "pauses because a peer did not read",
+        ),
+        (counts.accept_backoffs, "pauses because descriptors ran out"),
+    ];
+    for (count, what) in rare.into_iter().filter(|(count, _)| *count > 0) {
+        text += &format!(", {} {what}", grouped(count));
+    }
+    text
+}
+
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 connection".to_owned(),
+        _ => format!("{} connections", grouped(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_says_where_and_how() {
+        let mut listener = ListenerState {
+            id: "tcp://127.0.0.1:9000".to_owned(),
+            endpoint: "tcp://127.0.0.1:9000".to_owned(),
+            role: "echo",
+            engine: "uring",
+            engine_reason: String::new(),
+            threads: 1,
+            accept: "reuseport",
+            cpus: vec![0],
+            max_connections: 16_384,
+        };
+        assert_eq!(
+            ready_line(&listener),
+            "listening on tcp://127.0.0.1:9000, role echo, engine uring, 1 worker on CPU 0, accept reuseport"
+        );
+        (listener.threads, listener.cpus) = (4, Vec::new());
+        listener.id = "bulk".to_owned();
+        assert_eq!(
+            ready_line(&listener),
+            "listening on tcp://127.0.0.1:9000 (bulk), role echo, engine uring, 4 workers unpinned, accept reuseport"
+        );
+    }
+
+    #[test]
+    fn totals_name_what_happened() {
+        let counts = ServeCounts {
+            accepted: 1,
+            bytes_received: 1_234_567,
+            idle_closed: 2,
+            ..ServeCounts::default()
+        };
+        let totals = ServeTotals {
+            listeners: vec![("echo".to_owned(), counts)],
+            cut_off: 3,
+        };
+        assert_eq!(
+            text(&totals),
+            "echo: 1 connection accepted, 1,234,567 bytes received, 0 bytes sent, 2 closed as idle\n\
+             3 connections cut off at the end of the drain\n"
+        );
+    }
+
+    #[test]
+    fn wildcards_are_recognised() {
+        let wildcard = |text: &str| is_wildcard(&text.parse().unwrap());
+        assert!(wildcard("tcp://0.0.0.0:9000") && wildcard("tcp://[::]:9000"));
+        assert!(
+            !wildcard("tcp://127.0.0.1:9000")
+                && !wildcard("tcp://localhost:1")
+                && !wildcard("unix:///x")
+        );
+    }
+}

@@ -1,0 +1,44 @@
+//! `linerate`: arguments to a plan, signals, progress, and the way a result leaves.
+//!
+//! Exit codes: 0 done, 1 a check failed, 2 usage, 3 this machine cannot, 4 the peer failed, 130 interrupted.
+
+mod args;
+mod commands;
+mod output;
+mod problem;
+mod progress;
+mod serve_file;
+mod signals;
+mod usage;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use problem::Problem;
+use runner::error::ExitClass;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::answer(&error),
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Serve(args) => commands::serve::serve(&args),
+        Command::Engines(args) => commands::engines::engines(&args),
+        Command::Agent(_) => return commands::agent::agent(),
+    };
+    ExitCode::from(finish(outcome))
+}
+
+/// The exit code, and the one line on stderr where something went wrong.
+fn finish(outcome: Result<ExitClass, Problem>) -> u8 {
+    match outcome {
+        Ok(class) => class.code(),
+        Err(problem) => {
+            progress::say(&problem.line());
+            problem.class.code()
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Where results go: stdout, or a file that is checked before measuring and appears whole at the end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::problem::Problem;
+
+/// A place for one result.
+#[derive(Debug)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// Something that is no regular file (`/dev/null`, a pipe): written in place.
+    Device(PathBuf, File),
+    /// A regular file, replaced at once when the result is complete.
+    Replaced(Replacement),
+}
+
+/// A temporary file beside its target. Dropped without [`Destination::write`], it leaves nothing.
+#[derive(Debug)]
+pub struct Replacement {
+    target: PathBuf,
+    temporary: PathBuf,
+    file: File,
+}
+
+/// The temporary file in use, for an exit that runs no destructors.
+static TEMPORARY: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes what an unfinished result left, for an exit that runs no destructors.
+pub fn abandon() {
+    if let Some(path) = temporary().take() {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn temporary() -> std::sync::MutexGuard<'static, Option<PathBuf>> {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Destination {
+    /// Opens the place for a result: `None` and `-` are stdout.
+    ///
+    /// # Errors
+    /// When it cannot be written: a missing directory, no permission, a directory of that name.
+    pub fn open(path: Option<&Path>) -> Result<Self, Problem> {
+        let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
+            return Ok(Destination::Stdout);
+        };
+        // A link stays a link: what it points to is replaced.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match fs::metadata(&target) {
+            Ok(metadata) if metadata.is_dir() => Err(cannot_write(path, "it is a directory")),
+            Ok(metadata) if !metadata.is_file() => OpenOptions::new()
+                .write(true)
+                .open(&target)
+                .map(|file| Destination::Device(target, file))
+                .map_err(|error| cannot_write(path, error)),
+            Ok(_) => {
+                // The rename would succeed on a file that its owner has protected.
+                OpenOptions::new()
+                    .append(true)
+                    .open(&target)
+                    .map_err(|error| cannot_write(path, error))?;
+                Replacement::beside(path, target)
+            }
+            Err(_) => Replacement::beside(path, target),
+        }
+    }
+
+    /// Writes the whole result. Nothing is left behind when it fails.
+    ///
+    /// # Errors
+    /// What the system answered. A closed pipe is none: whoever read it has read enough.
+    pub fn write(self, text: &str) -> Result<(), Problem> {
+        match self {
+            Destination::Stdout => {
+                let mut stdout = io::stdout().lock();
+                let result = stdout
+                    .write_all(text.as_bytes())
+                    .and_then(|()| stdout.flush());
+                tolerate_closed_pipe(result)
+                    .map_err(|error| cannot_write(Path::new("stdout"), error))
+            }
+            Destination::Device(path, mut file) => {
+                tolerate_closed_pipe(file.write_all(text.as_bytes()))
+                    .map_err(|error| cannot_write(&path, error))
+            }
+            Destination::Replaced(mut replacement) => replacement.commit(text),
+        }
+    }
+
+    /// The file, for a message; `None` for stdout.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Destination::Stdout => None,
+            Destination::Device(path, _) => Some(path),
+            Destination::Replaced(replacement) => Some(&replacement.target),
+        }
+    }
+}
+
+impl Replacement {
+    fn beside(given: &Path, target: PathBuf) -> Result<Destination, Problem> {
+        let name = target
+            .file_name()
+            .ok_or_else(|| cannot_write(given, "it names no file"))?
+            .to_string_lossy()
+            .into_owned();
+        let temporary = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(|error| cannot_write(given, error))?;
+        *self::temporary() = Some(temporary.clone());
+        Ok(Destination::Replaced(Replacement {
+            target,
+            temporary,
+            file,
+        }))
+    }
+
+    fn commit(&mut self, text: &str) -> Result<(), Problem> {
+        // The data before the name: after a crash there is the old file or the new one.
+        self.file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .and_then(|()| fs::rename(&self.temporary, &self.target))
+            .map_err(|error| cannot_write(&self.target, error))
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove.
+        let _ = fs::remove_file(&self.temporary);
+        temporary().take();
+    }
+}
+
+/// A destination for NDJSON that is written while the run goes on.
+#[derive(Debug)]
+pub enum Lines {
+    /// Standard output.
+    Stdout,
+    /// A file, truncated at the start.
+    File(PathBuf, File),
+    /// The reader has gone, or the disk is full.
+    Ended,
+}
+
+impl Lines {
+    /// Opens it: `-` is stdout.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        if path.as_os_str() == "-" {
+            return Ok(Lines::Stdout);
+        }
+        File::create(path)
+            .map(|file| Lines::File(path.to_owned(), file))
+            .map_err(|error| cannot_write(path, error))
+    }
+
+    /// Writes one line, newline included, at once. After a failure nothing more is written.
+    ///
+    /// # Errors
+    /// The first failure; a closed pipe is none.
+    pub fn write(&mut self, line: &str) -> Result<(), Problem> {
+        let (result, path) = match self {
+            Lines::Ended => return Ok(()),
+            Lines::Stdout => {
+                let mut stdout = io::stdout().lock();
+                let result = stdout
+                    .write_all(line.as_bytes())
+                    .and_then(|()| stdout.flush());
+                (result, PathBuf::from("stdout"))
+            }
+            Lines::File(path, file) => (file.write_all(line.as_bytes()), path.clone()),
+        };
+        result.or_else(|error| {
+            *self = Lines::Ended;
+            tolerate_closed_pipe(Err(error)).map_err(|error| cannot_write(&path, error))
+        })
+    }
+}
+
+fn tolerate_closed_pipe(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn cannot_write(path: &Path, why: impl std::fmt::Display) -> Problem {
+    Problem::usage(format!("cannot write {}: {why}", path.display()))
+        .with_cure("name a file in a directory that exists and that you may write to")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A directory of its own for each test, removed at the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir()
+                .join(format!("linerate-output-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_result_appears_whole_and_replaces_the_old_one() {
+        let directory = Directory::new();
+        let path = directory.0.join("result.json");
+        fs::write(&path, "old").unwrap();
+        let destination = Destination::open(Some(&path)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        destination.write("new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(directory.names(), ["result.json"]);
+    }
+
+    #[test]
+    fn a_run_that_fails_leaves_nothing() {
+        let directory = Directory::new();
+        let path = directory.0.join("result.json");
+        drop(Destination::open(Some(&path)).unwrap());
+        assert!(directory.names().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_at_once() {
+        let directory = Directory::new();
+        let missing = directory.0.join("missing/result.json");
+        let problem = Destination::open(Some(&missing)).unwrap_err();
+        assert!(
+            problem.text.contains("missing/result.json"),
+            "{}",
+            problem.text
+        );
+        let problem = Destination::open(Some(&directory.0)).unwrap_err();
+        assert!(
+            problem.text.contains("it is a directory"),
+            "{}",
+            problem.text
+        );
+        assert!(Lines::open(&missing).is_err());
+        assert!(directory.names().is_empty());
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let directory = Directory::new();
+        let (real, link) = (directory.0.join("real"), directory.0.join("link"));
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        Destination::open(Some(&link))
+            .unwrap()
+            .write("new")
+            .unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    }
+
+    #[test]
+    fn devices_are_written_in_place() {
+        let destination = Destination::open(Some(Path::new("/dev/null"))).unwrap();
+        assert!(matches!(destination, Destination::Device(..)));
+        destination.write("text").unwrap();
+    }
+}

@@ -1,0 +1,492 @@
+//! Progress on stderr: a bar on a terminal, plain lines elsewhere.
+//!
+//! Texts are pure functions of [`State`] and are tested as such. The bar is redrawn four times a second by a
+//! thread of its own, which only reads what intervals brought: no measuring process is asked.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use report::document::{Interval, Workload};
+use report::units::{grouped, human_bit_rate, human_count, human_ns};
+
+use crate::args::run_groups::ProgressChoice;
+
+/// Redraws per second are enough at 4: people read no faster.
+const REDRAW: Duration = Duration::from_millis(250);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One line, redrawn in place.
+    Bar,
+    /// One line per interval.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// What decides about `auto`, so that tests can say it.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings {
+    /// stderr is a terminal.
+    pub terminal: bool,
+    /// It can move its cursor (`TERM` is set, and is not `dumb`).
+    pub cursor: bool,
+    /// A log of continuous integration is no place for a bar (`CI` is set).
+    pub ci: bool,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn detect() -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        Surroundings {
+            terminal: io::stderr().is_terminal(),
+            cursor: !dumb,
+            ci: set("CI"),
+        }
+    }
+}
+
+impl Kind {
+    /// The kind for a choice, in these surroundings.
+    pub fn choose(choice: ProgressChoice, quiet: bool, around: Surroundings) -> Self {
+        match choice {
+            _ if quiet => Kind::None,
+            ProgressChoice::Auto if around.terminal && around.cursor && !around.ci => Kind::Bar,
+            ProgressChoice::Auto | ProgressChoice::Plain => Kind::Plain,
+            ProgressChoice::Bar => Kind::Bar,
+            ProgressChoice::None => Kind::None,
+        }
+    }
+}
+
+/// How long a round is meant to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// So many ns of window.
+    Time(u64),
+    /// So many operations.
+    Operations(u64),
+}
+
+/// What is known of the run so far.
+#[derive(Debug, Clone)]
+pub struct State {
+    workload: Workload,
+    rounds: u32,
+    goal: Goal,
+    round: u32,
+    /// What goes on while nothing is measured.
+    phase: &'static str,
+    /// When the window of the round began; none before it.
+    window: Option<Instant>,
+    operations: u64,
+    errors: u64,
+    last: Option<Interval>,
+}
+
+impl State {
+    /// A run that has not begun.
+    pub fn new(workload: Workload, rounds: u32, goal: Goal) -> Self {
+        State {
+            workload,
+            rounds,
+            goal,
+            round: 0,
+            phase: "preparing",
+            window: None,
+            operations: 0,
+            errors: 0,
+            last: None,
+        }
+    }
+
+    fn title(&self) -> String {
+        let name = self.workload.name();
+        match (self.rounds, self.round) {
+            (0 | 1, _) | (_, 0) => name.to_owned(),
+            (rounds, round) => format!("{name} {round}/{rounds}"),
+        }
+    }
+
+    /// Share of the goal that is reached, and the same in words.
+    fn reached(&self, now: Instant) -> (f64, String) {
+        let Some(start) = self.window else {
+            return (0.0, self.phase.to_owned());
+        };
+        let window_ns = u64::try_from(now.duration_since(start).as_nanos()).unwrap_or(u64::MAX);
+        match self.goal {
+            Goal::Time(total_ns) => {
+                let share = (window_ns as f64 / total_ns as f64).min(1.0);
+                let shown_s = window_ns.min(total_ns) as f64 / 1e9;
+                (share, format!("{shown_s:.1}/{} s", seconds(total_ns)))
+            }
+            Goal::Operations(total) => {
+                let share = (self.operations as f64 / total as f64).min(1.0);
+                (
+                    share,
+                    format!("{}/{}", grouped(self.operations), grouped(total)),
+                )
+            }
+        }
+    }
+
+    /// `182 k/s` or `9.41 Gbit/s`, from the latest interval.
+    fn speed(&self) -> Option<String> {
+        let last = self.last.as_ref().filter(|last| last.length_ns > 0)?;
+        Some(speed(self.workload, last))
+    }
+
+    /// The line of the bar, at most `width` columns.
+    fn bar_line(&self, now: Instant, width: usize) -> String {
+        let (share, reached) = self.reached(now);
+        let errors = (self.errors > 0).then(|| format!("{} failed", grouped(self.errors)));
+        let parts: Vec<String> = [Some(reached), self.speed(), errors]
+            .into_iter()
+            .flatten()
+            .collect();
+        let text = parts.join("  ");
+        let title = self.title();
+        // Brackets, and two spaces on either side of the bar.
+        let rest = width.saturating_sub(title.chars().count() + text.chars().count() + 6);
+        let line = if rest >= BAR_MIN {
+            let cells = rest.min(BAR_MAX);
+            let full = (share * cells as f64).round() as usize;
+            format!(
+                "{title}  [{}{}]  {text}",
+                "#".repeat(full),
+                "-".repeat(cells - full)
+            )
+        } else {
+            format!("{title}  {text}")
+        };
+        line.chars().take(width).collect()
+    }
+
+    /// The line of an interval that has just passed.
+    fn interval_line(&self, interval: &Interval) -> String {
+        let end_s = (interval.start_offset_ns + interval.length_ns) as f64 / 1e9;
+        let total = match self.goal {
+            Goal::Time(total_ns) => format!("/{}", seconds(total_ns)),
+            Goal::Operations(_) => String::new(),
+        };
+        let mut line = format!(
+            "{}  {end_s:.1}{total} s  {}",
+            self.title(),
+            speed(self.workload, interval)
+        );
+        if let Some(mean) = interval
+            .latency_mean_ns
+            .filter(|_| self.workload != Workload::Stream)
+        {
+            line += &format!("  mean {}", human_ns(mean.get()));
+        }
+        if let Some(max) = interval
+            .latency_max_ns
+            .filter(|_| self.workload != Workload::Stream)
+        {
+            line += &format!("  max {}", human_ns(max as f64));
+        }
+        line + &format!("  {} failed", grouped(interval.errors))
+    }
+}
+
+/// Narrower than this, a bar says nothing; wider, nothing more.
+const BAR_MIN: usize = 8;
+const BAR_MAX: usize = 40;
+
+fn seconds(ns: u64) -> String {
+    let text = format!("{:.3}", ns as f64 / 1e9);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn speed(workload: Workload, interval: &Interval) -> String {
+    let length_s = interval.length_ns.max(1) as f64 / 1e9;
+    match workload {
+        Workload::Stream => {
+            let bytes = interval.bytes_sent + interval.bytes_received;
+            human_bit_rate(bytes as f64 * 8.0 / length_s)
+        }
+        _ => format!("{}/s", human_count(interval.operations as f64 / length_s)),
+    }
+}
+
+/// Progress being shown; dropped, it clears its line.
+pub struct Progress {
+    kind: Kind,
+    shared: Arc<Shared>,
+    painter: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+}
+
+struct Inner {
+    state: State,
+    drawn: bool,
+    done: bool,
+}
+
+impl Progress {
+    /// Begins to show a run.
+    pub fn start(kind: Kind, state: State) -> Self {
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(Inner {
+                state,
+                drawn: false,
+                done: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let painter = (kind == Kind::Bar).then(|| {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || shared.paint())
+        });
+        Progress {
+            kind,
+            shared,
+            painter,
+        }
+    }
+
+    /// A round begins; its agents are started.
+    pub fn round(&self, number: u32) {
+        let mut inner = self.shared.lock();
+        let state = &mut inner.state;
+        (state.round, state.window, state.last) = (number, None, None);
+        (state.operations, state.errors) = (0, 0);
+    }
+
+    /// What is being done while nothing is measured.
+    pub fn phase(&self, text: &'static str) {
+        let mut inner = self.shared.lock();
+        (inner.state.phase, inner.state.window) = (text, None);
+    }
+
+    /// The window begins now.
+    pub fn measuring(&self) {
+        self.shared.lock().state.window = Some(Instant::now());
+    }
+
+    /// An interval of the window has passed.
+    pub fn interval(&self, interval: &Interval) {
+        let mut inner = self.shared.lock();
+        inner.state.operations += interval.operations;
+        inner.state.errors += interval.errors;
+        inner.state.last = Some(*interval);
+        if self.kind == Kind::Plain {
+            say(&inner.state.interval_line(interval));
+        }
+    }
+
+    /// A line that stays, above the bar.
+    pub fn note(&self, text: &str) {
+        let mut inner = self.shared.lock();
+        inner.clear();
+        say(text);
+    }
+
+    /// Something to call from another thread before that writes to stderr or ends the process.
+    pub fn clearer(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.lock().clear()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.shared.lock().done = true;
+        self.shared.changed.notify_all();
+        if let Some(painter) = self.painter.take() {
+            let _ = painter.join();
+        }
+        self.shared.lock().clear();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn paint(&self) {
+        let mut inner = self.lock();
+        while !inner.done {
+            inner.draw();
+            inner = self
+                .changed
+                .wait_timeout(inner, REDRAW)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Inner {
+    fn draw(&mut self) {
+        // One column is left free: some terminals wrap when the last one is written.
+        let line = self
+            .state
+            .bar_line(Instant::now(), columns().saturating_sub(1));
+        let _ = write!(io::stderr(), "\r{line}\x1b[K");
+        self.drawn = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// A line on stderr. When nobody reads it any more, the run goes on.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Columns of the terminal; 80 when it does not say.
+pub fn columns() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(start_s: u64, operations: u64, errors: u64) -> Interval {
+        Interval {
+            start_offset_ns: start_s * 1_000_000_000,
+            length_ns: 1_000_000_000,
+            operations,
+            bytes_sent: 125_000_000,
+            errors,
+            latency_mean_ns: Some(12_u32.into()),
+            latency_max_ns: Some(31_000),
+            ..Interval::default()
+        }
+    }
+
+    fn running(workload: Workload, goal: Goal) -> (State, Instant) {
+        let start = Instant::now();
+        let mut state = State::new(workload, 5, goal);
+        (state.round, state.window) = (2, Some(start));
+        state.last = Some(interval(2, 182_000, 0));
+        (state, start)
+    }
+
+    #[test]
+    fn the_kind_follows_the_surroundings() {
+        use ProgressChoice::{Auto, Bar, None as Nothing, Plain};
+        let terminal = Surroundings {
+            terminal: true,
+            cursor: true,
+            ci: false,
+        };
+        let check =
+            |choice, quiet, around, kind| assert_eq!(Kind::choose(choice, quiet, around), kind);
+        check(Auto, false, terminal, Kind::Bar);
+        check(
+            Auto,
+            false,
+            Surroundings {
+                terminal: false,
+                ..terminal
+            },
+            Kind::Plain,
+        );
+        check(
+            Auto,
+            false,
+            Surroundings {
+                cursor: false,
+                ..terminal
+            },
+            Kind::Plain,
+        );
+        check(
+            Auto,
+            false,
+            Surroundings {
+                ci: true,
+                ..terminal
+            },
+            Kind::Plain,
+        );
+        check(
+            Bar,
+            false,
+            Surroundings {
+                terminal: false,
+                ..terminal
+            },
+            Kind::Bar,
+        );
+        check(Plain, false, terminal, Kind::Plain);
+        check(Nothing, false, terminal, Kind::None);
+        check(Bar, true, terminal, Kind::None);
+    }
+
+    #[test]
+    fn the_bar_shows_time_and_speed() {
+        let (mut state, start) = running(Workload::Rr, Goal::Time(10_000_000_000));
+        let at = start + Duration::from_millis(4_000);
+        assert_eq!(
+            state.bar_line(at, 70),
+            "rr 2/5  [################------------------------]  4.0/10 s  182 k/s"
+        );
+        state.errors = 1_234;
+        assert_eq!(
+            state.bar_line(at, 60),
+            "rr 2/5  [#######----------]  4.0/10 s  182 k/s  1,234 failed"
+        );
+        assert_eq!(state.bar_line(at, 20), "rr 2/5  4.0/10 s  18");
+    }
+
+    #[test]
+    fn the_bar_waits_warms_up_and_ends() {
+        let (mut state, start) = running(Workload::Stream, Goal::Time(1_500_000_000));
+        let line = |state: &State, ms| state.bar_line(start + Duration::from_millis(ms), 70);
+        assert!(
+            line(&state, 9_000).contains("###]  1.5/1.5 s"),
+            "{}",
+            line(&state, 9_000)
+        );
+        (state.window, state.phase) = (None, "warming up");
+        assert!(
+            line(&state, 0).contains("----]  warming up"),
+            "{}",
+            line(&state, 0)
+        );
+    }
+
+    #[test]
+    fn a_count_is_a_goal_too() {
+        let (mut state, start) = running(Workload::Cc, Goal::Operations(10_000));
+        state.operations = 2_500;
+        let line = state.bar_line(start + Duration::from_secs(3), 80);
+        assert!(
+            line.contains("[##########------------------------------]  2,500/10,000"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn plain_lines_say_the_interval() {
+        let (state, _) = running(Workload::Rr, Goal::Time(10_000_000_000));
+        assert_eq!(
+            state.interval_line(&interval(2, 182_000, 3)),
+            "rr 2/5  3.0/10 s  182 k/s  mean 12 ns  max 31.0 us  3 failed"
+        );
+        let (state, _) = running(Workload::Stream, Goal::Operations(5));
+        assert_eq!(
+            state.interval_line(&interval(0, 1, 0)),
+            "stream 2/5  1.0 s  1.00 Gbit/s  0 failed"
+        );
+    }
+}

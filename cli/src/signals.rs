@@ -1,0 +1,70 @@
+//! SIGINT, SIGTERM and SIGHUP: the first ends a command early and orderly, the second at once.
+
+use std::io;
+use std::time::Duration;
+
+use runner::error::ExitClass;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// After the second signal, an orderly way out has this long.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+/// Calls `first` at the first signal and `second` at the second. If the process has not ended soon after that, it
+/// calls `last` and ends it with code 130; agents notice by their closed stdin.
+///
+/// # Errors
+/// When the system does not let signals be handled.
+pub fn watch(
+    first: impl Fn() + Send + 'static,
+    second: impl Fn() + Send + 'static,
+    last: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    let mut wanted = vec![SIGINT, SIGTERM];
+    // `nohup linerate run ...` has SIGHUP ignored, and wants it to stay so.
+    if !ignores_hangup() {
+        wanted.push(SIGHUP);
+    }
+    let mut signals = Signals::new(wanted)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut received = signals.forever();
+            for reaction in [&first as &dyn Fn(), &second] {
+                if received.next().is_none() {
+                    return;
+                }
+                reaction();
+            }
+            std::thread::sleep(LAST_MOMENT);
+            last();
+            std::process::exit(i32::from(ExitClass::Interrupted.code()));
+        })?;
+    Ok(())
+}
+
+/// Whether SIGHUP was ignored when this process started: bit 0 of SigIgn, proc_pid_status(5). Unknown on other
+/// systems, where it then counts as not ignored.
+fn ignores_hangup() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| hangup_in(&status))
+}
+
+fn hangup_in(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hangup_in;
+
+    #[test]
+    fn an_ignored_hangup_is_seen() {
+        assert!(hangup_in("Name:\tx\nSigIgn:\t0000000000001001\n"));
+        assert!(!hangup_in("Name:\tx\nSigIgn:\t0000000000001000\n"));
+        assert!(!hangup_in(""));
+    }
+}
