@@ -1,0 +1,7 @@
+//! The binary as its users meet it: what it refuses, what it measures, how it ends, what it leaves.
+
+mod endings;
+mod measuring;
+mod refusals;
+mod serving;
+mod two_hosts;

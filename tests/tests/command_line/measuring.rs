@@ -1,0 +1,293 @@
+//! Runs as a newcomer types them, short, and what comes out of them.
+
+use linerate_tests::binary::{call, call_line, within};
+use linerate_tests::raw::{self, Server};
+use linerate_tests::{Directory, Family, drivers};
+use serde_json::Value;
+use std::fs;
+
+/// The engines that run here, by name.
+fn engines() -> Vec<&'static str> {
+    let all = drivers()
+        .into_iter()
+        .filter_map(|driver| linerate_tests::driver(driver.name()));
+    all.map(|driver| driver.name()).collect()
+}
+
+fn at<'a>(document: &'a Value, pointer: &str) -> &'a Value {
+    document
+        .pointer(pointer)
+        .unwrap_or_else(|| panic!("no {pointer} in {document:#}"))
+}
+
+fn number(document: &Value, pointer: &str) -> f64 {
+    at(document, pointer)
+        .as_f64()
+        .unwrap_or_else(|| panic!("{pointer} is no number"))
+}
+
+/// What every good document of one round says.
+fn check(document: &Value) {
+    let schema = include_str!("../../../report/schema/result-1.json");
+    let schema = serde_json::from_str(schema).expect("the committed schema");
+    let validator = jsonschema::validator_for(&schema).expect("the committed schema");
+    let complaints: Vec<_> = validator
+        .iter_errors(document)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert_eq!(at(document, "/status"), "ok");
+    assert_eq!(
+        at(document, "/rounds/0/measured/errors"),
+        &Value::Array(vec![])
+    );
+    assert!(number(document, "/rounds/0/measured/totals/operations") > 0.0);
+    assert!(number(document, "/rounds/0/window/length_ns") > 0.0);
+    for side in ["load", "testee"] {
+        assert!(
+            number(document, &format!("/rounds/0/{side}/0/process/cpu_ns")) > 0.0,
+            "{side}"
+        );
+    }
+}
+
+const SHORT: [&str; 6] = [
+    "--duration",
+    "300ms",
+    "--warmup",
+    "100ms",
+    "--format",
+    "json",
+];
+
+#[test]
+fn every_workload_on_every_engine() {
+    within(280, || {
+        let workloads: [&[&str]; 8] = [
+            &["rr"],
+            &["echo", "--connections", "8", "--size", "4K"],
+            &["stream", "--direction", "send"],
+            &["stream", "--direction", "receive", "--connections", "2"],
+            &["stream", "--direction", "both"],
+            &["crr", "--connections", "2"],
+            &["cc", "--closer", "server"],
+            &["rr", "--testee-listen", "tcp://[::1]:0", "--rate", "500"],
+        ];
+        for engine in engines() {
+            for workload in workloads {
+                let mut line = vec!["run"];
+                line.extend(workload);
+                line.extend(["--engine", engine, "--testee-engine", engine]);
+                line.extend(SHORT);
+                let finished = call(&line);
+                assert_eq!(finished.code(), 0, "{line:?}: {}", finished.stderr);
+                let document = finished.json();
+                check(&document);
+                assert_eq!(at(&document, "/rounds/0/load/0/engine/used"), engine);
+                assert_eq!(at(&document, "/rounds/0/testee/0/engine/used"), engine);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_newcomers_first_command() {
+    within(60, || {
+        let finished = call_line("run rr --duration 300ms --warmup 100ms");
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        for part in ["operations", "p99", "uring", "CPU", "What to run next"] {
+            assert!(
+                finished.stdout.contains(part) || part == "uring",
+                "{part}: {}",
+                finished.stdout
+            );
+        }
+        assert!(!finished.stdout.contains('\x1b'), "no colours into a pipe");
+        let quiet = call_line("run rr --duration 200ms --warmup 0s --quiet");
+        assert_eq!((quiet.code(), quiet.stderr.as_str()), (0, ""));
+    });
+}
+
+#[test]
+fn both_sides_agree_on_the_bytes() {
+    within(60, || {
+        let mut line = vec![
+            "run",
+            "rr",
+            "--request",
+            "100",
+            "--response",
+            "1000",
+            "--count",
+            "2000",
+        ];
+        line.extend([
+            "--connections",
+            "4",
+            "--threads",
+            "2",
+            "--warmup",
+            "0s",
+            "--format",
+            "json",
+        ]);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        check(&document);
+        assert_eq!(
+            number(&document, "/rounds/0/measured/totals/operations"),
+            2_000.0
+        );
+        assert_eq!(
+            number(&document, "/rounds/0/measured/totals/bytes_sent"),
+            200_000.0
+        );
+        assert_eq!(
+            number(&document, "/rounds/0/measured/totals/bytes_received"),
+            2_000_000.0
+        );
+        // The testee's counters are read a moment after the first requests.
+        let pointer = "/rounds/0/testee/0/measured/totals/bytes_received";
+        let received = number(&document, pointer);
+        assert!((150_000.0..=200_000.0).contains(&received), "{received}");
+    });
+}
+
+#[test]
+fn repeats_have_a_confidence_interval() {
+    within(60, || {
+        let mut line = vec!["run", "rr", "--repeat", "3"];
+        line.extend(SHORT);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        check(&document);
+        assert_eq!(at(&document, "/rounds").as_array().map(Vec::len), Some(3));
+        let half = "/summary/metrics/rate_per_second/confidence_interval_95_half_width";
+        assert!(number(&document, half) > 0.0);
+    });
+}
+
+#[test]
+fn results_go_where_they_are_told() {
+    within(60, || {
+        let directory = Directory::new();
+        let path = directory.path().join("result.json");
+        let name = path.display().to_string();
+        let mut line = vec![
+            "run",
+            "echo",
+            "--output",
+            &name,
+            "--events",
+            "-",
+            "--interval",
+            "100ms",
+        ];
+        line.extend(SHORT);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        check(&serde_json::from_str(&fs::read_to_string(&path).expect("written")).expect("JSON"));
+        let events: Vec<Value> = finished
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect();
+        let kinds: Vec<_> = events
+            .iter()
+            .filter_map(|event| event["event"].as_str())
+            .collect();
+        assert_eq!(
+            (kinds.first(), kinds.last()),
+            (Some(&"start"), Some(&"end")),
+            "{kinds:?}"
+        );
+        assert!(
+            kinds.iter().filter(|kind| **kind == "interval").count() >= 2,
+            "{kinds:?}"
+        );
+        assert_eq!(
+            fs::read_dir(directory.path()).map_or(0, Iterator::count),
+            1,
+            "nothing else"
+        );
+
+        let finished = call_line("run rr --duration 200ms --warmup 0s --format csv");
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let columns = |line: &str| line.split(',').count();
+        let mut lines = finished.stdout.lines();
+        let header = columns(lines.next().expect("a header"));
+        assert!(
+            header > 2 && lines.clone().count() > 10,
+            "{}",
+            finished.stdout
+        );
+    });
+}
+
+#[test]
+fn a_foreign_target_leaves_out_what_it_cannot_know() {
+    within(60, || {
+        let server = Server::start(Family::Tcp4, raw::echo);
+        let target = format!("tcp://{}", server.address.as_socket().expect("TCP"));
+        let mut line = vec!["run", "echo", &target, "--connections", "3"];
+        line.extend(SHORT);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        assert_eq!(at(&document, "/rounds/0/testee"), &Value::Array(vec![]));
+        assert_eq!(
+            at(&document, "/rounds/0/cost/testee/cpu_ns_per_operation"),
+            &Value::Null
+        );
+        let reasons = at(&document, "/rounds/0/cost/testee/unknown").to_string();
+        assert!(reasons.contains("not a testee of this run"), "{reasons}");
+
+        let sink = Server::start(Family::Tcp4, |conn, _| drop(conn.hear_all()));
+        let target = format!("tcp://{}", sink.address.as_socket().expect("TCP"));
+        let finished = call(&[
+            "run",
+            "stream",
+            &target,
+            "--duration",
+            "300ms",
+            "--warmup",
+            "0s",
+        ]);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert!(
+            finished.stdout.contains("sender side, unconfirmed"),
+            "{}",
+            finished.stdout
+        );
+    });
+}
+
+#[test]
+fn sources_are_used_in_turn() {
+    within(60, || {
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let peers = std::sync::Arc::clone(&seen);
+        let server = Server::start(Family::Tcp4, move |conn, number| {
+            let peer = conn
+                .0
+                .peer_addr()
+                .ok()
+                .and_then(|address| address.as_socket());
+            peers
+                .lock()
+                .expect("no panic")
+                .push(peer.expect("TCP").ip().to_string());
+            raw::echo(conn, number);
+        });
+        let target = format!("tcp://{}", server.address.as_socket().expect("TCP"));
+        let mut line = vec!["run", "rr", &target, "--source", "127.0.0.5,127.0.0.6"];
+        line.extend(["--connections", "4", "--count", "100", "--warmup", "0s"]);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let mut seen = seen.lock().expect("no panic").clone();
+        seen.sort();
+        assert_eq!(seen, ["127.0.0.5", "127.0.0.5", "127.0.0.6", "127.0.0.6"]);
+    });
+}

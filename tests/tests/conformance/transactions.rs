@@ -1,0 +1,144 @@
+//! Connect, (request, response,) close: who closes, and how.
+
+use engine::driver::{Driver, EngineError};
+use engine::meter::ErrorKind;
+use engine::proactor::How;
+use engine::workload::{Closer, ServeSpec};
+use linerate_tests::load::{Plan, transaction};
+use linerate_tests::raw::{self, Server};
+use linerate_tests::testee::Testee;
+use linerate_tests::{Directory, Family, each_family, eventually};
+use std::time::Duration;
+
+linerate_tests::for_every_engine!(
+    every_closer_and_every_way,
+    a_foreign_server_will_do,
+    a_server_that_keeps_open_is_a_timeout,
+    a_server_that_says_too_little_or_too_much,
+    a_refused_transaction_ends_the_run,
+);
+
+fn role(exchange: Option<(u32, u32)>, closer: Closer, how: How) -> ServeSpec {
+    let (request_bytes, response_bytes) = exchange.unwrap_or((1, 1));
+    let server_closes = closer == Closer::Server;
+    ServeSpec::Rr {
+        request_bytes,
+        response_bytes,
+        close_after: server_closes.then_some(u32::from(exchange.is_some())),
+        how,
+    }
+}
+
+fn every_closer_and_every_way(driver: &'static dyn Driver) {
+    each_family(|family| {
+        for exchange in [None, Some((1, 1)), Some((100, 30_000))] {
+            for closer in [Closer::Client, Closer::Server] {
+                for how in [How::Fin, How::Rst] {
+                    let what = format!("{family:?} {exchange:?} {closer:?} {how:?}");
+                    let testee = Testee::start(driver, family, role(exchange, closer, how));
+                    let spec = transaction(exchange, closer, how);
+                    let plan = Plan::new(driver, &testee.address, spec);
+                    let loaded = plan.connections(3).count(60).run();
+                    let recorded = &loaded.recorded;
+                    assert_eq!(
+                        recorded.errors_total(),
+                        0,
+                        "{what}: {:?}",
+                        recorded.error_texts
+                    );
+                    assert_eq!(recorded.operations, 60, "{what}");
+                    assert_eq!(
+                        (recorded.connect.len(), recorded.total.len()),
+                        (60, 60),
+                        "{what}"
+                    );
+                    let exchanges = if exchange.is_some() { 60 } else { 0 };
+                    assert_eq!(recorded.service.len(), exchanges, "{what}");
+                    assert!(recorded.total.max() >= recorded.connect.min(), "{what}");
+                    let closed = || testee.total(|counters| &counters.closed);
+                    assert!(
+                        eventually(Duration::from_secs(5), || closed() >= 60),
+                        "{what}"
+                    );
+                    assert_eq!(
+                        testee.total(|counters| &counters.accepted),
+                        closed(),
+                        "{what}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+fn a_foreign_server_will_do(driver: &'static dyn Driver) {
+    each_family(|family| {
+        let server = Server::start(family, raw::echo);
+        let spec = transaction(Some((64, 64)), Closer::Client, How::Fin);
+        let loaded = Plan::new(driver, &server.address, spec)
+            .connections(2)
+            .count(50)
+            .run();
+        loaded.assert_clean();
+        assert_eq!((loaded.recorded.operations, server.accepted()), (50, 50));
+    });
+}
+
+fn a_server_that_keeps_open_is_a_timeout(driver: &'static dyn Driver) {
+    // It answers and ignores the FIN: netperf would hang for ever.
+    let server = Server::start(Family::Tcp4, |conn, _| {
+        conn.say(&conn.hear(1));
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    let spec = transaction(Some((1, 1)), Closer::Client, How::Fin);
+    let mut plan = Plan::new(driver, &server.address, spec).duration_ms(500);
+    plan.operation_timeout = Duration::from_millis(100);
+    plan.drain = Duration::from_millis(300);
+    let loaded = plan.run();
+    assert!(
+        loaded.errors(ErrorKind::Timeout) >= 2,
+        "{:?}",
+        loaded.recorded.error_texts
+    );
+    assert_eq!(
+        loaded.recorded.operations, 0,
+        "without a close it is no transaction"
+    );
+}
+
+fn a_server_that_says_too_little_or_too_much(driver: &'static dyn Driver) {
+    each_family(|family| {
+        for (said, kind) in [(5, ErrorKind::ClosedEarly), (11, ErrorKind::Short)] {
+            let server = Server::start(family, move |conn, _| {
+                conn.hear(1);
+                conn.say(&vec![1; said]);
+            });
+            let spec = transaction(Some((1, 10)), Closer::Client, How::Fin);
+            let loaded = Plan::new(driver, &server.address, spec).count(20).run();
+            assert_eq!(
+                loaded.errors(kind),
+                20,
+                "{said}: {:?}",
+                loaded.recorded.error_texts
+            );
+            assert_eq!(loaded.recorded.operations, 0);
+        }
+    });
+}
+
+fn a_refused_transaction_ends_the_run(driver: &'static dyn Driver) {
+    each_family(|family| {
+        let directory = Directory::new();
+        let address = raw::listen(family, &directory, 1)
+            .local_addr()
+            .expect("bound");
+        let spec = transaction(Some((1, 1)), Closer::Client, How::Fin);
+        let error = Plan::new(driver, &address, spec)
+            .try_run()
+            .expect_err("refused");
+        assert!(
+            matches!(&error, EngineError::Peer(text) if text.contains("refused")),
+            "{error:?}"
+        );
+    });
+}

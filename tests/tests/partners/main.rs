@@ -1,0 +1,14 @@
+//! Programs that we did not write, on both sides of a connection.
+
+mod clients;
+mod netperf;
+mod servers;
+
+use std::process::Command;
+
+/// Python with a script and arguments.
+fn python(script: &str, arguments: &[&str]) -> Command {
+    let mut command = linerate_tests::process::piped("python3");
+    command.arg("-c").arg(script).args(arguments);
+    command
+}
