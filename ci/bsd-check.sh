@@ -40,11 +40,11 @@ trap 'status=$?; [ $status -eq 0 ] || echo "== bsd-check FAILED in: ${section_na
 
 # /usr/bin first: a rustc of rustup has no sources of the standard library. Flags for this machine
 # (target-cpu=native, a linker) must not reach another system's build. Nothing is executed, so nothing
-# is optimised.
+# is optimised. Nothing is stripped: for macOS that would need rust-objcopy, which Debian's toolchain lacks.
 debian() {
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTUP_TOOLCHAIN \
         PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc CARGO=/usr/bin/cargo RUSTC_BOOTSTRAP=1 \
-        CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR="$target_dir" "$@"
+        CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=none CARGO_TARGET_DIR="$target_dir" "$@"
 }
 
 section "toolchain with the sources of the standard library"
