@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::document::{
-    Confirmation, Cost, Direction, Finite, HostActivity, Methods, MetricSummary, Plan, ProcessCost,
-    Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window, Workload,
+    Confirmation, Cost, Direction, Finite, HostActivity, Message, Methods, MetricSummary, Plan,
+    ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window, Workload,
 };
 use crate::histogram::HistogramError;
 use crate::{merge, statistics};
@@ -29,6 +29,8 @@ pub struct RoundParts {
     pub number: u32,
     /// True if the round was ended before its nominal length or count.
     pub ended_early: bool,
+    /// Why the round does not count; empty if it does.
+    pub invalid: Vec<Message>,
     /// The window of the round.
     pub window: Window,
     /// The load agents.
@@ -69,6 +71,7 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     Ok(Round {
         number: parts.number,
         ended_early: parts.ended_early,
+        invalid: parts.invalid,
         window: parts.window,
         load: parts.load,
         testee: parts.testee,
@@ -79,13 +82,14 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     })
 }
 
-/// Statistics over `rounds`; `None` without rounds.
+/// Statistics over `rounds`; `None` without valid rounds.
 ///
-/// Rounds that were ended early count only if there are no others.
+/// Rounds that were ended early count only if there are no others, invalid ones never.
 pub fn summary(rounds: &[Round]) -> Option<Summary> {
-    let whole: Vec<&Round> = rounds.iter().filter(|round| !round.ended_early).collect();
+    let valid = || rounds.iter().filter(|round| round.invalid.is_empty());
+    let whole: Vec<&Round> = valid().filter(|round| !round.ended_early).collect();
     let sample = if whole.is_empty() {
-        rounds.iter().collect()
+        valid().collect()
     } else {
         whole
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Role, Unknown};
+use super::{AppliedProfile, Role, Unknown};
 
 /// One machine or network namespace, as it was when the run began.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +40,9 @@ pub struct Host {
     pub interface: Option<NetworkInterface>,
     /// Relevant sysctls as read back, key to value.
     pub sysctls: BTreeMap<String, String>,
+    /// The profile that was applied before the run (`--profile`).
+    #[serde(default)]
+    pub profile: Option<AppliedProfile>,
     /// Resource limits of the agent.
     pub limits: Option<Limits>,
     /// Whether io_uring works here, and if not, which wall was hit.

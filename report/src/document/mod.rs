@@ -18,6 +18,7 @@ mod host;
 mod latency;
 mod measurement;
 mod plan;
+mod profile;
 mod round;
 mod side;
 mod summary;
@@ -32,6 +33,7 @@ pub use plan::{
     CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Sizes, Target,
     Workload,
 };
+pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};
 pub use round::{
     Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu, Window,
 };
@@ -131,8 +133,11 @@ impl Document {
     pub fn set_summary(&mut self, summary: Option<Summary>) {
         self.unknown.retain(|entry| entry.field != "summary");
         if summary.is_none() {
-            self.unknown
-                .push(Unknown::new("summary", "no round was completed"));
+            let reason = match self.rounds.is_empty() {
+                true => "no round was completed",
+                false => "no round is valid",
+            };
+            self.unknown.push(Unknown::new("summary", reason));
         }
         self.summary = summary;
     }

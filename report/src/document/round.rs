@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finite, Measurement, Side, Unknown};
+use super::{Finite, Measurement, Message, Side, Unknown};
 
 /// One round. `measured`, `rates` and `cost` follow from the sides; [`crate::assemble::round`]
 /// computes them.
@@ -15,6 +15,10 @@ pub struct Round {
     pub number: u32,
     /// True if the round was ended before its nominal length or count.
     pub ended_early: bool,
+    /// Why the round does not count, for example because somebody changed a setting of its profile
+    /// meanwhile. Empty for a round that counts.
+    #[serde(default)]
+    pub invalid: Vec<Message>,
     /// The window of the round.
     pub window: Window,
     /// The load agents, each with its own data.

@@ -6,6 +6,7 @@ mod layout;
 mod measured;
 mod next;
 mod place;
+mod profile;
 mod rounds;
 
 use crate::document::{Document, Round};
@@ -55,7 +56,7 @@ fn shown_round(document: &Document) -> Option<&Round> {
     let mut sorted: Vec<&Round> = document
         .rounds
         .iter()
-        .filter(|round| !round.ended_early)
+        .filter(|round| !round.ended_early && round.invalid.is_empty())
         .collect();
     if sorted.is_empty() {
         sorted = document.rounds.iter().collect();

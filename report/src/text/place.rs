@@ -2,6 +2,7 @@
 
 use super::headline::counted;
 use super::layout::Paper;
+use super::profile;
 use crate::document::{Document, Host, Round, Side, Worker};
 
 pub(super) fn section(document: &Document, round: &Round, paper: &mut Paper) {
@@ -18,6 +19,9 @@ pub(super) fn section(document: &Document, round: &Round, paper: &mut Paper) {
     }
     for host in &document.hosts {
         paper.hanging(&host.id, &host_line(host));
+        if let Some(applied) = &host.profile {
+            profile::lines(&host.id, applied, paper);
+        }
     }
     paper.blank();
 }

@@ -19,11 +19,12 @@ pub(super) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
     let mut table = Table::new();
     table.row(std::iter::once("").chain(columns.iter().map(|name| title(name))));
     for round in &document.rounds {
-        let name = if round.ended_early {
-            format!("round {} (ended early)", round.number)
-        } else {
-            format!("round {}", round.number)
+        let remark = match (round.invalid.is_empty(), round.ended_early) {
+            (false, _) => " (INVALID)",
+            (true, true) => " (ended early)",
+            (true, false) => "",
         };
+        let name = format!("round {}{remark}", round.number);
         let cells = columns
             .iter()
             .map(|column| metric(round, column).map_or_else(dash, |value| show(column, value)));

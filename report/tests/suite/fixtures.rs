@@ -6,13 +6,14 @@ use report::assemble::{self, RoundParts};
 use report::document::*;
 use report::histogram;
 
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "rr_one_round",
     "rr_five_rounds",
     "stream_foreign_target",
     "echo_open_loop_with_errors",
     "crr_interrupted",
     "failed_before_it_began",
+    "rr_under_a_profile",
 ];
 
 pub fn all() -> Vec<(&'static str, Document)> {
@@ -25,6 +26,7 @@ pub fn all() -> Vec<(&'static str, Document)> {
             echo_open_loop_with_errors(),
             crr_interrupted(),
             failed_before_it_began(),
+            rr_under_a_profile(),
         ])
         .collect()
 }
@@ -268,6 +270,7 @@ fn host() -> Host {
             unknown: Vec::new(),
         }),
         sysctls: texts(&[("net.core.somaxconn", "4096")]),
+        profile: None,
         limits: Some(Limits {
             nofile: Limit {
                 soft: LimitValue::Limited(1_048_576),
@@ -291,10 +294,10 @@ fn host() -> Host {
             offset_ns: 0,
             error_ns: 12_000,
         }),
-        unknown: vec![Unknown::new(
-            "governor",
-            "the kernel shows no cpufreq for this CPU",
-        )],
+        unknown: vec![
+            Unknown::new("governor", "the kernel shows no cpufreq for this CPU"),
+            Unknown::new("profile", "no profile was asked for"),
+        ],
     }
 }
 
@@ -317,6 +320,7 @@ fn rr_parts(number: u32, operations: u64) -> RoundParts {
     RoundParts {
         number,
         ended_early: false,
+        invalid: Vec::new(),
         window: window(),
         load: vec![side(Role::Load, "uring", 0, operations, [operations; 2])],
         testee: vec![side(Role::Testee, "uring", 2, operations, [operations; 2])],
@@ -503,5 +507,85 @@ fn failed_before_it_began() -> Document {
         )
         .with_cure("start a testee there: linerate serve --listen tcp://127.0.0.1:9 --role rr"),
     );
+    document
+}
+
+fn setting(key: &str, class: SettingClass, values: [&str; 3]) -> ProfileKey {
+    let [requested, before, effective] = values.map(str::to_owned);
+    ProfileKey {
+        key: key.to_owned(),
+        class,
+        requested,
+        before: Some(before),
+        effective: Some(effective),
+        reason: "an example".to_owned(),
+        source: "https://example.org/tuning".to_owned(),
+        note: None,
+    }
+}
+
+/// Three rounds under a profile; in the second, somebody else wrote one of its settings.
+fn rr_under_a_profile() -> Document {
+    let plan = Plan {
+        repeat: 3,
+        ..plan(Workload::Rr)
+    };
+    let rates = [934_012, 921_110, 948_350];
+    let mut parts: Vec<RoundParts> = (1..)
+        .zip(rates)
+        .map(|(number, operations)| rr_parts(number, operations))
+        .collect();
+    parts[1].invalid = vec![Message::new(
+        "profile_drift",
+        "round 2: net.core.somaxconn of host local is 128 instead of 8192",
+    )];
+    let mut document = document(
+        "linerate run rr --profile wsdemo-2012 --repeat 3",
+        plan,
+        parts,
+    );
+    let limit = |agent: &str, got| ProfileLimit {
+        agent: agent.to_owned(),
+        name: "nofile".to_owned(),
+        wanted: LimitValue::Limited(999_999),
+        got: Limit {
+            soft: LimitValue::Limited(got),
+            hard: LimitValue::Limited(got),
+        },
+        obstacle: (got < 999_999).then(|| "the hard limit, which only root may raise".to_owned()),
+    };
+    let mut missing = setting("net.core.gone", SettingClass::Missing, ["= 1", "", ""]);
+    (missing.before, missing.effective) = (None, None);
+    missing.note = Some("optional, and this kernel does not have it".to_owned());
+    let host = &mut document.hosts[0];
+    host.unknown.retain(|entry| entry.field != "profile");
+    host.profile = Some(AppliedProfile {
+        name: "wsdemo-2012".to_owned(),
+        hash: "0f3a".to_owned(),
+        hold: ProfileHold::Run,
+        keys: vec![
+            setting(
+                "net.core.somaxconn",
+                SettingClass::Raises,
+                [">= 8192", "4096", "8192"],
+            ),
+            setting(
+                "net.ipv4.tcp_syncookies",
+                SettingClass::Unchanged,
+                ["= 1", "1", "1"],
+            ),
+            setting(
+                "net.ipv4.tcp_mem",
+                SettingClass::Lowers,
+                [
+                    "= 50576 64768 98152",
+                    "287832 383779 575664",
+                    "50576 64768 98152",
+                ],
+            ),
+            missing,
+        ],
+        limits: vec![limit("load", 20_000), limit("testee", 1_048_576)],
+    });
     document
 }

@@ -147,6 +147,7 @@ impl Record {
         let parts = RoundParts {
             number,
             ended_early: load.ended_early,
+            invalid: Vec::new(),
             window: load_side.window,
             load: vec![load_side],
             testee: sides,

@@ -16,8 +16,8 @@ use super::{cgroup, files, machine};
 /// What an agent says of its host, as it travels to the conductor.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct HostReport {
-    /// The document's form. `id` and `roles` are empty: the conductor gives them. `name` and `clock_offset`
-    /// are null with a reason; whoever sets one removes its reason.
+    /// The document's form. `id` and `roles` are empty: the conductor gives them. `name`,
+    /// `clock_offset` and `profile` are null with a reason; whoever sets one removes its reason.
     pub host: Host,
     /// Facts without a field of their own, for example `memory.total_bytes`, `cpu.smt`,
     /// `cgroup.cpu_quota`, `seccomp.mode`, `netfilter.conntrack`, `interface.state`.
@@ -54,9 +54,11 @@ fn describe_machine() -> Host {
         "clock_offset",
         Err("not measured by the agent itself".to_owned()),
     );
+    let profile = reasons.known("profile", Err("no profile was asked for".to_owned()));
     Host {
         name,
         clock_offset,
+        profile,
         kernel: reasons.known("kernel", machine::kernel()),
         os: reasons.known("os", machine::os()),
         architecture: Some(std::env::consts::ARCH.to_owned()),
