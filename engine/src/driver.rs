@@ -7,6 +7,7 @@
 use crate::control::{Control, WakeEnd, Waker};
 use crate::endpoint::Target;
 use crate::meter::{Published, Recorded, ServePublished};
+use crate::options::{EngineOption, Options};
 use crate::proactor::BackendCounters;
 use crate::socket::{Granted, SocketOptions};
 use crate::tcp_info::TcpInfoSummary;
@@ -48,6 +49,22 @@ pub trait Driver: Sync {
     fn check_load(&self, spec: &LoadSpec) -> Result<(), String> {
         let _ = spec;
         Ok(())
+    }
+
+    /// The options that users may write after the name, `uring:receive=single`; none unless the
+    /// engine says so.
+    fn options(&self) -> &'static [EngineOption] {
+        &[]
+    }
+
+    /// Refuses what is no option of this engine, a value that it does not accept, and options that
+    /// exclude each other. Called when a plan is built: it looks at nothing but what was written.
+    /// What this machine cannot do shows when the engine starts, as [`EngineError::Machine`].
+    ///
+    /// # Errors
+    /// The reason, in words for the user.
+    fn check_options(&self, written: &[(String, String)]) -> Result<(), String> {
+        Options::parse(self.name(), self.options(), written).map(drop)
     }
 }
 
@@ -146,6 +163,8 @@ pub struct LoadOutcome {
     pub backend: Option<BackendCounters>,
     /// Features granted.
     pub features: Vec<(String, String)>,
+    /// Every engine option as it is in force, key to value: what was granted, not what was written.
+    pub options_granted: Vec<(String, String)>,
     /// Socket options read back from the first connection.
     pub granted: Option<Granted>,
     /// TCP_INFO over the connections that were open at the end.
@@ -237,6 +256,8 @@ pub struct ServeOutcome {
     pub backend: Option<BackendCounters>,
     /// Features granted.
     pub features: Vec<(String, String)>,
+    /// Every engine option as it is in force, key to value: what was granted, not what was written.
+    pub options_granted: Vec<(String, String)>,
     /// Socket options read back from the first accepted connection.
     pub granted: Option<Granted>,
     /// TCP_INFO over the connections still open when the stop came.

@@ -9,6 +9,7 @@ pub mod control;
 pub mod driver;
 pub mod endpoint;
 pub mod meter;
+pub mod options;
 pub mod os;
 pub mod outbox;
 pub mod pattern;

@@ -219,6 +219,11 @@ pub trait Proactor: Sized {
     /// Requested and granted features, for the result document (`"ring_flags"`, `"buffers"` ...).
     fn features(&self) -> Vec<(String, String)>;
 
+    /// Every engine option as it is in force, key to value; none unless the engine has options.
+    fn options_granted(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Accepts on `listener` until [`Proactor::accept_stop`] or [`Event::AcceptFailed`].
     /// The caller keeps the listener open until the backend is dropped. One listener per backend.
     fn accept_many(&mut self, listener: RawFd);

@@ -131,19 +131,22 @@ impl EngineChoice {
         })
     }
 
-    /// Checks that this build has the engine.
+    /// Checks that this build has the engine, and that the engine accepts the options.
     ///
     /// # Errors
-    /// The engines that there are.
+    /// The engines that there are, or what the engine accepts.
     pub fn check(&self) -> Result<(), String> {
-        if self.name == AUTO || find(&self.name).is_some() {
+        if self.name == AUTO {
             return Ok(());
         }
-        Err(format!(
-            "engine '{}' does not exist in this build; engines are {} (see `linerate engines`)",
-            self.name,
-            names()
-        ))
+        match find(&self.name) {
+            Some(driver) => driver.check_options(&self.options),
+            None => Err(format!(
+                "engine '{}' does not exist in this build; engines are {} (see `linerate engines`)",
+                self.name,
+                names()
+            )),
+        }
     }
 
     /// The engine to use on this machine.
@@ -198,6 +201,30 @@ mod tests {
     fn an_unknown_engine_is_answered_with_those_that_exist() {
         let error = EngineChoice::parse("warp").unwrap().check().unwrap_err();
         assert!(error.contains("engines are auto, "), "{error}");
+    }
+
+    #[test]
+    fn options_that_the_engine_does_not_have_are_refused() {
+        for driver in all() {
+            let choice = EngineChoice::parse(&format!("{}:warp=9", driver.name())).unwrap();
+            let error = choice.check().unwrap_err();
+            assert!(error.contains("unknown option 'warp'"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_option_says_what_it_is_and_its_default_is_accepted() {
+        for driver in all() {
+            let mut keys = std::collections::BTreeSet::new();
+            for option in driver.options() {
+                let place = format!("{}:{}", driver.name(), option.key);
+                assert!(keys.insert(option.key), "{place} is there twice");
+                assert!(!option.meaning.is_empty(), "{place}");
+                EngineChoice::parse(&format!("{place}={}", option.default))
+                    .and_then(|choice| choice.check())
+                    .unwrap();
+            }
+        }
     }
 
     #[test]

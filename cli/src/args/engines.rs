@@ -12,12 +12,19 @@ use clap::{Args, ValueEnum};
     after_help = "\
 Examples:
   linerate engines
+  linerate engines --options                     every option of every engine
+  linerate run rr --engine uring:receive=single  ... and how to set one
   linerate engines --format json"
 )]
 pub struct EnginesArgs {
     /// Form of the list
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: EnginesFormat,
+
+    /// List the options of each engine instead, to be written as --engine NAME:key=value,key=value
+    /// (the JSON form always has them)
+    #[arg(long)]
+    pub options: bool,
 }
 
 /// Forms of the list.

@@ -1,6 +1,7 @@
 //! `linerate engines`: what runs here, what does not and why, and what `auto` takes.
 
-use engine::driver::Probe;
+use engine::driver::{Driver, Probe};
+use engine::options::EngineOption;
 use runner::engines;
 use runner::error::ExitClass;
 use serde::Serialize;
@@ -33,6 +34,19 @@ struct Entry {
     reason: Option<String>,
     /// What would help; null if it runs.
     cure: Option<String>,
+    /// What can be written after the name.
+    options: Vec<OptionEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct OptionEntry {
+    key: &'static str,
+    /// The values that it accepts, in words.
+    accepted: String,
+    default: &'static str,
+    /// What is counted; null for a switch or a choice.
+    unit: Option<&'static str>,
+    meaning: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +62,7 @@ struct Feature {
 pub fn engines(args: &EnginesArgs) -> Result<ExitClass, Problem> {
     let listing = listing();
     let text = match args.format {
+        EnginesFormat::Text if args.options => options_text(&listing),
         EnginesFormat::Text => text(&listing),
         EnginesFormat::Json => json(&listing)?,
     };
@@ -67,21 +82,19 @@ fn listing() -> Listing {
         schema: SCHEMA,
         auto,
         auto_reason,
-        engines: engines::all()
-            .map(|driver| entry(driver.name(), driver.describe(), driver.probe()))
-            .collect(),
+        engines: engines::all().map(entry).collect(),
     }
 }
 
-fn entry(name: &'static str, description: &'static str, probe: Probe) -> Entry {
-    let (features, refused) = match probe {
+fn entry(driver: &dyn Driver) -> Entry {
+    let (features, refused) = match driver.probe() {
         Probe::Available(features) => (features, None),
         Probe::Unavailable { reason, cure } => (Vec::new(), Some((reason, cure))),
     };
     let (reason, cure) = refused.unzip();
     Entry {
-        name,
-        description,
+        name: driver.name(),
+        description: driver.describe(),
         available: reason.is_none(),
         features: features
             .into_iter()
@@ -89,6 +102,17 @@ fn entry(name: &'static str, description: &'static str, probe: Probe) -> Entry {
             .collect(),
         reason,
         cure,
+        options: driver.options().iter().map(option_entry).collect(),
+    }
+}
+
+fn option_entry(option: &EngineOption) -> OptionEntry {
+    OptionEntry {
+        key: option.key,
+        accepted: option.accepted(),
+        default: option.default,
+        unit: (!option.unit.is_empty()).then_some(option.unit),
+        meaning: option.meaning,
     }
 }
 
@@ -122,9 +146,74 @@ fn text(listing: &Listing) -> String {
     text + &format!("{}\n", listing.auto_reason)
 }
 
+fn options_text(listing: &Listing) -> String {
+    let mut text = String::new();
+    for entry in &listing.engines {
+        text += &format!("{}\n", entry.name);
+        if entry.options.is_empty() {
+            text += "  has no options\n";
+        }
+        let width = entry.options.iter().map(|option| option.key.len()).max();
+        for option in &entry.options {
+            let unit = option.unit.map(|unit| format!(" {unit}"));
+            text += &format!(
+                "  {:<width$}  {}{} [default: {}]\n  {:<width$}  {}\n",
+                option.key,
+                option.accepted,
+                unit.unwrap_or_default(),
+                option.default,
+                "",
+                option.meaning,
+                width = width.unwrap_or_default(),
+            );
+        }
+        text.push('\n');
+    }
+    text + "Write them after the name: --engine NAME:key=value,key=value (also --testee-engine, and serve --engine).\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::driver::{EngineError, LoadJob, LoadOutcome, ServeJob, ServeOutcome};
+    use engine::options::Values;
+
+    /// An engine that only describes itself.
+    struct Described(&'static str, &'static str, Probe, &'static [EngineOption]);
+
+    impl Driver for Described {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn describe(&self) -> &'static str {
+            self.1
+        }
+
+        fn probe(&self) -> Probe {
+            self.2.clone()
+        }
+
+        fn options(&self) -> &'static [EngineOption] {
+            self.3
+        }
+
+        fn serve(&self, _: ServeJob) -> Result<ServeOutcome, EngineError> {
+            Err(EngineError::Machine("it serves nothing".to_owned()))
+        }
+
+        fn load(&self, _: LoadJob) -> Result<LoadOutcome, EngineError> {
+            Err(EngineError::Machine("it loads nothing".to_owned()))
+        }
+    }
+
+    static SPIN: [EngineOption; 1] = [EngineOption {
+        key: "spin",
+        values: Values::Duration(0, 1_000_000),
+        default: "0us",
+        unit: "",
+        meaning: "how long to look before it sleeps",
+    }];
 
     fn sample() -> Listing {
         let refused = Probe::Unavailable {
@@ -132,13 +221,14 @@ mod tests {
             cure: "allow it in the container's profile".to_owned(),
         };
         let features = vec![("edge-triggered".to_owned(), "no".to_owned())];
+        let available = Probe::Available(features);
         Listing {
             schema: SCHEMA,
             auto: Some("epoll".to_owned()),
             auto_reason: "auto: uring does not run here".to_owned(),
             engines: vec![
-                entry("uring", "raw io_uring", refused),
-                entry("epoll", "readiness", Probe::Available(features)),
+                entry(&Described("uring", "raw io_uring", refused, &[])),
+                entry(&Described("epoll", "readiness", available, &SPIN)),
             ],
         }
     }
@@ -156,11 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn the_options_are_listed_with_values_and_default() {
+        assert_eq!(
+            options_text(&sample()),
+            "uring\n  has no options\n\nepoll\n  spin  0us to 1ms [default: 0us]\n        \
+             how long to look before it sleeps\n\n\
+             Write them after the name: --engine NAME:key=value,key=value (also --testee-engine, and serve --engine).\n"
+        );
+    }
+
+    #[test]
     fn the_json_names_every_engine() {
         let value: serde_json::Value = serde_json::from_str(&json(&sample()).unwrap()).unwrap();
         assert_eq!(value["schema"], SCHEMA);
         assert_eq!(value["auto"], "epoll");
         assert_eq!(value["engines"][0]["available"], false);
         assert_eq!(value["engines"][1]["features"][0]["name"], "edge-triggered");
+        assert_eq!(value["engines"][1]["options"][0]["accepted"], "0us to 1ms");
     }
 }

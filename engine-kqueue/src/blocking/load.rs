@@ -156,7 +156,6 @@ struct Conductor {
 impl Conductor {
     /// Starts the threads, which connect.
     fn start<W: LoadWorkload>(job: LoadJob, workload: W) -> Result<Self, EngineError> {
-        super::refuse_options(&job.engine_options)?;
         engine::os::use_exact_timers();
         let machine = |what: &str, error| EngineError::Machine(format!("{what}: {error}"));
         let (waker, own_end) =
@@ -401,6 +400,7 @@ impl Conductor {
             recorded,
             backend,
             features: features(),
+            options_granted: Vec::new(),
             granted: progress.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
             connections_opened: stage.opened.load(Relaxed),

@@ -38,11 +38,15 @@ impl Driver for BlockingDriver {
     }
 
     fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {
+        self.check_options(&job.engine_options)
+            .map_err(EngineError::Machine)?;
         serve::serve(job)
     }
 
     fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError> {
         self.check_load(&job.spec).map_err(EngineError::Machine)?;
+        self.check_options(&job.engine_options)
+            .map_err(EngineError::Machine)?;
         load::load(job)
     }
 
@@ -61,16 +65,6 @@ impl Driver for BlockingDriver {
 
 fn features() -> Vec<(String, String)> {
     vec![("threads".into(), "one per connection".into())]
-}
-
-/// There are no options yet, and an unknown one must not be ignored.
-fn refuse_options(options: &[(String, String)]) -> Result<(), EngineError> {
-    match options.first() {
-        None => Ok(()),
-        Some((key, _)) => Err(EngineError::Machine(format!(
-            "engine blocking: unknown option '{key}'; it has no options"
-        ))),
-    }
 }
 
 /// Bytes of a thread's receive buffer: a message at once, and not so much that a hundred threads

@@ -82,7 +82,6 @@ struct Server<W: ServeWorkload> {
 
 impl<W: ServeWorkload> Server<W> {
     fn new(job: ServeJob, workload: W) -> Result<Self, EngineError> {
-        super::refuse_options(&job.engine_options)?;
         engine::os::use_exact_timers();
         let (waker, own_end) = Waker::pair()
             .map_err(|error| EngineError::Machine(format!("a socket pair to be woken: {error}")))?;
@@ -345,6 +344,7 @@ impl<W: ServeWorkload> Server<W> {
         ServeOutcome {
             backend: Some(backend),
             features: features(),
+            options_granted: Vec::new(),
             granted: self.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
         }

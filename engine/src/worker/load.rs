@@ -758,10 +758,12 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         }
         self.close_all();
         let features = self.bench.proactor.features();
+        let options_granted = self.bench.proactor.options_granted();
         LoadOutcome {
             recorded: self.bench.meter.into_recorded(),
             backend: self.backend_in_window,
             features,
+            options_granted,
             granted: self.granted,
             tcp_info: TcpInfoSummary::of(&infos),
             connections_opened: self.opened,

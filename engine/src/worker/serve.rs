@@ -470,6 +470,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         ServeOutcome {
             backend: Some(self.bench.proactor.counters().clone()),
             features: self.bench.proactor.features(),
+            options_granted: self.bench.proactor.options_granted(),
             granted: self.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
         }

@@ -38,7 +38,8 @@ pub use round::{
     Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu, Window,
 };
 pub use side::{
-    AcceptStrategy, EngineUse, ProcessCost, Role, Side, SocketOption, Spread, TcpInfo, Worker,
+    AcceptStrategy, EngineOption, EngineUse, ProcessCost, Role, Side, SocketOption, Spread,
+    TcpInfo, Worker,
 };
 pub use summary::{Methods, MetricSummary, Summary};
 

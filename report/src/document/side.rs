@@ -73,6 +73,20 @@ pub struct EngineUse {
     pub reason: String,
     /// Features and options in force: ring flags granted, buffer counts, and so on.
     pub features: BTreeMap<String, String>,
+    /// Options of the engine, requested and granted.
+    #[serde(default)]
+    pub options: Vec<EngineOption>,
+}
+
+/// An option of an engine: asked for and granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EngineOption {
+    /// Name as on the command line, for example `receive`.
+    pub name: String,
+    /// As asked for; null if the default was left standing.
+    pub requested: Option<String>,
+    /// As in force, all workers alike; `a, b` if they differ; null if the engine did not say.
+    pub granted: Option<String>,
 }
 
 /// One worker thread (or, for the engine that has a thread per connection, one group of them).

@@ -28,8 +28,10 @@ pub(super) fn section(document: &Document, round: &Round, paper: &mut Paper) {
 
 fn side_line(side: &Side) -> String {
     let engine = &side.engine;
-    let mut parts = vec![if engine.requested == engine.used {
-        engine.used.clone()
+    // By its name, with or without options.
+    let by_name = engine.requested.split(':').next() == Some(&engine.used);
+    let mut parts = vec![if by_name {
+        engine.requested.clone()
     } else {
         format!(
             "{} (asked for {}: {})",

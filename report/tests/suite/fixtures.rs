@@ -136,6 +136,11 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             used: engine.to_owned(),
             reason: "io_uring works here and has every feature that the engine needs".to_owned(),
             features: texts(&[("DEFER_TASKRUN", "granted"), ("buffers", "256 x 4096 B")]),
+            options: vec![EngineOption {
+                name: "spin".to_owned(),
+                requested: None,
+                granted: Some("0us".to_owned()),
+            }],
         },
         threads: 1,
         workers: vec![Worker {

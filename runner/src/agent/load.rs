@@ -372,13 +372,14 @@ impl Round {
                 true => format!("the engine {} does not count them", engine.driver.name()),
                 false => NEVER_BEGAN.to_owned(),
             });
-        let features = outcomes.iter().flat_map(|outcome| outcome.features.clone());
+        let features = outcomes.iter().flat_map(|o| o.features.clone());
+        let options = outcomes.iter().flat_map(|o| o.options_granted.clone());
         let side = Side {
             agent: "load".to_owned(),
             role: report::document::Role::Load,
             host: String::new(),
             window: window(&recorded, self.go_ns, plan),
-            engine: side::engine_use(&plan.engine, engine, features.collect()),
+            engine: side::engine_use(&plan.engine, engine, features.collect(), options.collect()),
             threads: plan.threads,
             workers: pins
                 .iter()

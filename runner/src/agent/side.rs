@@ -8,8 +8,8 @@ use engine::proactor::BackendCounters;
 use engine::socket::Granted;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{
-    EngineUse, ErrorCount, Latencies, LatencySummary, Measurement, SocketOption, Spread, TcpInfo,
-    Totals, Unfinished, Unknown, Worker,
+    EngineOption, EngineUse, ErrorCount, Latencies, LatencySummary, Measurement, SocketOption,
+    Spread, TcpInfo, Totals, Unfinished, Unknown, Worker,
 };
 use report::histogram::{Histogram, HistogramError};
 use report::units::format_size;
@@ -20,17 +20,50 @@ pub(super) fn engine_use(
     requested: &EngineChoice,
     chosen: &Chosen,
     features: Vec<(String, String)>,
+    options_granted: Vec<(String, String)>,
 ) -> EngineUse {
-    let options = requested
-        .options
-        .iter()
-        .map(|(key, value)| (format!("requested.{key}"), value.clone()));
     EngineUse {
         requested: requested.to_string(),
         used: chosen.driver.name().to_owned(),
         reason: chosen.reason.clone(),
-        features: options.chain(features).collect(),
+        features: features.into_iter().collect(),
+        options: engine_options(&requested.options, options_granted),
     }
+}
+
+/// Engine options asked for, beside what the workers were granted.
+fn engine_options(
+    requested: &[(String, String)],
+    granted: Vec<(String, String)>,
+) -> Vec<EngineOption> {
+    let mut options: Vec<EngineOption> = Vec::new();
+    let written = requested
+        .iter()
+        .map(|(name, value)| (name, Some(value), None));
+    let in_force = granted
+        .iter()
+        .map(|(name, value)| (name, None, Some(value)));
+    for (name, requested, granted) in written.chain(in_force) {
+        let place = options.iter().position(|option| option.name == *name);
+        let place = place.unwrap_or_else(|| {
+            options.push(EngineOption {
+                name: name.clone(),
+                requested: None,
+                granted: None,
+            });
+            options.len() - 1
+        });
+        let option = &mut options[place];
+        option.requested = option.requested.take().or(requested.cloned());
+        match (&mut option.granted, granted) {
+            (Some(all), Some(one)) if !all.split(", ").any(|other| other == one) => {
+                *all += &format!(", {one}");
+            }
+            (none @ None, Some(one)) => *none = Some(one.clone()),
+            _ => {}
+        }
+    }
+    options
 }
 
 /// One worker.
@@ -264,6 +297,35 @@ mod tests {
         assert_eq!(find("sndbuf").requested.as_deref(), Some("64K"));
         assert_eq!(find("sndbuf").granted.as_deref(), Some("128K"));
         assert_eq!(find("tos").granted, None);
+    }
+
+    #[test]
+    fn engine_options_of_all_workers_stand_beside_what_was_asked() {
+        let pairs = |list: &[(&str, &str)]| -> Vec<(String, String)> {
+            list.iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let requested = pairs(&[("receive", "single"), ("napi", "50us")]);
+        let granted = pairs(&[
+            ("receive", "single"),
+            ("spin", "0us"),
+            ("receive", "single"),
+            ("spin", "5us"),
+        ]);
+        let options: Vec<_> = engine_options(&requested, granted)
+            .into_iter()
+            .map(|option| (option.name, option.requested, option.granted))
+            .collect();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            options,
+            [
+                ("receive".to_owned(), text("single"), text("single")),
+                ("napi".to_owned(), text("50us"), None),
+                ("spin".to_owned(), None, text("0us, 5us")),
+            ]
+        );
     }
 
     #[test]

@@ -232,13 +232,19 @@ impl Round {
         let tcp_info = side::tcp_info(&infos, granted)
             .map_err(|why| unknown.push(Unknown::new("tcp_info", why)))
             .ok();
-        let features = outcomes.iter().flat_map(|outcome| outcome.features.clone());
+        let features = outcomes.iter().flat_map(|o| o.features.clone());
+        let options = outcomes.iter().flat_map(|o| o.options_granted.clone());
         let side = Side {
             agent: "testee".to_owned(),
             role: Role::Testee,
             host: String::new(),
             window: self.window(plan, go_ns),
-            engine: side::engine_use(&testee.engine, engine, features.collect()),
+            engine: side::engine_use(
+                &testee.engine,
+                engine,
+                features.collect(),
+                options.collect(),
+            ),
             threads: testee.threads,
             workers,
             accept_strategy: Some(document_strategy(listening.strategy)),

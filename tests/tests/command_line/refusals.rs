@@ -16,12 +16,24 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 18] = [
+        let cases: [(&str, &[&str]); 21] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
             ),
             ("run rr --testee-engine nosuch", &["'nosuch'", "blocking"]),
+            (
+                "run rr --engine blocking:spin=1us",
+                &["engine blocking", "unknown option 'spin'"],
+            ),
+            (
+                "run rr --testee-engine epoll:warp=9",
+                &["engine epoll", "unknown option 'warp'"],
+            ),
+            (
+                "serve --listen tcp://127.0.0.1:0 --role echo --engine epoll:warp",
+                &["engine 'epoll:warp'", "epoll:key=value"],
+            ),
             (
                 "run rr udp://127.0.0.1:9",
                 &["udp://127.0.0.1:9", "tcp://HOST:PORT"],
