@@ -29,7 +29,7 @@ fn run(
     load: LoadSpec,
     connections: u32,
 ) -> Option<(LoadOutcome, ServeOutcome, Arc<ServePublished>)> {
-    if let Probe::Unavailable { reason, .. } = URING.probe() {
+    if let Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. } = URING.probe() {
         eprintln!("skipped: {reason}");
         return None;
     }

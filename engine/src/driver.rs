@@ -73,6 +73,15 @@ pub trait Driver: Sync {
 pub enum Probe {
     /// It runs; the features found, name and value.
     Available(Vec<(String, String)>),
+    /// The interface is there, but a limit of this process or user (locked memory, open files)
+    /// leaves no room for it. Not "unavailable": nobody should take another engine for that reason
+    /// without being told, so `auto` stops here instead of going on to the next.
+    Limited {
+        /// Which limit, with its numbers.
+        reason: String,
+        /// How to raise it.
+        cure: String,
+    },
     /// It does not run here.
     Unavailable {
         /// What stands in the way.

@@ -67,6 +67,13 @@ pub fn auto() -> Result<Chosen, String> {
                 };
                 return Ok(Chosen { driver, reason });
             }
+            Probe::Limited { reason, cure } => {
+                return Err(format!(
+                    "auto: {} is here, but a limit stands in its way: {reason}; {cure}, or name another \
+                     engine with --engine",
+                    driver.name()
+                ));
+            }
             Probe::Unavailable { reason, cure } => {
                 refused.push(format!(
                     "{} does not run here: {reason} ({cure})",
@@ -164,6 +171,10 @@ impl EngineChoice {
                 driver,
                 reason: "asked for by name".to_owned(),
             }),
+            Probe::Limited { reason, cure } => Err(format!(
+                "engine {} is here, but a limit stands in its way: {reason}; {cure}",
+                self.name
+            )),
             Probe::Unavailable { reason, cure } => Err(format!(
                 "engine {} does not run here: {reason}; {cure}",
                 self.name

@@ -79,7 +79,7 @@ pub fn driver(name: &str) -> Option<&'static dyn Driver> {
         .expect("a known name");
     match driver.probe() {
         Probe::Available(_) => Some(driver),
-        Probe::Unavailable { reason, .. } => {
+        Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. } => {
             skip(name, &reason);
             None
         }

@@ -28,9 +28,11 @@ struct Entry {
     name: &'static str,
     description: &'static str,
     available: bool,
+    /// The interface is there, but a limit leaves no room for it.
+    limited: bool,
     /// Features found, name and value.
     features: Vec<Feature>,
-    /// Why it does not run; null if it does.
+    /// Why it does not run, or which limit it meets; null if it runs.
     reason: Option<String>,
     /// What would help; null if it runs.
     cure: Option<String>,
@@ -87,15 +89,20 @@ fn listing() -> Listing {
 }
 
 fn entry(driver: &dyn Driver) -> Entry {
-    let (features, refused) = match driver.probe() {
+    let probe = driver.probe();
+    let limited = matches!(probe, Probe::Limited { .. });
+    let (features, refused) = match probe {
         Probe::Available(features) => (features, None),
-        Probe::Unavailable { reason, cure } => (Vec::new(), Some((reason, cure))),
+        Probe::Limited { reason, cure } | Probe::Unavailable { reason, cure } => {
+            (Vec::new(), Some((reason, cure)))
+        }
     };
     let (reason, cure) = refused.unzip();
     Entry {
         name: driver.name(),
         description: driver.describe(),
         available: reason.is_none(),
+        limited,
         features: features
             .into_iter()
             .map(|(name, value)| Feature { name, value })
@@ -126,6 +133,7 @@ fn text(listing: &Listing) -> String {
     let mut text = String::new();
     for entry in &listing.engines {
         let state = match (&entry.reason, &listing.auto) {
+            (Some(_), _) if entry.limited => "is here, but meets a limit",
             (Some(_), _) => "does not run here",
             (None, Some(auto)) if auto == entry.name => "runs here, and is what auto takes",
             (None, _) => "runs here",
@@ -220,6 +228,10 @@ mod tests {
             reason: "io_uring_setup is refused by seccomp".to_owned(),
             cure: "allow it in the container's profile".to_owned(),
         };
+        let limited = Probe::Limited {
+            reason: "the locked-memory limit is 64 KiB".to_owned(),
+            cure: "ulimit -l unlimited".to_owned(),
+        };
         let features = vec![("edge-triggered".to_owned(), "no".to_owned())];
         let available = Probe::Available(features);
         Listing {
@@ -228,6 +240,7 @@ mod tests {
             auto_reason: "auto: uring does not run here".to_owned(),
             engines: vec![
                 entry(&Described("uring", "raw io_uring", refused, &[])),
+                entry(&Described("tight", "another", limited, &[])),
                 entry(&Described("epoll", "readiness", available, &SPIN)),
             ],
         }
@@ -240,6 +253,8 @@ mod tests {
             "uring     does not run here\n          raw io_uring\n          \
              why: io_uring_setup is refused by seccomp\n          \
              cure: allow it in the container's profile\n\n\
+             tight     is here, but meets a limit\n          another\n          \
+             why: the locked-memory limit is 64 KiB\n          cure: ulimit -l unlimited\n\n\
              epoll     runs here, and is what auto takes\n          readiness\n          \
              edge-triggered: no\n\nauto: uring does not run here\n"
         );
@@ -249,7 +264,7 @@ mod tests {
     fn the_options_are_listed_with_values_and_default() {
         assert_eq!(
             options_text(&sample()),
-            "uring\n  has no options\n\nepoll\n  spin  0us to 1ms [default: 0us]\n        \
+            "uring\n  has no options\n\ntight\n  has no options\n\nepoll\n  spin  0us to 1ms [default: 0us]\n        \
              how long to look before it sleeps\n\n\
              Write them after the name: --engine NAME:key=value,key=value (also --testee-engine, and serve --engine).\n"
         );
@@ -261,7 +276,8 @@ mod tests {
         assert_eq!(value["schema"], SCHEMA);
         assert_eq!(value["auto"], "epoll");
         assert_eq!(value["engines"][0]["available"], false);
-        assert_eq!(value["engines"][1]["features"][0]["name"], "edge-triggered");
-        assert_eq!(value["engines"][1]["options"][0]["accepted"], "0us to 1ms");
+        assert_eq!(value["engines"][1]["limited"], true);
+        assert_eq!(value["engines"][2]["features"][0]["name"], "edge-triggered");
+        assert_eq!(value["engines"][2]["options"][0]["accepted"], "0us to 1ms");
     }
 }

@@ -46,9 +46,12 @@ pub(crate) fn probe() -> Probe {
         // back silently. A worker that starts meets the same limit, as an error with the numbers.
         Err(Failure::Refused(call, errno)) if is_resource(errno) => {
             let (reason, cure) = Walls::read().explain(call, errno);
-            limited(format!("{reason}; {cure}"))
+            Probe::Limited { reason, cure }
         }
-        Err(Failure::Limited(text)) => limited(text),
+        Err(Failure::Limited(reason)) => Probe::Limited {
+            reason,
+            cure: "raise the limit on open files (`ulimit -n`)".to_owned(),
+        },
         Err(Failure::Refused(call, errno)) => {
             let (reason, cure) = Walls::read().explain(call, errno);
             Probe::Unavailable { reason, cure }
@@ -58,10 +61,6 @@ pub(crate) fn probe() -> Probe {
             cure: "use another engine: --engine epoll".to_owned(),
         },
     }
-}
-
-fn limited(text: String) -> Probe {
-    Probe::Available(vec![("limited".to_owned(), text)])
 }
 
 fn try_all() -> Result<Vec<(String, String)>, Failure> {
@@ -127,7 +126,7 @@ fn try_multishot_receive(ring: &mut Ring, buffers: &mut BufferRing) -> Result<()
     let pair = UnixStream::pair()
         .and_then(|(mut writer, reader)| writer.write_all(b"x").map(|()| (writer, reader)));
     let (writer, reader) = pair.map_err(|error| {
-        Failure::Limited(format!("cannot make a socket pair to probe with: {error}; raise the limit on open files (`ulimit -n`)"))
+        Failure::Limited(format!("cannot make a socket pair to probe with: {error}"))
     })?;
     let mut counters = BackendCounters::default();
     let entry = opcode::RecvMulti::new(Fd(reader.as_raw_fd()), BUFFER_GROUP)
@@ -195,7 +194,9 @@ mod tests {
     fn the_probe_gives_features_or_a_reason_with_a_cure() {
         match probe() {
             Probe::Available(features) => assert!(!features.is_empty()),
-            Probe::Unavailable { reason, cure } => assert!(!reason.is_empty() && !cure.is_empty()),
+            Probe::Limited { reason, cure } | Probe::Unavailable { reason, cure } => {
+                assert!(!reason.is_empty() && !cure.is_empty());
+            }
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use engine::clock::now_ns;
 use engine::control::{WakeEnd, Waker};
+use engine::driver::{Driver, Probe};
 use engine::proactor::{ConnectionId, Event, Piece, Proactor, Sending, Settings};
+use engine_uring::URING;
 use engine_uring::uring::UringProactor;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -20,9 +22,7 @@ pub struct Bench {
 
 /// A proactor with `buffers` of `buffer_bytes`, or `None` (said aloud) where io_uring is missing.
 pub fn bench(connections: u32, buffers: u32, buffer_bytes: u32) -> Option<Bench> {
-    if let engine::driver::Probe::Unavailable { reason, .. } =
-        engine::driver::Driver::probe(&engine_uring::URING)
-    {
+    if let Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. } = URING.probe() {
         eprintln!("skipped: {reason}");
         return None;
     }

@@ -271,7 +271,7 @@ pub(crate) fn boot_id() -> Option<String> {
 fn describe_host(traffic: Traffic) -> HostReport {
     let io_uring = match crate::engines::find("uring").map(|driver| driver.probe()) {
         Some(Probe::Available(_)) => Ok(()),
-        Some(Probe::Unavailable { reason, .. }) => Err(reason),
+        Some(Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. }) => Err(reason),
         None => Err("io_uring is a Linux interface".to_owned()),
     };
     describe(traffic, io_uring)
