@@ -9,6 +9,7 @@ mod problem;
 mod progress;
 mod serve_file;
 mod signals;
+mod style;
 mod usage;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Engines(args) => commands::engines::engines(&args),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Agent(_) => return commands::agent::agent(),
     };
     ExitCode::from(finish(outcome))

@@ -7,9 +7,9 @@
 //! skipped: both ends are the same version, which `hello` checks.
 
 use crate::error::{ExitClass, Failure};
-use crate::host::{CounterDelta, HostReport};
+use crate::host::CounterDelta;
 use crate::plan::Plan;
-use report::document::{Interval, Message, Role, Side};
+use report::document::{Host, Interval, Message, Role, Side};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
@@ -129,7 +129,7 @@ pub struct Prepared {
     /// Where a testee really listens.
     pub listen: Option<String>,
     /// The environment, if it was asked for.
-    pub host: Option<HostReport>,
+    pub host: Option<Host>,
     /// Engine in use.
     pub engine: String,
     /// Why this one.

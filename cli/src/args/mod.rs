@@ -16,6 +16,7 @@ Units:
 }
 
 pub mod agent;
+pub mod doctor;
 pub mod engines;
 pub mod run;
 pub mod run_groups;
@@ -41,6 +42,7 @@ Examples:
   linerate serve --listen tcp://127.0.0.1:9000 --role echo
   linerate run echo tcp://127.0.0.1:9000 --connections 64 --size 1K
   linerate engines                                  what runs here, and why the rest does not
+  linerate doctor                                   is this machine fit to measure
 
 Exit codes:
   0 done     1 a check failed     2 wrong usage     3 this machine cannot
@@ -81,6 +83,8 @@ pub enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Show which engines run on this machine, and why the others do not
     Engines(engines::EnginesArgs),
+    /// Say whether this machine is fit to measure, and what would make it fitter
+    Doctor(doctor::DoctorArgs),
     /// Take part in a measurement over stdin and stdout (started by `run`)
     #[command(hide = true)]
     Agent(agent::AgentArgs),

@@ -16,8 +16,9 @@ use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs};
 use crate::output::{Destination, Lines, abandon};
 use crate::problem::Problem;
-use crate::progress::{Goal, Kind, Progress, State, Surroundings, columns, say};
+use crate::progress::{Goal, Kind, Progress, State, Surroundings, say};
 use crate::signals;
+use crate::style;
 
 /// Measures.
 ///
@@ -232,23 +233,13 @@ impl Outlet {
         rendered.map_err(|error| Problem::usage(format!("cannot write the result: {error}")))
     }
 
-    /// Colours and the terminal's width only where a terminal shows them.
     fn style(&self) -> Style {
         let terminal = match (self.text_to_stderr, &self.destination) {
             (true, _) => std::io::stderr().is_terminal(),
             (false, Destination::Stdout) => std::io::stdout().is_terminal(),
             (false, _) => false,
         };
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let widest = Style::default().width;
-        Style {
-            color: terminal && !no_color && Surroundings::detect().cursor,
-            width: if terminal {
-                columns().clamp(40, widest)
-            } else {
-                widest
-            },
-        }
+        style::of(terminal)
     }
 }
 

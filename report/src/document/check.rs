@@ -1,5 +1,6 @@
 //! Reading documents, and the rules that types cannot express.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Document, SCHEMA};
@@ -55,7 +56,7 @@ pub fn load(json: &str) -> Result<Document, LoadError> {
 /// JSON pointers of nulls that lack a reason, and of reasons that lack a null.
 ///
 /// Empty for a document that keeps the rule stated in the [module](super).
-pub fn unexplained_nulls(document: &Document) -> Vec<String> {
+pub fn unexplained_nulls<T: Serialize>(document: &T) -> Vec<String> {
     let mut found = Vec::new();
     match crate::json::tree(document) {
         Ok(value) => visit(&value, "", &mut found),

@@ -66,9 +66,14 @@ impl Paper {
 
     /// A name and a paragraph that hangs beside it.
     pub(super) fn hanging(&mut self, name: &str, text: &str) {
+        self.hanging_in(Paint::Plain, name, text);
+    }
+
+    /// The same in colour.
+    pub(super) fn hanging_in(&mut self, paint: Paint, name: &str, text: &str) {
         let first = format!("  {name:<9} ");
         let rest = " ".repeat(first.chars().count());
-        self.wrapped(&first, &rest, text, Paint::Plain);
+        self.wrapped(&first, &rest, text, paint);
     }
 
     pub(super) fn table(&mut self, table: &Table) {

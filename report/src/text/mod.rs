@@ -1,5 +1,6 @@
 //! The document for people: the answer first, then what it rests on.
 
+pub mod checkup;
 mod cost;
 mod headline;
 mod layout;

@@ -11,7 +11,7 @@ mod testee;
 
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
-use crate::host::{HostReport, Traffic, describe};
+use crate::host::{Traffic, describe};
 use crate::wire::{
     AgentHello, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions, read_line,
     write_line,
@@ -20,7 +20,7 @@ use crate::workers::WorkerEnd;
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
 use engine::driver::{LoadOutcome, Probe, ServeOutcome};
-use report::document::{Interval, Message, Role};
+use report::document::{Host, Interval, Message, Role};
 use std::io::{BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -268,7 +268,7 @@ pub(crate) fn boot_id() -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-fn describe_host(traffic: Traffic) -> HostReport {
+pub(crate) fn describe_host(traffic: Traffic) -> Host {
     let io_uring = match crate::engines::find("uring").map(|driver| driver.probe()) {
         Some(Probe::Available(_)) => Ok(()),
         Some(Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. }) => Err(reason),

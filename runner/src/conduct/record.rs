@@ -10,7 +10,7 @@ use report::assemble::{self, RoundParts};
 use report::document::{
     ClockOffset, Confirmation, Document, Host, Message, Role, Round, Side, Status, Workload,
 };
-use report::{units::grouped, warnings};
+use report::{findings, units::grouped, warnings};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the agents of a round brought home.
@@ -86,7 +86,7 @@ impl Record {
         for warning in prepared.warnings {
             self.warn(warning, observer);
         }
-        let Some(report) = prepared.host else { return };
+        let Some(host) = prepared.host else { return };
         let id = self.host_of(role);
         if let Some(known) = self.document.hosts.iter_mut().find(|host| host.id == id) {
             if !known.roles.contains(&role) {
@@ -94,13 +94,15 @@ impl Record {
             }
             return;
         }
-        if let Some(warning) = governor_warning(id, &report.host) {
-            self.warn(warning, observer);
+        for finding in findings::of_host(&host) {
+            if let Some(warning) = finding.warning(id) {
+                self.warn(warning, observer);
+            }
         }
         self.document.hosts.push(Host {
             id: id.to_owned(),
             roles: vec![role],
-            ..report.host
+            ..host
         });
         // The conductor's own host first, whoever was prepared first.
         self.document.hosts.sort_by_key(|host| host.id != LOCAL);
@@ -231,17 +233,6 @@ fn at_host(side: Side, host: &str) -> Side {
         host: host.to_owned(),
         ..side
     }
-}
-
-fn governor_warning(id: &str, host: &Host) -> Option<Message> {
-    let governor = host.governor.as_deref()?;
-    (governor != "performance").then(|| {
-        Message::new(
-            "governor",
-            format!("the CPUs of host {id} are governed by '{governor}': their speed may change during the run"),
-        )
-        .with_cure("set the governor to performance (cpupower frequency-set -g performance)")
-    })
 }
 
 /// What the engines counted that a reader must know.

@@ -2,45 +2,32 @@
 //!
 //! The host's name is not reported: results are published, and names of machines are nobody's business.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use report::document::{Host, IoUringState, Limit, LimitValue, Limits};
-use serde::{Deserialize, Serialize};
 
 use super::cpu_list::format_cpu_list;
 use super::interface::{self, Traffic};
 use super::reasons::Reasons;
 use super::topology::{Topology, allowed_cpus};
-use super::{cgroup, files, machine};
-
-/// What an agent says of its host, as it travels to the conductor.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct HostReport {
-    /// The document's form. `id` and `roles` are empty: the conductor gives them. `name`,
-    /// `clock_offset` and `profile` are null with a reason; whoever sets one removes its reason.
-    pub host: Host,
-    /// Facts without a field of their own, for example `memory.total_bytes`, `cpu.smt`,
-    /// `cgroup.cpu_quota`, `seccomp.mode`, `netfilter.conntrack`, `interface.state`.
-    pub facts: BTreeMap<String, String>,
-    /// Sysctls and facts that could not be read, with the reason: a missing key is a finding too.
-    pub missing: BTreeMap<String, String>,
-}
+use super::{cgroup, files, machine, netfilter};
 
 /// Describes this host. Never fails; call it after limits were raised and before anything is measured (it
 /// reads some hundred files and starts `tc`, which takes some 10 ms, and at most about 1 s).
 ///
+/// `id` and `roles` are left empty: the conductor gives them. `name`, `clock_offset` and `profile` are null with
+/// a reason; whoever sets one removes its reason. `facts` are those without a field of their own, and `missing`
+/// the sysctls and facts that could not be read: a missing key is a finding too.
+///
 /// `io_uring` is the engine's probe: what it granted, or the call that failed and the system's answer.
 #[must_use]
-pub fn describe(traffic: Traffic, io_uring: Result<(), String>) -> HostReport {
-    let mut report = HostReport {
-        host: describe_machine(),
-        ..HostReport::default()
-    };
-    add_interface(&mut report, traffic);
-    report.host.io_uring = Some(io_uring_state(io_uring));
-    add_sysctls(&mut report);
-    add_facts(&mut report);
-    report
+pub fn describe(traffic: Traffic, io_uring: Result<(), String>) -> Host {
+    let mut host = describe_machine();
+    add_interface(&mut host, traffic);
+    host.io_uring = Some(io_uring_state(io_uring));
+    add_sysctls(&mut host);
+    add_facts(&mut host);
+    host
 }
 
 fn describe_machine() -> Host {
@@ -97,13 +84,13 @@ fn sysctl(key: &str) -> Result<String, String> {
     sysctl_profiles::read(key).map_err(|error| error.to_string())
 }
 
-fn add_interface(report: &mut HostReport, traffic: Traffic) {
+fn add_interface(host: &mut Host, traffic: Traffic) {
     let mut reasons = Reasons::default();
     if let Some((interface, facts)) = reasons.known("interface", interface::used_by(traffic)) {
-        report.host.interface = Some(interface);
-        report.facts.extend(facts);
+        host.interface = Some(interface);
+        host.facts.extend(facts);
     }
-    report.host.unknown.extend(reasons.into_unknown());
+    host.unknown.extend(reasons.into_unknown());
 }
 
 fn io_uring_state(probe: Result<(), String>) -> IoUringState {
@@ -120,17 +107,17 @@ fn io_uring_state(probe: Result<(), String>) -> IoUringState {
     }
 }
 
-fn add_sysctls(report: &mut HostReport) {
+fn add_sysctls(host: &mut Host) {
     for (key, value) in sysctl_profiles::read_recorded() {
         match value {
-            Ok(value) => report.host.sysctls.insert(key.to_owned(), value),
-            Err(error) => report.missing.insert(key.to_owned(), error.to_string()),
+            Ok(value) => host.sysctls.insert(key.to_owned(), value),
+            Err(error) => host.missing.insert(key.to_owned(), error.to_string()),
         };
     }
 }
 
-fn add_facts(report: &mut HostReport) {
-    let facts: [(&str, Result<String, String>); 13] = [
+fn add_facts(host: &mut Host) {
+    let facts: [(&str, Result<String, String>); 16] = [
         ("kernel.version", files::text("/proc/sys/kernel/version")),
         ("memory.total_bytes", machine::memory_total_bytes()),
         (
@@ -162,11 +149,14 @@ fn add_facts(report: &mut HostReport) {
         ("cgroup.cpu_quota", cgroup::cpu_quota()),
         ("seccomp.mode", machine::seccomp_mode()),
         ("netfilter.conntrack", machine::conntrack()),
+        ("netfilter.hooks", netfilter::hooks()),
+        ("tcp.time_wait_sockets", machine::time_wait_sockets()),
+        ("audit.daemon", machine::audit_daemon()),
     ];
     for (name, value) in facts {
         match value {
-            Ok(value) => report.facts.insert(name.to_owned(), value),
-            Err(reason) => report.missing.insert(name.to_owned(), reason),
+            Ok(value) => host.facts.insert(name.to_owned(), value),
+            Err(reason) => host.missing.insert(name.to_owned(), reason),
         };
     }
 }
@@ -258,7 +248,7 @@ mod tests {
     #[test]
     fn this_host_is_described_with_a_reason_for_every_null() {
         let report = describe(Traffic::To([127, 0, 0, 1].into()), Ok(()));
-        let value = serde_json::to_value(&report.host).expect("serialises");
+        let value = serde_json::to_value(&report).expect("serialises");
         let nulls: BTreeSet<&str> = value
             .as_object()
             .expect("an object")
@@ -267,23 +257,15 @@ mod tests {
             .map(|(name, _)| name.as_str())
             .collect();
         let explained: BTreeSet<&str> = report
-            .host
             .unknown
             .iter()
             .map(|entry| entry.field.as_str())
             .collect();
         assert_eq!(nulls, explained);
-        assert_eq!(
-            explained.len(),
-            report.host.unknown.len(),
-            "one reason each"
-        );
+        assert_eq!(explained.len(), report.unknown.len(), "one reason each");
         let line = serde_json::to_string(&report).expect("serialises");
         assert!(!line.contains('\n'));
-        assert_eq!(
-            serde_json::from_str::<HostReport>(&line).expect("parses"),
-            report
-        );
+        assert_eq!(serde_json::from_str::<Host>(&line).expect("parses"), report);
     }
 
     #[cfg(target_os = "linux")]
@@ -292,18 +274,16 @@ mod tests {
         let report = describe(Traffic::UnixSocket, Ok(()));
         assert!(
             report
-                .host
                 .kernel
                 .as_deref()
                 .is_some_and(|kernel| kernel.starts_with("Linux "))
         );
         assert!(
             report
-                .host
                 .limits
                 .is_some_and(|limits| limits.memlock_bytes.is_some())
         );
-        assert!(report.host.sysctls.contains_key("net.core.somaxconn"));
+        assert!(report.sysctls.contains_key("net.core.somaxconn"));
         for fact in ["memory.total_bytes", "cpu.allowed", "seccomp.mode"] {
             assert!(
                 report.facts.contains_key(fact),

@@ -1,24 +1,15 @@
 //! The network interface that the traffic of a run uses: name, MTU, queueing discipline.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use report::document::NetworkInterface;
 use serde_json::Value;
 
-use super::files;
 use super::reasons::Reasons;
 use super::routes::{interface_of, interface_with_v6};
-
-/// `tc` answers within milliseconds; this bounds what a hung one can cost.
-const TC_DEADLINE: Duration = Duration::from_secs(1);
-/// A device of 1024 queues prints some 200 KiB.
-const TC_OUTPUT_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+use super::{files, programs, queues};
 
 /// The loopback interface: Linux has one, and the BSDs number theirs.
 const LOOPBACK: &str = if cfg!(target_os = "linux") {
@@ -170,6 +161,7 @@ fn facts_of(name: &str) -> BTreeMap<String, String> {
             facts.insert(format!("interface.{fact}"), value);
         }
     }
+    facts.extend(queues::facts(name, &directory));
     facts
 }
 
@@ -177,7 +169,7 @@ fn qdisc(name: &str) -> Result<String, String> {
     if !cfg!(target_os = "linux") {
         return Err(files::NOT_ON_THIS_SYSTEM.to_owned());
     }
-    let output = run_tc(name)?;
+    let output = programs::ask("tc", "iproute2", &["-j", "qdisc", "show", "dev", name])?;
     parse_qdiscs(&output)
         .ok_or_else(|| "tc answered in a form that is not understood (too old?)".to_owned())
 }
@@ -202,51 +194,6 @@ fn parse_qdiscs(json: &str) -> Option<String> {
         "{root} ({})",
         children.into_iter().collect::<Vec<_>>().join(", ")
     ))
-}
-
-fn run_tc(name: &str) -> Result<String, String> {
-    let mut child = spawn_tc(name)?;
-    let output = output_within_deadline(&mut child);
-    // Also after success: a child that closed its output may still run.
-    let _ = child.kill();
-    let _ = child.wait();
-    output
-}
-
-fn spawn_tc(name: &str) -> Result<Child, String> {
-    // Users' PATH often lacks the sbin directories.
-    let spawned = ["tc", "/usr/sbin/tc", "/sbin/tc"]
-        .iter()
-        .find_map(|program| {
-            let mut command = Command::new(program);
-            command.args(["-j", "qdisc", "show", "dev", name]);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()
-        });
-    spawned.ok_or_else(|| "the program `tc` (package iproute2) is not here to ask".to_owned())
-}
-
-fn output_within_deadline(child: &mut Child) -> Result<String, String> {
-    let stdout = child.stdout.take().ok_or("tc has no output")?;
-    let (sender, receiver) = mpsc::sync_channel(1);
-    // Ends at the latest when the caller kills the child, which closes the pipe.
-    std::thread::spawn(move || {
-        let mut text = String::new();
-        let outcome = stdout
-            .take(TC_OUTPUT_LIMIT_BYTES)
-            .read_to_string(&mut text)
-            .map(|_| text);
-        let _ = sender.send(outcome);
-    });
-    match receiver.recv_timeout(TC_DEADLINE) {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(error)) => Err(format!("reading the output of tc: {error}")),
-        Err(_) => Err("tc did not answer within 1 s".to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -306,19 +253,5 @@ mod tests {
         }
         assert!(is_own(Ipv4Addr::LOCALHOST.into()));
         assert!(!is_own(Ipv4Addr::new(192, 0, 2, 213).into()));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_program_that_never_answers_is_ended() {
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sleep");
-        let error = output_within_deadline(&mut child).expect_err("no answer");
-        child.kill().expect("still running");
-        child.wait().expect("ended");
-        assert!(error.contains("within 1 s"), "{error}");
     }
 }

@@ -244,6 +244,35 @@ pub fn conntrack() -> Result<String, String> {
     }
 }
 
+/// Sockets in TIME_WAIT in this network namespace (proc_net(5), sockstat).
+pub fn time_wait_sockets() -> Result<String, String> {
+    let text = files::text("/proc/self/net/sockstat")?;
+    parse_time_wait(&text).ok_or_else(|| "sockstat shows no TIME_WAIT sockets".to_owned())
+}
+
+fn parse_time_wait(sockstat: &str) -> Option<String> {
+    let words = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = words.split_whitespace();
+    words.find(|word| *word == "tw")?;
+    words.next().map(str::to_owned)
+}
+
+/// Whether the audit daemon runs, whose rules cost time in every system call.
+pub fn audit_daemon() -> Result<String, String> {
+    if !cfg!(target_os = "linux") {
+        return Err(files::NOT_ON_THIS_SYSTEM.to_owned());
+    }
+    let process = files::text("/run/auditd.pid")
+        .ok()
+        .filter(|pid| Path::new("/proc").join(pid).exists());
+    Ok(process.map_or_else(
+        || "not running".to_owned(),
+        |pid| format!("runs as process {pid}"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,5 +372,12 @@ mod tests {
         );
         assert_eq!(parse_seccomp("Seccomp:\t0\n").as_deref(), Ok("off"));
         assert!(parse_seccomp("Seccomp_filters:\t1\n").is_err());
+    }
+
+    #[test]
+    fn sockets_that_wait() {
+        let sockstat = "sockets: used 19\nTCP: inuse 1 orphan 0 tw 28231 alloc 1 mem 246\nUDP: inuse 0 mem 0\n";
+        assert_eq!(parse_time_wait(sockstat).as_deref(), Some("28231"));
+        assert_eq!(parse_time_wait("UDP: tw 1\n"), None);
     }
 }

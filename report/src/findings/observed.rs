@@ -1,0 +1,131 @@
+//! What watching the machine for a moment tells.
+
+use super::{Finding, Level};
+use crate::checkup::Observed;
+use crate::units::human_percent;
+
+/// CPU use by others from this share on is visible in what is measured.
+const BUSY_NOTICED: f64 = 0.03;
+/// From here on nothing measured can be believed.
+const BUSY_SPOILS: f64 = 0.25;
+/// As in the warnings of a run.
+const STEAL_NOTICED: f64 = 0.01;
+/// A clock read through the vDSO takes 15 to 60 ns; a system call several hundred.
+const SLOW_CLOCK_NS: f64 = 150.0;
+/// Without high-resolution timers a sleep ends at the next tick: 1 to 10 ms.
+const COARSE_TIMER_NS: u64 = 1_000_000;
+
+/// Everything that was observed, judged.
+pub fn of_observed(observed: &Observed) -> Vec<Finding> {
+    [
+        neighbours(observed),
+        steal(observed),
+        clock(observed),
+        timer(observed),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn neighbours(observed: &Observed) -> Option<Finding> {
+    const CODE: &str = "neighbours";
+    let busy = observed.cpu.as_ref()?.busy_fraction?.get();
+    let seen = format!("others use {} of the CPUs", human_percent(busy));
+    if busy < BUSY_NOTICED {
+        return Some(Finding::fine(CODE, seen));
+    }
+    let who: Vec<String> = observed
+        .neighbours
+        .iter()
+        .filter_map(|each| {
+            let cores = each.cpu_cores_busy?.get();
+            Some(format!(
+                "{} ({}) {}",
+                each.name,
+                each.process_id,
+                human_percent(cores)
+            ))
+        })
+        .collect();
+    let seen = match who.is_empty() {
+        true => seen,
+        false => format!("{seen}; of one CPU: {}", who.join(", ")),
+    };
+    let level = if busy >= BUSY_SPOILS {
+        Level::Problem
+    } else {
+        Level::Warning
+    };
+    let finding = Finding::of(
+        level,
+        CODE,
+        seen,
+        "they take CPU and caches from both sides at moments of their own choosing",
+    );
+    Some(
+        finding
+            .cure("end them, or keep them off the CPUs of the run (taskset, cpusets, isolcpus=)"),
+    )
+}
+
+fn steal(observed: &Observed) -> Option<Finding> {
+    const CODE: &str = "steal";
+    let steal = observed.cpu.as_ref()?.steal_fraction?.get();
+    let seen = format!(
+        "the hypervisor takes {} of the CPU time",
+        human_percent(steal)
+    );
+    if steal < STEAL_NOTICED {
+        return Some(Finding::fine(CODE, seen));
+    }
+    let finding = Finding::of(
+        Level::Warning,
+        CODE,
+        seen,
+        "other machines on the same host stop this one for milliseconds: tails are theirs",
+    );
+    Some(finding.cure("use a dedicated machine, or repeat when it is quiet"))
+}
+
+fn clock(observed: &Observed) -> Option<Finding> {
+    const CODE: &str = "clock_read";
+    let cost = observed.clock_read_ns?.get();
+    let step = observed.clock_step_ns.map_or_else(String::new, |step| {
+        format!(", and the smallest step seen is {step} ns")
+    });
+    let seen = format!("reading the clock takes {cost:.0} ns{step}");
+    if cost < SLOW_CLOCK_NS {
+        return Some(Finding::fine(CODE, seen));
+    }
+    let finding = Finding::of(
+        Level::Warning,
+        CODE,
+        seen,
+        "two reads per operation are part of the latency and of the CPU that is measured",
+    );
+    Some(finding.cure("use a clock source that the vDSO can read (see clocksource), and no tracing of system calls"))
+}
+
+fn timer(observed: &Observed) -> Option<Finding> {
+    const CODE: &str = "timer";
+    let (p50, p99) = (observed.sleep_late_p50_ns?, observed.sleep_late_p99_ns?);
+    let us = |ns: u64| ns as f64 / 1e3;
+    let seen = format!(
+        "sleeps of 100 us end {:.0} us late (median), {:.0} us (99 %)",
+        us(p50),
+        us(p99)
+    );
+    if p50 < COARSE_TIMER_NS {
+        return Some(Finding::fine(CODE, seen));
+    }
+    let finding = Finding::of(
+        Level::Warning,
+        CODE,
+        seen,
+        "open-loop schedules (--rate) are met only as finely; see the schedule lag of the result",
+    );
+    Some(
+        finding.cure("boot with high-resolution timers (no highres=off, CONFIG_HIGH_RES_TIMERS=y)"),
+    )
+}

@@ -1,0 +1,306 @@
+use super::*;
+use crate::checkup::{Checkup, Neighbour, Observed};
+use crate::document::{
+    Finite, IoUringState, Limit, LimitValue, Limits, NetworkInterface, SystemCpu,
+};
+use crate::text::{Style, checkup};
+
+/// A dedicated machine on which nothing is in the way.
+fn good() -> Host {
+    let unlimited = Limit {
+        soft: LimitValue::UNLIMITED,
+        hard: LimitValue::UNLIMITED,
+    };
+    let facts = [
+        ("cgroup.cpu_quota", "none"),
+        ("seccomp.mode", "off"),
+        ("netfilter.conntrack", "not loaded"),
+        ("netfilter.hooks", "none"),
+        ("tcp.time_wait_sockets", "12"),
+        ("cpu.turbo", "off"),
+        ("audit.daemon", "not running"),
+    ];
+    Host {
+        cpu_count: Some(8),
+        physical_cores: Some(8),
+        governor: Some("performance".to_owned()),
+        clocksource: Some("tsc".to_owned()),
+        congestion_control: Some("cubic".to_owned()),
+        hypervisor: Some("none".to_owned()),
+        limits: Some(Limits {
+            nofile: unlimited,
+            memlock_bytes: Some(unlimited),
+        }),
+        io_uring: Some(IoUringState {
+            available: true,
+            probe: "ok".to_owned(),
+            ..IoUringState::default()
+        }),
+        mitigations: [("meltdown".to_owned(), "Not affected".to_owned())].into(),
+        sysctls: [(
+            "net.ipv4.ip_local_port_range".to_owned(),
+            "32768\t60999".to_owned(),
+        )]
+        .into(),
+        facts: facts
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..Host::default()
+    }
+}
+
+fn found(host: &Host, code: &str) -> Finding {
+    let all = of_host(host);
+    let one = all.iter().find(|finding| finding.code == code);
+    one.unwrap_or_else(|| panic!("no finding {code} in {all:?}"))
+        .clone()
+}
+
+#[test]
+fn a_good_machine_has_nothing_to_say() {
+    let host = good();
+    let findings = of_host(&host);
+    assert!(findings.len() >= 14, "{findings:?}");
+    for finding in findings {
+        assert_eq!(finding.level, Level::Fine, "{finding:?}");
+        assert_eq!(finding.warning("local"), None);
+    }
+}
+
+/// Each change to a good machine, the finding that it must give, and words of its cure.
+#[test]
+fn every_fault_is_found_with_its_effect_and_a_cure() {
+    type Change = fn(&mut Host);
+    fn fact(host: &mut Host, name: &str, value: &str) {
+        host.facts.insert(name.to_owned(), value.to_owned());
+    }
+    let faults: [(Change, &str, Level, &str); 14] = [
+        (
+            |host| refuse_io_uring(host, Some(2), "Operation not permitted"),
+            "io_uring",
+            Level::Warning,
+            "io_uring_disabled=0",
+        ),
+        (
+            |host| refuse_io_uring(host, Some(1), "Operation not permitted"),
+            "io_uring",
+            Level::Warning,
+            "io_uring_group",
+        ),
+        (
+            |host| refuse_io_uring(host, Some(0), "Cannot allocate memory"),
+            "io_uring",
+            Level::Warning,
+            "ulimit -l",
+        ),
+        (
+            |host| limit(host, 1024, 1 << 30),
+            "descriptors",
+            Level::Warning,
+            "ulimit -n",
+        ),
+        (
+            |host| limit(host, 1 << 20, 65536),
+            "locked_memory",
+            Level::Warning,
+            "LimitMEMLOCK",
+        ),
+        (
+            |host| host.governor = Some("powersave".to_owned()),
+            "governor",
+            Level::Warning,
+            "cpupower",
+        ),
+        (
+            |host| fact(host, "cpu.turbo", "on"),
+            "turbo",
+            Level::Note,
+            "no_turbo",
+        ),
+        (
+            |host| host.clocksource = Some("hpet".to_owned()),
+            "clocksource",
+            Level::Warning,
+            "tsc",
+        ),
+        (
+            |host| host.physical_cores = Some(1),
+            "cores",
+            Level::Warning,
+            "--testee-via",
+        ),
+        (
+            |host| fact(host, "cgroup.cpu_quota", "1.5 CPUs"),
+            "cpu_quota",
+            Level::Warning,
+            "quota",
+        ),
+        (
+            |host| {
+                fact(
+                    host,
+                    "netfilter.conntrack",
+                    "loaded, tracks 17 connections in this namespace",
+                )
+            },
+            "conntrack",
+            Level::Warning,
+            "notrack",
+        ),
+        (
+            |host| fact(host, "netfilter.hooks", "nftables hooks: input"),
+            "netfilter",
+            Level::Note,
+            "nft",
+        ),
+        (
+            |host| fact(host, "tcp.time_wait_sockets", "28000"),
+            "time_wait",
+            Level::Warning,
+            "--source",
+        ),
+        (
+            |host| host.congestion_control = Some("bbr".to_owned()),
+            "congestion_control",
+            Level::Note,
+            "--congestion cubic",
+        ),
+    ];
+    for (change, code, level, cure) in faults {
+        let mut host = good();
+        change(&mut host);
+        let finding = found(&host, code);
+        assert_eq!(finding.level, level, "{finding:?}");
+        assert!(finding.effect.is_some(), "{finding:?}");
+        assert!(
+            finding
+                .cure
+                .as_ref()
+                .is_some_and(|text| text.contains(cure)),
+            "{finding:?}"
+        );
+        let warned = finding.warning("local");
+        assert_eq!(warned.is_some(), level >= Level::Warning);
+        if let Some(warning) = warned {
+            assert!(warning.text.starts_with("host local: "), "{warning:?}");
+        }
+    }
+}
+
+fn refuse_io_uring(host: &mut Host, disabled: Option<i64>, answer: &str) {
+    host.io_uring = Some(IoUringState {
+        available: false,
+        disabled_sysctl: disabled,
+        probe: format!("io_uring_setup: {answer}").to_lowercase(),
+        ..IoUringState::default()
+    });
+}
+
+fn limit(host: &mut Host, nofile: u64, memlock_bytes: u64) {
+    let both = |value| Limit {
+        soft: LimitValue::Limited(value),
+        hard: LimitValue::Limited(value),
+    };
+    host.limits = Some(Limits {
+        nofile: both(nofile),
+        memlock_bytes: Some(both(memlock_bytes)),
+    });
+}
+
+#[test]
+fn a_device_with_one_queue_is_noticed_only_where_there_are_cpus_to_spread_to() {
+    let mut host = good();
+    host.interface = Some(NetworkInterface {
+        name: "eth0".to_owned(),
+        mtu_bytes: Some(1500),
+        ..NetworkInterface::default()
+    });
+    for (fact, value) in [
+        ("rx_queues", "1"),
+        ("rps_cpus", "off"),
+        ("offloads", "TSO off, GRO on"),
+    ] {
+        host.facts
+            .insert(format!("interface.{fact}"), value.to_owned());
+    }
+    assert_eq!(found(&host, "interrupts").level, Level::Note);
+    assert_eq!(found(&host, "interface").level, Level::Note);
+    host.facts
+        .insert("interface.rps_cpus".to_owned(), "0-7".to_owned());
+    assert_eq!(found(&host, "interrupts").level, Level::Fine);
+    host.cpu_count = Some(2);
+    host.facts
+        .insert("interface.rps_cpus".to_owned(), "off".to_owned());
+    assert_eq!(found(&host, "interrupts").level, Level::Fine);
+}
+
+fn quiet() -> Observed {
+    Observed {
+        watched_ns: 1_000_000_000,
+        cpu: Some(SystemCpu::from_times(2, 1, 1, 0, 0, 998)),
+        clock_read_ns: Finite::new(25.0),
+        clock_step_ns: Some(20),
+        sleep_late_p50_ns: Some(60_000),
+        sleep_late_p99_ns: Some(90_000),
+        ..Observed::default()
+    }
+}
+
+#[test]
+fn what_is_observed_is_judged() {
+    assert!(
+        of_observed(&quiet())
+            .iter()
+            .all(|each| each.level == Level::Fine)
+    );
+    let mut loud = quiet();
+    loud.cpu = Some(SystemCpu::from_times(2, 300, 50, 50, 100, 500));
+    loud.neighbours = vec![Neighbour {
+        process_id: 42,
+        name: "stress".to_owned(),
+        cpu_cores_busy: Finite::new(0.8),
+    }];
+    loud.clock_read_ns = Finite::new(900.0);
+    loud.sleep_late_p50_ns = Some(3_900_000);
+    let levels: Vec<(String, Level)> = of_observed(&loud)
+        .into_iter()
+        .map(|each| (each.code, each.level))
+        .collect();
+    let expected = [
+        ("neighbours", Level::Problem),
+        ("steal", Level::Warning),
+        ("clock_read", Level::Warning),
+        ("timer", Level::Warning),
+    ];
+    assert_eq!(
+        levels,
+        expected.map(|(code, level)| (code.to_owned(), level))
+    );
+    assert!(of_observed(&loud)[0].seen.contains("stress (42) 80.0 %"));
+}
+
+#[test]
+fn the_worst_comes_first_and_is_the_verdict() {
+    let mut host = good();
+    host.governor = Some("powersave".to_owned());
+    host.facts.insert("cpu.turbo".to_owned(), "on".to_owned());
+    let checkup = Checkup::new("0.1.0", 0, host, quiet());
+    assert_eq!(checkup.verdict, Level::Warning);
+    let text = checkup::render(&checkup, &Style::default());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "Measure here with care: 1 warning, 1 note.");
+    assert_eq!(lines[2], "  warning   the CPUs are governed by 'powersave'");
+    assert_eq!(
+        lines[3..5].concat(),
+        "            effect: their speed may change during the run, and slow rises make light load look worse            than heavy"
+    );
+    assert_eq!(
+        lines[5],
+        "            cure: cpupower frequency-set -g performance"
+    );
+    assert!(lines[6].starts_with("  note      turbo"));
+    let fit = Checkup::new("0.1.0", 0, good(), quiet());
+    assert!(
+        checkup::render(&fit, &Style::default()).starts_with("This machine is fit to measure.\n")
+    );
+}
