@@ -5,7 +5,10 @@ use crate::{bless, fixtures};
 #[test]
 fn the_committed_schemas_are_those_of_the_types() {
     bless::compare("schema/result-1.json", &report::json::schema().unwrap());
-    bless::compare("schema/doctor-1.json", &report::json::checkup_schema().unwrap());
+    bless::compare(
+        "schema/doctor-1.json",
+        &report::json::checkup_schema().unwrap(),
+    );
 }
 
 #[test]
