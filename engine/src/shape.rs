@@ -25,7 +25,7 @@ impl Pace {
 }
 
 /// Seed of the Poisson gaps; fixed, so that every engine and every round gets the same arrivals.
-const SEED: u64 = 0x6c69_6e65_7261_7465; // "linerate"
+pub const POISSON_SEED: u64 = 0x6c69_6e65_7261_7465; // "linerate"
 
 /// The due instants of one connection, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,8 @@ impl Pacer {
             },
             Pace::Poisson(per_second) => {
                 let mean_gap_ns = f64::from(total) * 1e9 / per_second;
-                let mut state = SEED ^ (u64::from(index) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
+                let mut state =
+                    POISSON_SEED ^ (u64::from(index) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
                 let at_ns = exponential(&mut state) * mean_gap_ns;
                 Cursor::Poisson {
                     at_ns,

@@ -16,6 +16,7 @@ use engine::endpoint::{Endpoint, Target};
 use engine::meter::{Published, Recorded};
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{Message, Side, Unknown, Window};
+use report::units::human_ns;
 use socket2::{SockAddr, Socket, Type};
 use std::io::Write;
 use std::net::{IpAddr, UdpSocket};
@@ -50,10 +51,12 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         agent.control.order_all(Order::Abort);
         return Ok(());
     };
+    let late_ns = now_ns().saturating_sub(go_ns);
     let mut round = Round::new(plan, go_ns, published);
     round.conduct(agent)?;
     agent.say(&FromAgent::Over)?;
-    let result = round.result(plan, &engine)?;
+    let mut result = round.result(plan, &engine)?;
+    result.warnings.extend(late_go(late_ns, plan));
     wait_for_finish(agent)?;
     agent.say(&FromAgent::Result(Box::new(result)))
 }
@@ -426,6 +429,25 @@ fn window(recorded: &Recorded, go_ns: u64, plan: &Plan) -> Window {
     }
 }
 
+/// The go names an instant to come. One that has passed cuts the warm-up short, or the window itself.
+fn late_go(late_ns: u64, plan: &Plan) -> Option<Message> {
+    (late_ns > 0).then(|| {
+        let cut = if late_ns > plan.warmup_ns {
+            "a part of the window had passed"
+        } else {
+            "the warm-up was shorter by that"
+        };
+        Message::new(
+            "late_go",
+            format!(
+                "the load heard the go {} after its instant: {cut}",
+                human_ns(late_ns as f64)
+            ),
+        )
+        .with_cure("the machine, or the way to the agent, was busy: repeat, with a longer --warmup")
+    })
+}
+
 fn warnings(outcomes: &[LoadOutcome], recorded: &Recorded) -> Vec<Message> {
     let mut warnings = Vec::new();
     let spare = outcomes
@@ -472,6 +494,19 @@ mod tests {
             }
             assert_eq!(next, connections);
         }
+    }
+
+    #[test]
+    fn a_late_go_is_told_with_what_it_cut() {
+        let plan = Plan::new(PlanRequest {
+            warmup_ns: Some(1_000_000_000),
+            ..PlanRequest::default()
+        })
+        .unwrap();
+        assert_eq!(late_go(0, &plan), None);
+        let warned = |late_ns| late_go(late_ns, &plan).expect("a warning").text;
+        assert!(warned(1_000_000).contains("the warm-up was shorter"));
+        assert!(warned(1_000_000_001).contains("of the window"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{PlacementKind, Plan, TargetPlan};
 use engine::endpoint::Endpoint;
 use engine::proactor::How;
-use engine::shape::Pace;
+use engine::shape::{POISSON_SEED, Pace};
 use engine::workload::{Closer, Direction, LoadSpec};
 use report::document::{self, EngineRequest, Finite, PlacementRequest, Sizes, Target, Workload};
 use report::units::{format_rate, format_size};
@@ -75,7 +75,7 @@ impl Plan {
             },
             Pace::Poisson(rate) => document::Pace::Poisson {
                 rate_per_second: finite(rate),
-                seed: None,
+                seed: Some(POISSON_SEED),
             },
         }
     }
