@@ -39,6 +39,7 @@ fn the_definitions_are_consistent() {
             "linerate run cc",
             "linerate serve",
             "linerate engines",
+            "linerate doctor",
             "linerate agent"
         ]
     );

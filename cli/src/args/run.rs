@@ -259,11 +259,11 @@ impl Workload {
     /// What is asked for, with nothing filled in.
     pub fn request(&self) -> PlanRequest {
         let (workload, parts): (doc::Workload, &dyn Fill) = match self {
-            Self::Rr(args) => (doc::Workload::Rr, args.as_ref()),
-            Self::Echo(args) => (doc::Workload::Echo, args.as_ref()),
-            Self::Stream(args) => (doc::Workload::Stream, args.as_ref()),
-            Self::Crr(args) => (doc::Workload::Crr, args.as_ref()),
-            Self::Cc(args) => (doc::Workload::Cc, args.as_ref()),
+            Self::Rr(args) => (doc::Workload::Rr, &args.plan),
+            Self::Echo(args) => (doc::Workload::Echo, &args.plan),
+            Self::Stream(args) => (doc::Workload::Stream, &args.plan),
+            Self::Crr(args) => (doc::Workload::Crr, &args.plan),
+            Self::Cc(args) => (doc::Workload::Cc, &args.plan),
         };
         let mut request = PlanRequest::of(workload);
         parts.fill(&mut request);

@@ -12,9 +12,18 @@ use runner::plan::{PlacementKind, PlanRequest, SocketRequest};
 
 use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
 
-/// What every workload takes, around the shape that is its own. The order is that of the help.
+/// What every workload of `run` takes: what is measured, and where the result goes.
 #[derive(Debug, Clone, Args)]
 pub struct WorkloadArgs<S: Args> {
+    #[command(flatten)]
+    pub plan: PlanArgs<S>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What a plan is made from, around the shape that is the workload's own. The order is that of the help.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs<S: Args> {
     #[command(flatten)]
     pub testee: TesteeArgs,
     #[command(flatten)]
@@ -28,7 +37,7 @@ pub struct WorkloadArgs<S: Args> {
     #[command(flatten)]
     pub engines: EngineArgs,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub series: SeriesArgs,
 }
 
 /// Part of a command line that a plan is made from.
@@ -37,7 +46,7 @@ pub trait Fill {
     fn fill(&self, request: &mut PlanRequest);
 }
 
-impl<S: Args + Fill> Fill for WorkloadArgs<S> {
+impl<S: Args + Fill> Fill for PlanArgs<S> {
     fn fill(&self, request: &mut PlanRequest) {
         self.testee.fill(request);
         self.load.fill(request);
@@ -45,7 +54,7 @@ impl<S: Args + Fill> Fill for WorkloadArgs<S> {
         request.socket = self.socket.request();
         self.placement.fill(request);
         self.engines.fill(request);
-        request.interval_ns = self.output.interval;
+        request.interval_ns = self.series.interval;
     }
 }
 
@@ -322,6 +331,15 @@ impl Fill for EngineArgs {
     }
 }
 
+/// How finely the window is cut.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct SeriesArgs {
+    /// Length of an interval of the series, of --events and of progress lines [default: 1s]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub interval: Option<u64>,
+}
+
 /// Where the result goes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
@@ -339,10 +357,6 @@ pub struct OutputArgs {
     /// stdout, and the text result to stderr
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
-
-    /// Length of an interval of the series, of --events and of progress lines [default: 1s]
-    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
-    pub interval: Option<u64>,
 
     /// Progress on stderr. bar: one line, redrawn; plain: a line per interval; auto: a bar on a terminal,
     /// else plain
