@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use crate::document::Document;
 
-/// The document as indented JSON, ending in a newline.
+/// The document, of whatever kind, as indented JSON, ending in a newline.
 ///
 /// # Errors
 /// None for a document built from its types, whose keys are strings and whose numbers are finite;
 /// passed on rather than hidden.
-pub fn render(document: &Document) -> Result<String, serde_json::Error> {
+pub fn render<T: Serialize>(document: &T) -> Result<String, serde_json::Error> {
     let mut text = serde_json::to_string_pretty(document)?;
     text.push('\n');
     Ok(text)
@@ -37,6 +37,15 @@ pub fn schema() -> Result<String, serde_json::Error> {
 /// As [`render`].
 pub fn checkup_schema() -> Result<String, serde_json::Error> {
     schema_of::<crate::checkup::Checkup>()
+}
+
+/// The JSON Schema of [`Comparison`](crate::comparison::Comparison). `schema/comparison-1.json` is
+/// this.
+///
+/// # Errors
+/// As [`render`].
+pub fn comparison_schema() -> Result<String, serde_json::Error> {
+    schema_of::<crate::comparison::Comparison>()
 }
 
 fn schema_of<T: JsonSchema>() -> Result<String, serde_json::Error> {

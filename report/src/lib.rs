@@ -1,7 +1,9 @@
 //! linerate's result document, its statistics and its renderers.
 //!
 //! - [`document`]: the versioned document, the only serialised form of a measurement.
+//! - [`comparison`]: the document of a comparison, and the analysis that follows from its rounds.
 //! - [`assemble`] and [`merge`]: from the sides of a round to its sums, rates, costs and summary.
+//! - [`saved`]: reading a document of either kind.
 //! - [`histogram`] and [`statistics`]: pure functions, each citing its source.
 //! - [`text`], [`json`], [`csv`]: renderers, pure functions of the document.
 //! - [`events`]: what `--events` writes, one JSON object per line.
@@ -13,6 +15,7 @@
 
 pub mod assemble;
 pub mod checkup;
+pub mod comparison;
 pub mod csv;
 pub mod document;
 pub mod events;
@@ -20,6 +23,7 @@ pub mod findings;
 pub mod histogram;
 pub mod json;
 pub mod merge;
+pub mod saved;
 pub mod statistics;
 pub mod text;
 pub mod units;

@@ -1,6 +1,7 @@
 //! Reading documents, and the rules that types cannot express.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Document, SCHEMA};
@@ -18,39 +19,68 @@ pub enum LoadError {
     NoSchema,
     /// A result of a version that this build does not know.
     #[error(
-        "the result has schema \"{found}\", and this linerate reads \"{SCHEMA}\": \
+        "the result has schema \"{found}\", and this linerate reads {expected}: \
          use the linerate that wrote it{writer}, or a newer one"
     )]
     UnknownSchema {
         /// The schema that the document names.
         found: String,
+        /// The schemas that would have been read here, in quotes.
+        expected: String,
         /// ` (version)` of the writer if the document says so.
         writer: String,
     },
     /// The right schema, but not what it demands.
-    #[error("the result says \"schema\": \"{SCHEMA}\" but does not follow it: {0}")]
-    Malformed(serde_json::Error),
+    #[error("the result says \"schema\": \"{schema}\" but does not follow it: {error}")]
+    Malformed {
+        /// The schema that the document names.
+        schema: String,
+        /// What the reader of JSON says, with line and column.
+        error: serde_json::Error,
+    },
 }
 
 /// Reads a document. Fields that this build does not know are ignored.
+///
+/// # Errors
+/// If the text is not JSON, names another schema, or does not follow its own.
 pub fn load(json: &str) -> Result<Document, LoadError> {
+    expect_schema(json, &[SCHEMA])?;
+    parse(json, SCHEMA)
+}
+
+/// The schema that `json` names, which must be one of `expected`.
+pub(crate) fn expect_schema(
+    json: &str,
+    expected: &[&'static str],
+) -> Result<&'static str, LoadError> {
     let value: Value = serde_json::from_str(json).map_err(LoadError::NotJson)?;
     let found = value
         .get("schema")
         .and_then(Value::as_str)
         .ok_or(LoadError::NoSchema)?;
-    if found != SCHEMA {
-        return Err(LoadError::UnknownSchema {
-            found: found.to_owned(),
-            writer: value
-                .get("linerate_version")
-                .and_then(Value::as_str)
-                .map(|version| format!(" ({version})"))
-                .unwrap_or_default(),
-        });
+    if let Some(known) = expected.iter().find(|known| **known == found) {
+        return Ok(known);
     }
-    // From the text and not from the value, so that a complaint names line and column.
-    serde_json::from_str(json).map_err(LoadError::Malformed)
+    let expected: Vec<String> = expected.iter().map(|name| format!("\"{name}\"")).collect();
+    Err(LoadError::UnknownSchema {
+        found: found.to_owned(),
+        expected: expected.join(" and "),
+        writer: value
+            .get("linerate_version")
+            .and_then(Value::as_str)
+            .map(|version| format!(" ({version})"))
+            .unwrap_or_default(),
+    })
+}
+
+/// Reads `json`, which says that it follows `schema`.
+pub(crate) fn parse<T: DeserializeOwned>(json: &str, schema: &str) -> Result<T, LoadError> {
+    // From the text and not from a tree, so that a complaint names line and column.
+    serde_json::from_str(json).map_err(|error| LoadError::Malformed {
+        schema: schema.to_owned(),
+        error,
+    })
 }
 
 /// JSON pointers of nulls that lack a reason, and of reasons that lack a null.

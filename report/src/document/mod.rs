@@ -24,6 +24,7 @@ mod side;
 mod summary;
 
 pub use check::{LoadError, load, unexplained_nulls};
+pub(crate) use check::{expect_schema, parse};
 pub use host::{
     ClockOffset, Host, IoUringState, Limit, LimitValue, Limits, NetworkInterface, Unlimited,
 };
@@ -122,12 +123,8 @@ impl Document {
     pub fn set_build(&mut self, git_commit: Option<&str>, build_target: Option<&str>) {
         self.git_commit = git_commit.map(str::to_owned);
         self.build_target = build_target.map(str::to_owned);
-        let known = |field: &str| match field {
-            "git_commit" => git_commit.is_some(),
-            "build_target" => build_target.is_some(),
-            _ => false,
-        };
-        self.unknown.retain(|entry| !known(&entry.field));
+        Unknown::retract(&mut self.unknown, "git_commit", git_commit.is_some());
+        Unknown::retract(&mut self.unknown, "build_target", build_target.is_some());
     }
 
     /// Sets the summary and removes the reason for its absence, or says it.
@@ -212,6 +209,11 @@ impl Unknown {
         list.iter()
             .find(|entry| entry.field == field)
             .map(|entry| entry.reason.as_str())
+    }
+
+    /// Removes the reason for `field` from `list` if the field is `known` now.
+    pub fn retract(list: &mut Vec<Unknown>, field: &str, known: bool) {
+        list.retain(|entry| !known || entry.field != field);
     }
 
     /// One entry per field, all for the same reason.

@@ -253,7 +253,7 @@ fn activity() -> HostActivity {
     }
 }
 
-fn host() -> Host {
+pub fn host() -> Host {
     Host {
         id: "local".to_owned(),
         roles: vec![Role::Load, Role::Testee],

@@ -93,7 +93,7 @@ fn what_is_no_result_of_ours_is_refused_with_the_cure() {
          \"linerate.result/1\": use the linerate that wrote it (3.1.0), or a newer one"
     );
     let truncated = load("{\"schema\": \"linerate.result/1\"}").unwrap_err();
-    assert!(matches!(truncated, LoadError::Malformed(_)));
+    assert!(matches!(truncated, LoadError::Malformed { .. }));
     assert!(
         truncated.to_string().contains("missing field"),
         "{truncated}"

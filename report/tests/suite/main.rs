@@ -1,6 +1,8 @@
 //! What a user and a program see of a result: every test works on the same fixture documents.
 
 mod bless; // expected files, rewritten on request
+mod comparison_fixtures; // comparisons with seeded noise
+mod comparisons; // the comparison document, its schema and its reading
 mod fixtures; // documents, built the way the runner builds them
 mod loading; // reading documents back, older and newer ones
 mod parity; // no renderer says what the document does not

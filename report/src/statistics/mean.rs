@@ -1,6 +1,4 @@
-//! Statistics over rounds: pure functions on slices, each with its source.
-//!
-//! Functions return `None` where the statistic is not defined, never NaN.
+//! Mean, median, spread, and the confidence interval of a mean.
 
 /// Arithmetic mean; `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {

@@ -1,0 +1,28 @@
+//! Reading a saved document of either kind.
+
+use crate::comparison::{self, Comparison};
+use crate::document::{self, Document, LoadError};
+
+/// A document as a file may hold it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Saved {
+    /// The result of `linerate run`.
+    Run(Box<Document>),
+    /// The result of `linerate compare`.
+    Comparison(Box<Comparison>),
+}
+
+/// Reads a result or a comparison. Fields that this build does not know are ignored.
+///
+/// # Errors
+/// If the text is not JSON, names another schema, or does not follow its own.
+pub fn load(json: &str) -> Result<Saved, LoadError> {
+    let known = [document::SCHEMA, comparison::SCHEMA];
+    match document::expect_schema(json, &known)? {
+        document::SCHEMA => Ok(Saved::Run(Box::new(document::parse(
+            json,
+            document::SCHEMA,
+        )?))),
+        schema => Ok(Saved::Comparison(Box::new(document::parse(json, schema)?))),
+    }
+}

@@ -1,0 +1,57 @@
+//! The comparison document: its schema, and reading it back.
+
+use report::document::{LoadError, unexplained_nulls};
+use report::saved::{self, Saved};
+
+use crate::{bless, comparison_fixtures};
+
+#[test]
+fn the_committed_schema_is_that_of_the_types() {
+    bless::compare(
+        "schema/comparison-1.json",
+        &report::json::comparison_schema().unwrap(),
+    );
+}
+
+#[test]
+fn comparisons_follow_the_schema_and_survive_json() {
+    let schema = serde_json::from_str(&report::json::comparison_schema().unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for (name, comparison) in comparison_fixtures::all() {
+        let json = report::json::render(&comparison).unwrap();
+        let value = serde_json::from_str(&json).unwrap();
+        let complaints: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert_eq!(complaints, [""; 0], "{name}");
+        let Saved::Comparison(found) = saved::load(&json).unwrap() else {
+            panic!("{name} was read as something else")
+        };
+        assert_eq!(*found, comparison, "{name}");
+        bless::compare(&format!("tests/fixtures/{name}.json"), &json);
+    }
+}
+
+#[test]
+fn every_null_of_a_comparison_has_its_reason() {
+    for (name, comparison) in comparison_fixtures::all() {
+        assert_eq!(unexplained_nulls(&comparison), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn a_run_is_not_a_comparison_and_what_is_neither_is_refused() {
+    let (_, document) = crate::fixtures::all().remove(0);
+    let json = report::json::render(&document).unwrap();
+    assert!(matches!(saved::load(&json).unwrap(), Saved::Run(run) if *run == document));
+    let error = saved::load(r#"{"schema": "linerate.comparison/9", "linerate_version": "7.1"}"#);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the result has schema \"linerate.comparison/9\", and this linerate reads \
+         \"linerate.result/1\" and \"linerate.comparison/1\": use the linerate that wrote it (7.1), \
+         or a newer one"
+    );
+    let truncated = saved::load(r#"{"schema": "linerate.comparison/1"}"#).unwrap_err();
+    assert!(matches!(truncated, LoadError::Malformed { .. }));
+}
