@@ -3,8 +3,10 @@
 use super::{Finding, Level};
 use crate::document::Host;
 
-/// From this share of the ephemeral ports on, sockets in TIME_WAIT are in the way of new connections.
-const MANY_WAITING: f64 = 0.25;
+/// From this share of the ephemeral ports on, sockets in TIME_WAIT are worth knowing of.
+const SOME_WAITING: f64 = 0.25;
+/// From here on they are in the way of new connections, if they are all of one address pair.
+const MANY_WAITING: f64 = 0.75;
 const LOOPBACK: [&str; 2] = ["lo", "lo0"];
 
 pub fn connection_tracking(host: &Host) -> Option<Finding> {
@@ -54,11 +56,17 @@ pub fn time_wait(host: &Host) -> Option<Finding> {
     let ports = ephemeral_ports(host)?;
     let seen =
         format!("{waiting} sockets in TIME_WAIT, of {ports} ephemeral ports per address pair");
-    if (waiting as f64) < MANY_WAITING * ports as f64 {
+    let share = waiting as f64 / ports as f64;
+    if share < SOME_WAITING {
         return Some(Finding::fine(CODE, seen));
     }
+    let level = if share < MANY_WAITING {
+        Level::Note
+    } else {
+        Level::Warning
+    };
     let finding = Finding::of(
-        Level::Warning,
+        level,
         CODE,
         seen,
         "crr and cc may run out of ports, and each new connection searches longer for one",
