@@ -1,0 +1,91 @@
+//! The journal: what was there before, on disk before the first write.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Here, Process};
+
+/// The form of the file. Another number is not read.
+pub(crate) const SCHEMA: &str = "linerate.journal/1";
+
+/// How long a profile stays in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// As long as its owner lives: undone by the owner, or by the next command after its death.
+    Run,
+    /// Until `linerate sysctl restore`.
+    Held,
+}
+
+/// How far the work has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Values are being written; each may be old, new, or a vector of both. Whatever the hold, a journal
+    /// that stays in this phase after its owner's death is undone.
+    Applying,
+    /// Everything was written and read back.
+    InForce,
+}
+
+/// What was changed and how it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// [`SCHEMA`].
+    pub(crate) schema: String,
+    /// The linerate that wrote it.
+    pub tool_version: String,
+    /// `/proc/sys/kernel/random/boot_id`: after a reboot there is nothing to put back.
+    pub boot_id: String,
+    /// Inode of the network namespace in which it was written.
+    pub network_namespace: u64,
+    /// Who applied the profile.
+    pub owner: Process,
+    /// How long it stays.
+    pub hold: Hold,
+    /// How far the work has come.
+    pub phase: Phase,
+    /// The profile's name.
+    pub profile: String,
+    /// [`crate::Profile::hash`].
+    pub profile_hash: String,
+    /// When it was written, ns since the epoch; with the owner it tells journals apart.
+    pub written_unix_ns: u64,
+    /// The keys in the order of writing.
+    pub entries: Vec<JournalEntry>,
+}
+
+/// One key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalEntry {
+    /// The dotted sysctl, or the path below `/sys`.
+    pub key: String,
+    /// The value before.
+    pub old: String,
+    /// The value that is written.
+    pub new: String,
+    /// The value as read back; null until then.
+    pub effective: Option<String>,
+}
+
+impl Journal {
+    /// Whether it is of this boot.
+    pub(crate) fn is_of_boot(&self, here: &Here) -> bool {
+        self.boot_id == here.boot_id
+    }
+
+    /// Whether the owner is gone and what it wrote may be undone without asking.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let undone_with_owner = self.hold == Hold::Run || self.phase == Phase::Applying;
+        undone_with_owner && self.owner.is_alive() == Some(false)
+    }
+
+    /// Whether it is the same application as `other`, however far that has come.
+    pub(crate) fn is_same(&self, other: &Journal) -> bool {
+        self.owner == other.owner
+            && self.written_unix_ns == other.written_unix_ns
+            && self.profile_hash == other.profile_hash
+    }
+}

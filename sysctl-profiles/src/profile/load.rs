@@ -1,0 +1,233 @@
+//! From a name or a path to a checked profile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::text::ProfileText;
+use super::{LimitName, LimitSetting, Operator, Origin, Profile, Setting, bundled};
+use crate::catalogue::{self, Kind};
+use crate::error::Error;
+use crate::value;
+
+/// How deep includes may go.
+const INCLUDE_DEPTH: usize = 8;
+/// A profile is a page of text.
+const SIZE_LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// A profile of this binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundledProfile {
+    /// How it is asked for.
+    pub name: &'static str,
+    /// Its TOML.
+    pub text: &'static str,
+}
+
+impl BundledProfile {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Never, as its tests prove.
+    pub fn load(&self) -> Result<Profile, Error> {
+        load(self.name)
+    }
+}
+
+pub(super) fn load(name_or_path: &str) -> Result<Profile, Error> {
+    Loader { open: Vec::new() }.load(name_or_path, Path::new("."))
+}
+
+/// What is set, by key, while includes are resolved.
+#[derive(Default)]
+struct Gathered {
+    settings: BTreeMap<String, Setting>,
+    limits: BTreeMap<LimitName, LimitSetting>,
+}
+
+struct Loader {
+    /// The files and names that are being read, the outermost first.
+    open: Vec<String>,
+}
+
+impl Loader {
+    fn load(&mut self, name_or_path: &str, relative_to: &Path) -> Result<Profile, Error> {
+        let (label, text, folder, origin) = find(name_or_path, relative_to)?;
+        if self.open.contains(&label) || self.open.len() >= INCLUDE_DEPTH {
+            return Err(Error::InvalidProfile {
+                profile: label.clone(),
+                why: format!(
+                    "it includes itself, or more than {INCLUDE_DEPTH} profiles deep: {}",
+                    self.open.join(" -> ")
+                ),
+            });
+        }
+        let invalid = |why: String| Error::InvalidProfile {
+            profile: label.clone(),
+            why,
+        };
+        let parsed: ProfileText =
+            toml::from_str(&text).map_err(|error| invalid(explain(&error)))?;
+        self.open.push(label.clone());
+        let mut gathered = self.includes(&parsed, &folder)?;
+        self.open.pop();
+        let own = check_settings(parsed.settings().map_err(invalid)?, &label)?;
+        gathered.settings.extend(
+            own.into_iter()
+                .map(|setting| (setting.key.clone(), setting)),
+        );
+        let limits = parsed.limits().map_err(invalid)?;
+        gathered
+            .limits
+            .extend(limits.into_iter().map(|limit| (limit.name, limit)));
+        let name = parsed.name.unwrap_or_else(|| name_of(name_or_path));
+        Ok(Profile {
+            settings: in_order(gathered.settings.into_values().collect())?,
+            limits: gathered.limits.into_values().collect(),
+            name,
+            summary: parsed.summary,
+            historical: parsed.historical,
+            origin,
+            documents: parsed.documents,
+        })
+    }
+
+    /// What the included profiles set. Where two of them disagree, the including file must decide.
+    fn includes(&mut self, parsed: &ProfileText, folder: &Path) -> Result<Gathered, Error> {
+        let mut gathered = Gathered::default();
+        for name in &parsed.include {
+            let included = self.load(name, folder)?;
+            for setting in included.settings {
+                let other = gathered
+                    .settings
+                    .insert(setting.key.clone(), setting.clone());
+                let decided = parsed.sysctl.keys().any(|key| is_key(key, &setting.key));
+                if let Some(other) = other.filter(|other| other.requested() != setting.requested())
+                    && !decided
+                {
+                    return Err(Error::InvalidProfile {
+                        profile: self.open.last().cloned().unwrap_or_default(),
+                        why: format!(
+                            "its includes disagree about {}: `{}` and `{}`; set it in this file",
+                            setting.key,
+                            other.requested(),
+                            setting.requested()
+                        ),
+                    });
+                }
+            }
+            for limit in included.limits {
+                gathered.limits.insert(limit.name, limit);
+            }
+        }
+        Ok(gathered)
+    }
+}
+
+fn is_key(written: &str, canonical: &str) -> bool {
+    catalogue::find(written).is_ok_and(|(_, key)| key == canonical)
+}
+
+/// Label, text, the folder that its includes are relative to, and origin.
+fn find(
+    name_or_path: &str,
+    relative_to: &Path,
+) -> Result<(String, String, PathBuf, Origin), Error> {
+    if !name_or_path.contains('/') && !name_or_path.ends_with(".toml") {
+        let found = bundled::PROFILES
+            .iter()
+            .find(|bundled| bundled.name == name_or_path);
+        let found = found.ok_or_else(|| Error::UnknownProfile {
+            name: name_or_path.to_owned(),
+            known: bundled::PROFILES
+                .iter()
+                .map(|bundled| bundled.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        let text = found.text.to_owned();
+        return Ok((
+            found.name.to_owned(),
+            text,
+            relative_to.to_owned(),
+            Origin::Bundled,
+        ));
+    }
+    let path = relative_to.join(name_or_path);
+    let unreadable = |source| Error::ReadProfile {
+        path: path.clone(),
+        source,
+    };
+    // Two spellings of one path are one file, so that no include goes in circles.
+    let path = path.canonicalize().map_err(unreadable)?;
+    let size = path.metadata().map_err(unreadable)?.len();
+    if size > SIZE_LIMIT_BYTES {
+        return Err(Error::InvalidProfile {
+            profile: path.display().to_string(),
+            why: format!("it has {size} bytes; a profile has at most {SIZE_LIMIT_BYTES}"),
+        });
+    }
+    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
+    let label = path.display().to_string();
+    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok((label.clone(), text, folder, Origin::File(label)))
+}
+
+fn name_of(name_or_path: &str) -> String {
+    let stem = Path::new(name_or_path).file_stem();
+    stem.map_or_else(
+        || name_or_path.to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+/// An unquoted key is a table in a table to TOML, and its message does not say so.
+fn explain(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let hint = match text.contains("expected one of `value`") {
+        true => {
+            "\nA key is written in quotes: \"net.core.somaxconn\" = { value = \">= 65535\", reason = \"...\" }"
+        }
+        false => "",
+    };
+    format!("{}{hint}", text.trim_end())
+}
+
+/// Looks at every key and value, and writes the keys in the catalogue's spelling.
+pub(super) fn check_settings(settings: Vec<Setting>, profile: &str) -> Result<Vec<Setting>, Error> {
+    let mut checked: Vec<Setting> = Vec::with_capacity(settings.len());
+    for mut setting in settings {
+        let (info, key) = catalogue::find(&setting.key)
+            .map_err(|refusal| Error::refused_key(&setting.key, profile, &refusal))?;
+        let bad = |why: String| Error::InvalidValue {
+            profile: profile.to_owned(),
+            key: key.clone(),
+            value: setting.requested(),
+            why,
+        };
+        value::check(info, &setting.value).map_err(bad)?;
+        let ordered = matches!(info.kind, Kind::Amount(_) | Kind::PortRange);
+        if setting.operator == Operator::AtLeast && !ordered {
+            return Err(bad(
+                "`>=` needs numbers of which more is more; use `=`".to_owned()
+            ));
+        }
+        if checked.iter().any(|other| other.key == key) {
+            return Err(bad(
+                "the profile sets it twice, under two spellings".to_owned()
+            ));
+        }
+        setting.key = key;
+        checked.push(setting);
+    }
+    in_order(checked)
+}
+
+/// In the order of writing: ceilings before what they bound.
+fn in_order(mut settings: Vec<Setting>) -> Result<Vec<Setting>, Error> {
+    let mut ranks = BTreeMap::new();
+    for setting in &settings {
+        ranks.insert(setting.key.clone(), setting.info()?.rank());
+    }
+    settings.sort_by_key(|setting| (ranks.get(&setting.key).copied(), setting.key.clone()));
+    Ok(settings)
+}

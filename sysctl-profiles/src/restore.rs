@@ -1,0 +1,282 @@
+//! Putting back what a journal says: in reverse, and only where the value is still ours.
+
+use std::ops::Range;
+
+use crate::apply::{Applied, read, write};
+use crate::catalogue;
+use crate::crash;
+use crate::error::Error;
+use crate::host::Host;
+use crate::journal::{Hold, Journal, JournalEntry, Phase};
+use crate::state::Stored;
+use crate::value;
+
+/// How values are put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoreOptions {
+    /// Also over what somebody else has written since, and although the owner lives.
+    pub force: bool,
+}
+
+/// What became of a profile's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// The profile.
+    pub profile: String,
+    /// How long it was to stay.
+    pub hold: Hold,
+    /// Who had applied it.
+    pub owner: String,
+    /// The journal was of another boot: the reboot had put everything back, and nothing was written.
+    pub other_boot: bool,
+    /// Its keys in the order of putting back.
+    pub keys: Vec<RestoredKey>,
+}
+
+/// One key that was to be put back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredKey {
+    /// The key.
+    pub key: String,
+    /// The value before the profile, which was to come back.
+    pub old: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The old value is there again, written and read back.
+    PutBack,
+    /// The old value was there already.
+    AlreadyBack,
+    /// Somebody else has written this since; it was left.
+    LeftAlone {
+        /// What the profile had made of it.
+        ours: String,
+        /// What is there.
+        found: String,
+    },
+    /// It could not be read, written, or read back as it was: why.
+    Failed(String),
+}
+
+impl std::fmt::Display for RestoredKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { key, old, outcome } = self;
+        match outcome {
+            Outcome::PutBack => write!(f, "{key}: {old} again"),
+            Outcome::AlreadyBack => write!(f, "{key}: {old}, as it was"),
+            Outcome::LeftAlone { ours, found } => {
+                write!(
+                    f,
+                    "{key}: left at {found}, which somebody else has written over our {ours}; it was {old} before"
+                )
+            }
+            Outcome::Failed(why) => write!(f, "{key}: not put back to {old}: {why}"),
+        }
+    }
+}
+
+impl RestoreReport {
+    fn of(journal: &Journal) -> Self {
+        Self {
+            profile: journal.profile.clone(),
+            hold: journal.hold,
+            owner: journal.owner.to_string(),
+            other_boot: false,
+            keys: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is left to do: every value is as it was, or somebody else's.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed().next().is_none()
+    }
+
+    /// What was left, because somebody else has written it.
+    pub fn left_alone(&self) -> impl Iterator<Item = &RestoredKey> {
+        let left = |key: &&RestoredKey| matches!(key.outcome, Outcome::LeftAlone { .. });
+        self.keys.iter().filter(left)
+    }
+
+    /// What could not be put back.
+    pub fn failed(&self) -> impl Iterator<Item = &RestoredKey> {
+        let failed = |key: &&RestoredKey| matches!(key.outcome, Outcome::Failed(_));
+        self.keys.iter().filter(failed)
+    }
+}
+
+pub(crate) fn restore(
+    host: &Host,
+    options: RestoreOptions,
+) -> Result<Option<RestoreReport>, Error> {
+    if host.state.journals()?.is_empty() {
+        return Ok(None);
+    }
+    let _lock = host.state.lock()?;
+    discard_other_boots(host)?;
+    let Some(journal) = host.state.journal(host.here.network_namespace)? else {
+        return Ok(None);
+    };
+    // An owner that cannot be seen from here counts as alive.
+    let lives = journal.owner.is_alive() != Some(false);
+    let its_own = journal.hold == Hold::Run || journal.phase == Phase::Applying;
+    if its_own && lives && !options.force {
+        return Err(Error::InUse {
+            profile: journal.profile.clone(),
+            owner: journal.owner.to_string(),
+        });
+    }
+    undo_all(host, journal, options.force).map(Some)
+}
+
+pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreReport>, Error> {
+    let Some(ours) = &applied.journal else {
+        return Ok(None);
+    };
+    let _lock = host.state.lock()?;
+    match host.state.journal(ours.network_namespace)? {
+        Some(journal) if journal.is_same(ours) => undo_all(host, journal, false).map(Some),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn heal(host: &Host) -> Result<Vec<RestoreReport>, Error> {
+    let has_work = |stored: &Stored| match &stored.journal {
+        Ok(journal) if !journal.is_of_boot(&host.here) => true,
+        Ok(journal) => {
+            journal.network_namespace == host.here.network_namespace && journal.is_abandoned()
+        }
+        Err(_) => false,
+    };
+    if !host.state.journals()?.iter().any(has_work) {
+        return Ok(Vec::new());
+    }
+    let _lock = host.state.lock()?;
+    heal_locked(host)
+}
+
+pub(crate) fn heal_locked(host: &Host) -> Result<Vec<RestoreReport>, Error> {
+    let mut reports = discard_other_boots(host)?;
+    if let Some(journal) = host.state.journal(host.here.network_namespace)?
+        && journal.is_abandoned()
+    {
+        reports.push(undo_all(host, journal, false)?);
+    }
+    Ok(reports)
+}
+
+/// After a reboot the kernel has its own values again, and old ones over a fresh boot would be wrong.
+fn discard_other_boots(host: &Host) -> Result<Vec<RestoreReport>, Error> {
+    let mut reports = Vec::new();
+    for stored in host.state.journals()? {
+        let Ok(journal) = stored.journal else {
+            continue;
+        };
+        if !journal.is_of_boot(&host.here) {
+            host.state.remove(&stored.path)?;
+            reports.push(RestoreReport {
+                other_boot: true,
+                ..RestoreReport::of(&journal)
+            });
+        }
+    }
+    Ok(reports)
+}
+
+/// Undoes a whole journal, and removes it when nothing is left to do.
+fn undo_all(host: &Host, mut journal: Journal, force: bool) -> Result<RestoreReport, Error> {
+    crash::point("restore.locked");
+    let all = 0..journal.entries.len();
+    let report = undo_range(host, &journal, all, force);
+    crash::point("restore.done");
+    if !report.is_complete() {
+        // A refused vector may be half old and half ours now: the next attempt must know it for ours.
+        journal.phase = Phase::Applying;
+        host.state.save(&journal)?;
+        return Err(Error::NotRestored {
+            report: Box::new(report),
+        });
+    }
+    host.state
+        .remove(&host.state.file(journal.network_namespace))?;
+    crash::point("restore.removed");
+    Ok(report)
+}
+
+/// Undoes some entries of a journal that is being carried out.
+pub(crate) fn undo(host: &Host, journal: &Journal, entries: Range<usize>) -> RestoreReport {
+    undo_range(host, journal, entries, false)
+}
+
+fn undo_range(host: &Host, journal: &Journal, entries: Range<usize>, force: bool) -> RestoreReport {
+    let mut report = RestoreReport::of(journal);
+    for entry in journal.entries[entries].iter().rev() {
+        let outcome = undo_entry(host, entry, journal.phase, force).unwrap_or_else(Outcome::Failed);
+        if outcome == Outcome::PutBack {
+            let written = report
+                .keys
+                .iter()
+                .filter(|key| key.outcome == Outcome::PutBack)
+                .count();
+            crash::wrote("restore", written + 1);
+        }
+        report.keys.push(RestoredKey {
+            key: entry.key.clone(),
+            old: entry.old.clone(),
+            outcome,
+        });
+    }
+    report
+}
+
+fn undo_entry(
+    host: &Host,
+    entry: &JournalEntry,
+    phase: Phase,
+    force: bool,
+) -> Result<Outcome, String> {
+    // Also for a journal that somebody has edited: what the catalogue denies is not written.
+    let (info, _) = catalogue::find(&entry.key)
+        .map_err(|_| "the journal names a key that linerate does not write".to_owned())?;
+    value_is_one(info, &entry.old)?;
+    let found = read(host, &entry.key)?;
+    if value::same(info.kind, &found, &entry.old) {
+        return Ok(Outcome::AlreadyBack);
+    }
+    let ours = match (phase, &entry.effective) {
+        (Phase::InForce, Some(effective)) => value::same(info.kind, &found, effective),
+        _ => value::is_between(info, &found, &entry.old, &entry.new),
+    };
+    if !ours && !force {
+        let ours = entry.effective.as_ref().unwrap_or(&entry.new).clone();
+        return Ok(Outcome::LeftAlone { ours, found });
+    }
+    write(host, &entry.key, &entry.old)?;
+    let now = read(host, &entry.key)?;
+    match value::same(info.kind, &now, &entry.old) {
+        true => Ok(Outcome::PutBack),
+        false => Err(format!(
+            "{} was written, and the kernel has {now}",
+            entry.old
+        )),
+    }
+}
+
+/// An old value was the kernel's own, so it may lie outside of what a profile may ask for; its form may not.
+fn value_is_one(info: &catalogue::KeyInfo, old: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_graphic() || c == ' ';
+    match old.chars().all(plain) {
+        true => Ok(()),
+        false => Err(format!(
+            "the journal's old value of {} is no value",
+            info.key
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
