@@ -2,6 +2,7 @@
 
 use crate::uring::{self, UringProactor};
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::options::EngineOption;
 
 /// The engine `uring`.
 pub static URING: UringDriver = UringDriver;
@@ -21,6 +22,14 @@ impl Driver for UringDriver {
 
     fn probe(&self) -> Probe {
         uring::probe()
+    }
+
+    fn options(&self) -> &'static [EngineOption] {
+        &uring::OPTIONS
+    }
+
+    fn check_options(&self, written: &[(String, String)]) -> Result<(), String> {
+        uring::check_options(written)
     }
 
     fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {

@@ -1,38 +1,47 @@
 //! Raw io_uring under the one worker loop: [`UringProactor`].
 //!
-//! One ring per worker thread. Accepting and receiving are multishot, receiving takes buffers from
-//! a provided-buffer ring, and one send per connection is in flight. A turn makes one system call.
+//! One ring per worker thread. Unless options say otherwise, accepting and receiving are multishot,
+//! receiving takes buffers from a provided-buffer ring, one send per connection is in flight, and a
+//! turn makes one system call.
 //! Nothing here may reach io-wq, the kernel's thread pool: shutdown is a plain system call for
 //! that reason, because IORING_OP_SHUTDOWN is always handed to a thread.
 //!
-//! Files: `ring` owns the queues, `buffers` the receive buffers, `connection` the state per
-//! connection, `submit` makes entries, `reap` turns completions into events, `probe` and
-//! `diagnose` say whether and why not.
+//! Files: `options` says what users may ask for, `ladder` makes a ring of it, `ring` owns the queues,
+//! `buffers` and `own_buffers` the receive memory, `connection` the state per connection, `submit`
+//! makes entries, `reap` turns completions into events, `granted` says what came of it all, `ending`
+//! lets go, `probe` and `diagnose` say whether and why not.
 
 mod buffers;
 mod connection;
 mod diagnose;
+mod ending;
+mod granted;
+mod ladder;
+mod options;
+mod own_buffers;
 mod probe;
 mod reap;
 mod ring;
 mod slab;
 mod submit;
 
+pub(crate) use options::OPTIONS;
 pub(crate) use probe::probe;
 
-use buffers::BufferRing;
+use buffers::{BufferRing, Buffers};
 use connection::{Address, Arm, Connecting, Connection, Gather, Stage};
 use engine::clock::now_ns;
 use engine::proactor::{
     BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
 };
 use engine::socket::prepare_close;
+use options::Wishes;
+use own_buffers::OwnBuffers;
 use ring::{BUFFER_GROUP, Ring};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
 
 /// Bounds of the submission queue: the largest batch of one turn that needs no second call.
 const SQ_ENTRIES: (u32, u32) = (256, 4096);
@@ -40,8 +49,13 @@ const SQ_ENTRIES: (u32, u32) = (256, 4096);
 /// The largest completion queue; the kernel clamps at twice its submission limit of 32768.
 const CQ_ENTRIES_MAX: u32 = 65536;
 
-/// How long dropping waits for the kernel to let go of our memory.
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// Refuses what is no option, or excludes another, before anything starts.
+///
+/// # Errors
+/// The reason, in words for the user.
+pub(crate) fn check_options(written: &[(String, String)]) -> Result<(), String> {
+    Wishes::read(written).map(drop)
+}
 
 /// The backend of engine `uring`.
 ///
@@ -50,7 +64,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 pub struct UringProactor {
     // Before `buffers`, so that the ring is gone when their memory goes.
     ring: Ring,
-    buffers: BufferRing,
+    buffers: Buffers,
     connections: Box<[Connection]>,
     /// Indices of connections without a buffer, longest waiting first; each at most once.
     parked: VecDeque<u32>,
@@ -62,9 +76,14 @@ pub struct UringProactor {
     in_flight: u64,
     /// Number of this turn, never 0; it may wrap.
     turn: u32,
-    /// The events of this turn were counted as one wait.
     /// Whether the connections are Unix sockets, once the first has been looked at.
     is_unix: Option<bool>,
+    /// Operations name sockets in the ring's own table.
+    direct: bool,
+    /// Sends of at least so many bytes are zero-copy.
+    zero_copy_from: Option<usize>,
+    wishes: Wishes,
+    /// The events of this turn were counted as one wait.
     wait_counted: bool,
     counters: BackendCounters,
 }
@@ -81,27 +100,27 @@ impl Proactor for UringProactor {
     const NONBLOCKING: bool = false;
 
     fn new(settings: &Settings) -> io::Result<Self> {
-        refuse_unknown_options(&settings.options)?;
-        let (sq_entries, cq_entries) = queue_entries(settings.connections);
-        let buffers = BufferRing::new(settings.buffers, settings.buffer_bytes)?;
-        let ring = Ring::new(sq_entries, cq_entries).map_err(|error| {
-            diagnose::explain(
-                diagnose::Call::Setup,
-                error,
-                sq_entries,
-                cq_entries,
-                settings.buffers,
-            )
-        })?;
-        register_buffers(&ring, &buffers).map_err(|error| {
-            diagnose::explain(
-                diagnose::Call::Register,
-                error,
-                sq_entries,
-                cq_entries,
-                settings.buffers,
-            )
-        })?;
+        let wishes = Wishes::read(&settings.options)
+            .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+        let (sq_entries, cq_entries) = queue_entries(settings.connections, &wishes);
+        let buffers = receive_buffers(settings, &wishes)?;
+        let explain = |call, error| {
+            let error = diagnose::explain(call, error, sq_entries, cq_entries, buffers.count());
+            diagnose::with_options(error, &settings.options)
+        };
+        let ring = Ring::of(&wishes, sq_entries, cq_entries)
+            .map_err(|error| explain(diagnose::Call::Setup, error))?;
+        if let Buffers::Group(group) = &buffers {
+            register_buffers(&ring, group)
+                .map_err(|error| explain(diagnose::Call::Register, error))?;
+        }
+        if wishes.zero_copy_from.is_some() {
+            probe::require_zero_copy(&ring)?;
+        }
+        if wishes.direct {
+            let table = ring.submitter().register_files_sparse(settings.connections);
+            table.map_err(|error| diagnose::no_table(&error, settings.connections))?;
+        }
         let mut proactor = Self {
             ring,
             buffers,
@@ -121,6 +140,9 @@ impl Proactor for UringProactor {
             in_flight: 0,
             turn: 1,
             is_unix: None,
+            direct: wishes.direct,
+            zero_copy_from: wishes.zero_copy_from,
+            wishes,
             wait_counted: false,
             counters: BackendCounters::default(),
         };
@@ -129,31 +151,11 @@ impl Proactor for UringProactor {
     }
 
     fn features(&self) -> Vec<(String, String)> {
-        let granted = self.ring.granted();
-        let pairs = [
-            ("ring_flags_requested", granted.flags_requested.to_owned()),
-            ("ring_flags", granted.flags.to_owned()),
-            ("sq_entries", granted.sq_entries.to_string()),
-            ("cq_entries", granted.cq_entries.to_string()),
-            ("ring_fd_registered", yes_or_no(granted.ring_fd_registered)),
-            ("no_iowait", yes_or_no(granted.no_iowait)),
-            ("receive", "multishot".to_owned()),
-            ("buffers", self.buffers.count().to_string()),
-            ("buffer_bytes", self.buffers.buffer_bytes().to_string()),
-            (
-                "send",
-                "plain; no completion for requests up to 64K".to_owned(),
-            ),
-            ("accept", "multishot".to_owned()),
-            (
-                "connect",
-                "IORING_OP_CONNECT; connect(2) for Unix sockets".to_owned(),
-            ),
-        ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        granted::features(self)
+    }
+
+    fn options_granted(&self) -> Vec<(String, String)> {
+        granted::options(self)
     }
 
     fn accept_many(&mut self, listener: RawFd) {
@@ -189,6 +191,9 @@ impl Proactor for UringProactor {
             id.index
         );
         connection.occupy(id, socket.into_raw_fd());
+        if self.direct {
+            self.submit_table_entry(id);
+        }
         Ok(())
     }
 
@@ -287,10 +292,26 @@ impl Proactor for UringProactor {
     }
 
     #[inline]
+    unsafe fn send_lasting(&mut self, id: ConnectionId, pieces: &[Piece]) -> Sending {
+        if let Some(connection) = live(&mut self.connections, id)
+            && !connection.sending
+        {
+            connection.lasting = true;
+        }
+        // SAFETY: handed on to the caller, who promises more than `send` asks for.
+        unsafe { self.send(id, pieces) }
+    }
+
+    #[inline]
     unsafe fn send_unconfirmed(&mut self, id: ConnectionId, piece: Piece) -> Sending {
-        if piece.len > submit::UNCONFIRMED_BYTES_MAX {
-            // SAFETY: handed on to the caller, who promises more than `send` asks for.
-            return unsafe { self.send(id, &[piece]) };
+        // With a polling thread nobody knows when the send is tried: closing, and a FIN, could
+        // overtake it. What is to be zero-copy completes twice anyway.
+        if piece.len > submit::UNCONFIRMED_BYTES_MAX
+            || self.wishes.polling.is_some()
+            || self.zero_copy_from.is_some_and(|from| piece.len >= from)
+        {
+            // SAFETY: handed on to the caller, who promises as much.
+            return unsafe { self.send_lasting(id, &[piece]) };
         }
         let turn = self.turn;
         let Some(connection) = live(&mut self.connections, id) else {
@@ -347,7 +368,13 @@ impl Proactor for UringProactor {
 
     #[inline]
     fn give_back(&mut self, lease: Lease) {
-        self.buffers.give_back(lease);
+        match &mut self.buffers {
+            Buffers::Group(group) => group.give_back(lease),
+            Buffers::Own(own) => {
+                own.give_back(&lease);
+                self.receive_next(lease.buffer);
+            }
+        }
     }
 
     fn buffers_free(&self) -> u32 {
@@ -357,7 +384,9 @@ impl Proactor for UringProactor {
     fn wait(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
         self.wait_counted = false;
         self.turn = self.turn.wrapping_add(1).max(1);
-        self.buffers.publish();
+        if let Buffers::Group(group) = &mut self.buffers {
+            group.publish();
+        }
         if !self.parked.is_empty() {
             self.rearm_parked();
         }
@@ -387,56 +416,6 @@ impl Proactor for UringProactor {
     }
 }
 
-impl UringProactor {
-    /// Closes and cancels everything, and waits until the kernel has finished with it, at most
-    /// [`DRAIN_LIMIT`]. False if it has not.
-    fn drain(&mut self) -> bool {
-        let limit = Instant::now() + DRAIN_LIMIT;
-        self.acceptor.wanted = false;
-        for index in 0..self.connections.len() as u32 {
-            let connection = &self.connections[index as usize];
-            if connection.stage == Stage::Open {
-                self.close(
-                    ConnectionId {
-                        index,
-                        generation: connection.generation,
-                    },
-                    How::Fin,
-                );
-            }
-        }
-        self.submit_cancel_everything();
-        while self.in_flight > 0 {
-            if Instant::now() >= limit
-                || self
-                    .ring
-                    .turn(Some(50_000_000), &mut self.counters)
-                    .is_err()
-            {
-                return false;
-            }
-            while let Some(entry) = self.ring.pop() {
-                // Events nobody will see: an accepted descriptor closes itself.
-                drop(self.reap(entry.user_data(), entry.result(), entry.flags()));
-            }
-        }
-        true
-    }
-}
-
-impl Drop for UringProactor {
-    fn drop(&mut self) {
-        if self.drain() {
-            let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
-        } else {
-            // The kernel may still use this memory: better lost than written to by surprise.
-            self.buffers.leak();
-            std::mem::forget(std::mem::replace(&mut self.gathers, Slab::new()));
-            std::mem::forget(std::mem::replace(&mut self.addresses, Slab::new()));
-        }
-    }
-}
-
 /// The connection `id`, if it is open and not closing.
 #[inline]
 fn live(connections: &mut [Connection], id: ConnectionId) -> Option<&mut Connection> {
@@ -451,27 +430,27 @@ fn live(connections: &mut [Connection], id: ConnectionId) -> Option<&mut Connect
 
 /// Submission entries for the largest batch, completion entries for everything that may complete
 /// between two turns: four times as many, and two for each connection.
-fn queue_entries(connections: u32) -> (u32, u32) {
-    let sq_entries = connections
-        .saturating_mul(2)
-        .clamp(SQ_ENTRIES.0, SQ_ENTRIES.1)
-        .next_power_of_two();
-    let wanted = connections
-        .saturating_mul(2)
-        .max(sq_entries * 4)
-        .min(CQ_ENTRIES_MAX);
-    (sq_entries, wanted.next_power_of_two())
+fn queue_entries(connections: u32, wishes: &Wishes) -> (u32, u32) {
+    let cq_entries_most = wishes.cq_entries.unwrap_or(u32::MAX);
+    let sq_entries = wishes.sq_entries.unwrap_or_else(|| {
+        let burst = connections.saturating_mul(2);
+        burst.clamp(SQ_ENTRIES.0, SQ_ENTRIES.1).min(cq_entries_most)
+    });
+    let sq_entries = sq_entries.next_power_of_two();
+    let cq_entries = wishes.cq_entries.unwrap_or_else(|| {
+        let burst = connections.saturating_mul(2);
+        burst.max(sq_entries * 4).min(CQ_ENTRIES_MAX)
+    });
+    (sq_entries, cq_entries.next_power_of_two())
 }
 
-/// No option exists yet; the ones to come are read here and nowhere else.
-fn refuse_unknown_options(options: &[(String, String)]) -> io::Result<()> {
-    let Some((key, value)) = options.first() else {
-        return Ok(());
-    };
-    let text = format!(
-        "engine uring has no option `{key}` (given as {key}={value}); it has no options yet: write --engine uring"
-    );
-    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+/// The receive memory as asked for, else as the worker suggests.
+fn receive_buffers(settings: &Settings, wishes: &Wishes) -> io::Result<Buffers> {
+    let bytes = wishes.buffer_bytes.unwrap_or(settings.buffer_bytes);
+    if wishes.own_buffers {
+        return OwnBuffers::new(settings.connections, bytes).map(Buffers::Own);
+    }
+    BufferRing::new(wishes.buffers.unwrap_or(settings.buffers), bytes).map(Buffers::Group)
 }
 
 fn register_buffers(ring: &Ring, buffers: &BufferRing) -> io::Result<()> {
@@ -484,26 +463,27 @@ fn register_buffers(ring: &Ring, buffers: &BufferRing) -> io::Result<()> {
     }
 }
 
-fn yes_or_no(value: bool) -> String {
-    if value { "yes" } else { "no" }.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn queues_grow_with_the_connections_within_bounds() {
-        assert_eq!(queue_entries(1), (256, 1024));
-        assert_eq!(queue_entries(1000), (2048, 8192));
-        assert_eq!(queue_entries(10_000), (4096, 32_768));
-        assert_eq!(queue_entries(u32::MAX), (4096, 65_536));
+        let wishes = Wishes::read(&[]).unwrap();
+        assert_eq!(queue_entries(1, &wishes), (256, 1024));
+        assert_eq!(queue_entries(1000, &wishes), (2048, 8192));
+        assert_eq!(queue_entries(10_000, &wishes), (4096, 32_768));
+        assert_eq!(queue_entries(u32::MAX, &wishes), (4096, 65_536));
     }
 
     #[test]
-    fn an_unknown_option_is_named() {
-        let error = refuse_unknown_options(&[("sqpol".into(), "1".into())]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-        assert!(error.to_string().contains("`sqpol`"), "{error}");
+    fn queues_are_as_long_as_asked_for() {
+        let entries = |key: &str, value: &str| {
+            let wishes = Wishes::read(&[(key.to_owned(), value.to_owned())]).unwrap();
+            queue_entries(100, &wishes)
+        };
+        assert_eq!(entries("sq_entries", "8192"), (8192, 32_768));
+        assert_eq!(entries("sq_entries", "100"), (128, 512));
+        assert_eq!(entries("cq_entries", "64"), (64, 64));
     }
 }

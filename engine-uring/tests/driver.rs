@@ -267,5 +267,5 @@ fn an_unknown_option_is_refused_before_anything_starts() {
         engine_options: vec![("speed".into(), "11".into())],
     };
     let error = URING.serve(job).unwrap_err().to_string();
-    assert!(error.contains("`speed`"), "{error}");
+    assert!(error.contains("'speed'"), "{error}");
 }

@@ -167,6 +167,13 @@ impl Outbox {
         std::mem::take(&mut self.proven_by_answer) && self.chunks.len() == 1
     }
 
+    /// Whether all that is in flight is of the shared pattern.
+    #[inline]
+    pub fn sends_pattern_only(&self) -> bool {
+        let mut in_flight = self.chunks.iter().take(self.in_flight as usize);
+        in_flight.all(|chunk| matches!(chunk, Chunk::Shared { .. }))
+    }
+
     /// Queues a range of a leased buffer. [`Outbox::settle`] must follow.
     #[inline]
     pub fn push_echo(&mut self, lease: &LeaseShape, range: Range<u32>) {

@@ -174,6 +174,10 @@ pub struct BackendCounters {
     pub receive_pauses: u64,
     /// Multishot or edge registrations that had to be armed again.
     pub rearms: u64,
+    /// Sends that were asked to be zero-copy and that the kernel has let go of.
+    pub zero_copy_sends: u64,
+    /// Those of them that the kernel copied all the same.
+    pub zero_copy_copied: u64,
 }
 
 impl BackendCounters {
@@ -187,6 +191,8 @@ impl BackendCounters {
         self.short_sends += other.short_sends;
         self.receive_pauses += other.receive_pauses;
         self.rearms += other.rearms;
+        self.zero_copy_sends += other.zero_copy_sends;
+        self.zero_copy_copied += other.zero_copy_copied;
     }
 
     /// What was counted since `earlier` was taken from the same backend.
@@ -200,6 +206,8 @@ impl BackendCounters {
             short_sends: self.short_sends - earlier.short_sends,
             receive_pauses: self.receive_pauses - earlier.receive_pauses,
             rearms: self.rearms - earlier.rearms,
+            zero_copy_sends: self.zero_copy_sends - earlier.zero_copy_sends,
+            zero_copy_copied: self.zero_copy_copied - earlier.zero_copy_copied,
         }
     }
 }
@@ -262,6 +270,17 @@ pub trait Proactor: Sized {
     /// No other send of `id` is pending. `pieces` holds 1 to [`PIECES_MAX`] pieces, none empty;
     /// the slice itself is needed only during the call.
     unsafe fn send(&mut self, id: ConnectionId, pieces: &[Piece]) -> Sending;
+
+    /// Like [`Proactor::send`], from memory that never changes, so that a backend that sends
+    /// without copying may report [`Event::Sent`] while the kernel still reads it.
+    ///
+    /// # Safety
+    /// As for [`Proactor::send`], but the memory stays valid and unchanged until the backend is
+    /// dropped.
+    unsafe fn send_lasting(&mut self, id: ConnectionId, pieces: &[Piece]) -> Sending {
+        // SAFETY: this contract is stricter than that of `send`.
+        unsafe { self.send(id, pieces) }
+    }
 
     /// Sends one piece of which the peer's answer will prove that it was sent, so that a backend may
     /// save the completion: [`Sending::Done`] then means "taken over", and only a failure is

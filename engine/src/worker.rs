@@ -64,7 +64,7 @@ struct Bench<P: Proactor> {
     pattern: std::sync::Arc<Pattern>,
     pool: BlockPool,
     meter: Meter,
-    /// Receive buffers in all.
+    /// Receive buffers in all, as the backend has them.
     buffers: u32,
 }
 
@@ -191,6 +191,10 @@ impl<P: Proactor> Bench<P> {
             // declared after it) and never changes; the session vouches that all that was sent
             // before has been answered.
             return unsafe { self.proactor.send_unconfirmed(wire.id, pieces[0]) };
+        }
+        if wire.outbox.sends_pattern_only() {
+            // SAFETY: as above: the pattern outlives the backend and never changes.
+            return unsafe { self.proactor.send_lasting(wire.id, &pieces[..count]) };
         }
         // SAFETY: the pieces point into the pattern, which lives as long as the worker; into
         // leased buffers, which the outbox holds until `complete` or `clear`; or into blocks that

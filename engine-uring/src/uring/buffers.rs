@@ -1,8 +1,10 @@
-//! The provided-buffer ring: receive buffers that the kernel picks when bytes arrive.
+//! Receive memory. [`Buffers`] is either a buffer of each connection's own (`own_buffers`), or the
+//! provided-buffer ring: receive buffers that the kernel picks when bytes arrive.
 //!
 //! The application produces free buffers at the tail, the kernel consumes them at its own head.
 //! Returned buffers are written at once and published once per turn with a single release store.
 
+use super::own_buffers::OwnBuffers;
 use engine::proactor::Lease;
 use io_uring::types::BufRingEntry;
 use std::io;
@@ -14,6 +16,58 @@ pub(super) const BUFFERS_MAX: u32 = 32768;
 
 /// Buffers start on cache-line boundaries.
 const ALIGNMENT: usize = 64;
+
+/// Where received bytes go.
+pub(super) enum Buffers {
+    /// A group that all connections share; the kernel picks.
+    Group(BufferRing),
+    /// One buffer per connection.
+    Own(OwnBuffers),
+}
+
+impl Buffers {
+    /// Number of buffers.
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Group(group) => group.count(),
+            Self::Own(own) => own.count(),
+        }
+    }
+
+    /// Usable bytes of one buffer.
+    pub(super) fn buffer_bytes(&self) -> u32 {
+        match self {
+            Self::Group(group) => group.buffer_bytes(),
+            Self::Own(own) => own.buffer_bytes(),
+        }
+    }
+
+    /// Buffers that nobody above holds. A connection cannot run out of its own: all.
+    #[inline]
+    pub(super) fn free(&self) -> u32 {
+        match self {
+            Self::Group(group) => group.free(),
+            Self::Own(own) => own.count(),
+        }
+    }
+
+    /// The bytes of a lease.
+    #[inline]
+    pub(super) fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        match self {
+            Self::Group(group) => group.bytes(lease),
+            Self::Own(own) => own.bytes(lease),
+        }
+    }
+
+    /// Keeps the memory mapped for ever: the kernel may still write to it.
+    pub(super) fn leak(&mut self) {
+        match self {
+            Self::Group(group) => group.leak(),
+            Self::Own(own) => own.leak(),
+        }
+    }
+}
 
 /// The buffers, and the ring that hands them to the kernel.
 pub(super) struct BufferRing {
@@ -181,23 +235,23 @@ impl BufferRing {
 
     /// Keeps the memory mapped for ever: the kernel may still write to it.
     pub(super) fn leak(&mut self) {
-        self.entries.owned = false;
-        self.memory.owned = false;
+        self.entries.leak();
+        self.memory.leak();
     }
 }
 
 /// An anonymous private mapping: page aligned and zeroed.
-struct Mapping {
+pub(super) struct Mapping {
     address: NonNull<u8>,
     len: usize,
     owned: bool,
 }
 
 impl Mapping {
-    fn new(len: usize) -> io::Result<Self> {
+    pub(super) fn new(len: usize) -> io::Result<Self> {
         let (protection, flags) = (
             libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
         );
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing.
         let address = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
@@ -215,6 +269,15 @@ impl Mapping {
             len,
             owned: true,
         })
+    }
+
+    pub(super) fn address(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    /// Keeps it for ever.
+    pub(super) fn leak(&mut self) {
+        self.owned = false;
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Stage {
     Closing,
 }
 
-/// One place of the connection table; 96 bytes.
+/// One place of the connection table; 104 bytes.
 pub(super) struct Connection {
     /// What is left of a send of one piece; meaningless during a gathered one.
     send_from: *const u8,
@@ -73,6 +73,14 @@ pub(super) struct Connection {
     pub(super) sending: bool,
     /// The send is the rest of one that was reported as done: only its failure is news.
     pub(super) sends_silently: bool,
+    /// The kind of the send in the kernel.
+    pub(super) send_kind: u8,
+    /// The memory of the pending send outlives the backend and never changes.
+    pub(super) lasting: bool,
+    /// What a zero-copy send answered, until the kernel lets go of its memory.
+    pub(super) unreleased: Option<i32>,
+    /// The last single receive left bytes in the socket.
+    pub(super) more_waits: bool,
     /// The turn in which an unconfirmed send was queued; 0 never.
     pub(super) unconfirmed_turn: u32,
     /// A close is in the kernel.
@@ -104,6 +112,10 @@ impl Connection {
             connect_answer: 0,
             sending: false,
             sends_silently: false,
+            send_kind: 0,
+            lasting: false,
+            unreleased: None,
+            more_waits: false,
             unconfirmed_turn: 0,
             closing_in_kernel: false,
             connects_delayed: 0,
@@ -330,6 +342,6 @@ mod tests {
 
     #[test]
     fn a_place_is_small() {
-        assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 104, "{}", size_of::<Connection>());
     }
 }

@@ -153,6 +153,29 @@ pub(super) fn explain(
     io::Error::new(error.kind(), text)
 }
 
+/// Adds what was asked for to a refusal, for it may be the reason.
+pub(super) fn with_options(error: io::Error, written: &[(String, String)]) -> io::Error {
+    if written.is_empty() {
+        return error;
+    }
+    let options: Vec<String> = written
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let text = format!("{error} (options asked for: {})", options.join(", "));
+    io::Error::new(error.kind(), text)
+}
+
+/// The ring's own descriptor table was refused.
+pub(super) fn no_table(error: &io::Error, entries: u32) -> io::Error {
+    let text = format!(
+        "engine uring: direct=true: cannot register a table of {entries} descriptors: {error}; it may have at most as \
+         many entries as the limit on open files (`ulimit -n`): raise that, use fewer connections \
+         (`serve --max-connections`), or leave direct out"
+    );
+    io::Error::new(error.kind(), text)
+}
+
 /// Memory charged to RLIMIT_MEMLOCK: 64 bytes a submission, 16 a completion, 16 a buffer, each
 /// area rounded up to pages, and a page for the queue heads.
 fn ring_bytes(sq_entries: u32, cq_entries: u32, buffers: u32) -> u64 {

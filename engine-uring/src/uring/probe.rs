@@ -90,6 +90,22 @@ fn try_all() -> Result<Vec<(String, String)>, Failure> {
     .to_vec())
 }
 
+/// Whether the kernel has zero-copy sends, for who asked for them by name.
+///
+/// # Errors
+/// That it has not.
+pub(super) fn require_zero_copy(ring: &Ring) -> io::Result<()> {
+    let mut known = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut known)?;
+    if known.is_supported(opcode::SendZc::CODE) && known.is_supported(opcode::SendMsgZc::CODE) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "engine uring: send=zc: this kernel has no zero-copy sends (Linux 6.1); leave the option out",
+    ))
+}
+
 fn known_opcodes(ring: &Ring) -> Result<io_uring::Probe, Failure> {
     let mut known = io_uring::Probe::new();
     ring.submitter()

@@ -3,11 +3,15 @@
 //! Every completion is judged by its token: who, which operation, which tenant of the index. One
 //! completion makes at most one event.
 
+use super::buffers::Buffers;
 use super::connection::{Arm, Connecting, Connection, Stage};
 use super::{UringProactor, submit};
 use engine::proactor::{ConnectionId, Event, Token};
 use io_uring::cqueue;
 use std::os::fd::{FromRawFd, OwnedFd};
+
+/// In the result of a notification: the kernel copied after all (IORING_NOTIF_USAGE_ZC_COPIED).
+const NOTIF_COPIED: i32 = 1 << 31;
 
 /// A cancellation that finds nothing is repeated this often. It can miss an operation that is
 /// being worked on at that very moment; that one completes by itself soon.
@@ -23,6 +27,8 @@ impl UringProactor {
         match kind {
             submit::RECEIVE => self.reap_receive(token.id(), result, flags),
             submit::SEND => self.reap_send(token.id(), result),
+            submit::SEND_ZC => self.reap_send_zc(token.id(), result, flags),
+            submit::SEND_ZC_LASTING => self.reap_send_zc_lasting(token.id(), result, flags),
             submit::UNCONFIRMED => self.reap_unconfirmed(token.id(), result),
             submit::ACCEPT => self.reap_accept(result, more),
             submit::CONNECT => self.reap_connect(token.id(), result),
@@ -50,16 +56,27 @@ impl UringProactor {
         let is_open = self
             .tenant(id)
             .is_some_and(|connection| connection.stage == Stage::Open);
-        if let (true, 1.., Some(buffer)) = (is_open, result, buffer) {
-            let lease = self.buffers.lease(buffer, result as u32);
-            if !more {
-                self.receive_ended(id);
+        if is_open && result > 0 {
+            let lease = match (&mut self.buffers, buffer) {
+                (Buffers::Group(group), Some(buffer)) => Some(group.lease(buffer, result as u32)),
+                (Buffers::Own(own), _) => Some(own.lease(id.index, result as u32)),
+                (Buffers::Group(_), None) => None,
+            };
+            if let Some(lease) = lease {
+                let connection = &mut self.connections[id.index as usize];
+                if matches!(self.buffers, Buffers::Own(_)) {
+                    // Giving the bytes back arms again.
+                    connection.receiving = Arm::Off;
+                    connection.more_waits = cqueue::sock_nonempty(flags);
+                } else if !more {
+                    self.receive_ended(id);
+                }
+                return Some(Event::Received(id, lease));
             }
-            return Some(Event::Received(id, lease));
         }
-        if let Some(buffer) = buffer {
+        if let (Buffers::Group(group), Some(buffer)) = (&mut self.buffers, buffer) {
             // A buffer can come with an error, with the end, or for a connection that is closing.
-            self.buffers.recycle(buffer);
+            group.recycle(buffer);
         }
         if more {
             return None;
@@ -112,6 +129,37 @@ impl UringProactor {
         if connection.wants_bytes {
             self.counters.rearms += 1;
             self.arm_receive(id, false);
+        }
+    }
+
+    /// A zero-copy send completes twice: with what it sent, and, marked as a notification, when
+    /// the kernel has let go of the memory. The first without F_MORE has no second.
+    fn reap_send_zc(&mut self, id: ConnectionId, result: i32, flags: u32) -> Option<Event> {
+        self.count_zero_copy(result, flags);
+        if cqueue::notif(flags) {
+            let answer = self.tenant(id)?.unreleased.take()?;
+            return self.reap_send(id, answer);
+        }
+        if cqueue::more(flags) {
+            self.tenant(id)?.unreleased = Some(result);
+            return None;
+        }
+        self.reap_send(id, result)
+    }
+
+    /// Likewise, but nobody waits for the memory: the send is over with the first completion.
+    fn reap_send_zc_lasting(&mut self, id: ConnectionId, result: i32, flags: u32) -> Option<Event> {
+        self.count_zero_copy(result, flags);
+        if cqueue::notif(flags) {
+            return None;
+        }
+        self.reap_send(id, result)
+    }
+
+    fn count_zero_copy(&mut self, result: i32, flags: u32) {
+        if cqueue::notif(flags) {
+            self.counters.zero_copy_sends += 1;
+            self.counters.zero_copy_copied += u64::from(result & NOTIF_COPIED != 0);
         }
     }
 
@@ -171,6 +219,7 @@ impl UringProactor {
         let connection = &mut self.connections[id.index as usize];
         connection.sending = false;
         connection.sends_silently = false;
+        connection.lasting = false;
         if let Some(number) = connection.gather.take() {
             self.gathers.put(number);
         }

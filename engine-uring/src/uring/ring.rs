@@ -1,10 +1,11 @@
-//! The ring itself: created down a ladder of flags, entered once per turn.
+//! The ring itself: entered once per turn.
 
+use super::ladder::{Rung, Shape};
+use super::options::{Taskrun, Wishes};
+use engine::clock::now_ns;
 use engine::proactor::BackendCounters;
-use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{
-    Builder, CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue,
-};
+use io_uring::types::{Napi, SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, squeue};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,69 +15,30 @@ use std::time::Duration;
 /// The only buffer group.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
-/// Locked memory of a ring that was just closed is given back a moment later (the kernel tears
-/// rings down in a work queue), so ENOMEM deserves another try: five, about 300 ms in all.
-const MEMORY_RETRIES: u32 = 5;
-
-/// One set of flags to try.
-struct Rung {
-    /// As the result document shows it.
-    flags: &'static str,
-    /// The kernel keeps IORING_SQ_TASKRUN up to date, so that a look at it replaces a system call.
-    taskrun_flag: bool,
-    apply: fn(&mut Builder),
-}
-
-/// Best first; the next one is tried only after EINVAL, "this kernel does not know such a flag".
-static LADDER: [Rung; 4] = [
-    Rung {
-        flags: "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG|NO_SQARRAY",
-        taskrun_flag: true,
-        apply: |builder| {
-            deferred(builder);
-            builder.setup_no_sqarray(); // no indirection per submission; Linux 6.6
-        },
-    },
-    Rung {
-        flags: "SINGLE_ISSUER|DEFER_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG",
-        taskrun_flag: true,
-        apply: deferred,
-    },
-    Rung {
-        flags: "COOP_TASKRUN|SUBMIT_ALL|CQSIZE|CLAMP|TASKRUN_FLAG",
-        taskrun_flag: true,
-        apply: |builder| {
-            builder
-                .setup_coop_taskrun()
-                .setup_taskrun_flag()
-                .setup_submit_all();
-        },
-    },
-    Rung {
-        flags: "CQSIZE|CLAMP",
-        taskrun_flag: false,
-        apply: |_| {},
-    },
-];
-
-fn deferred(builder: &mut Builder) {
-    builder
-        .setup_single_issuer() // one thread submits: fewer locks; what DEFER_TASKRUN asks for
-        .setup_defer_taskrun() // completions are worked off in our own enter, in batches; Linux 6.1
-        .setup_taskrun_flag() // tells without a system call whether there is such work
-        .setup_submit_all(); // one bad entry does not hold up those behind it
-}
-
 /// What was asked for and what the kernel granted.
 #[derive(Clone, Debug)]
 pub(super) struct Granted {
     pub(super) flags_requested: &'static str,
     pub(super) flags: &'static str,
+    pub(super) taskrun: &'static str,
     pub(super) sq_entries: u32,
     pub(super) cq_entries: u32,
     pub(super) ring_fd_registered: bool,
     pub(super) no_iowait: bool,
     taskrun_flag: bool,
+    /// A kernel thread takes the submissions.
+    pub(super) polled: bool,
+}
+
+/// How a turn waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Completions to sleep for ...
+    batch: u32,
+    /// ... at most so long; then one is enough.
+    min_wait_us: u32,
+    /// How long to look before sleeping.
+    spin_ns: u64,
 }
 
 /// A ring that belongs to the thread that created it.
@@ -91,6 +53,7 @@ pub(super) struct Ring {
     /// Entries that found the queue full and the kernel unwilling (EBUSY, EAGAIN); sent first.
     backlog: VecDeque<squeue::Entry>,
     granted: Granted,
+    waiting: Waiting,
     overflowing: bool,
     refusals: u32,
 }
@@ -98,19 +61,60 @@ pub(super) struct Ring {
 impl Ring {
     /// Creates a ring on the calling thread, with the best flags that the kernel knows.
     pub(super) fn new(sq_entries: u32, cq_entries: u32) -> io::Result<Self> {
-        let (rung, ring) = climb(sq_entries, cq_entries)?;
-        Ok(Self::own(rung, ring))
+        let shape = Shape {
+            sq_entries,
+            cq_entries,
+            taskrun: Taskrun::Auto,
+            polling: None,
+        };
+        let (rung, ring) = shape.climb()?;
+        Ok(Self::own(rung, ring, shape.flags_requested(), true))
     }
 
-    fn own(rung: &'static Rung, ring: IoUring) -> Self {
+    /// Creates a ring as asked for.
+    ///
+    /// # Errors
+    /// What the kernel refused, as it said so, or which option it does not know.
+    pub(super) fn of(wishes: &Wishes, sq_entries: u32, cq_entries: u32) -> io::Result<Self> {
+        let shape = Shape {
+            sq_entries,
+            cq_entries,
+            taskrun: wishes.taskrun,
+            polling: wishes.polling,
+        };
+        let (rung, ring) = shape.climb()?;
+        if wishes.min_wait_us > 0 && !ring.params().is_feature_min_timeout() {
+            return Err(unsupported(
+                "batch and min_wait need IORING_FEAT_MIN_TIMEOUT (Linux 6.12), which this kernel lacks",
+            ));
+        }
+        let mut ring = Self::own(rung, ring, shape.flags_requested(), wishes.register_ring);
+        ring.waiting = Waiting {
+            batch: wishes.batch,
+            min_wait_us: wishes.min_wait_us,
+            spin_ns: wishes.spin_ns,
+        };
+        if wishes.napi_us > 0 {
+            ring.poll_device(wishes.napi_us, wishes.napi_prefer)?;
+        }
+        Ok(ring)
+    }
+
+    fn own(
+        rung: &'static Rung,
+        ring: IoUring,
+        flags_requested: &'static str,
+        register: bool,
+    ) -> Self {
         let (sq_entries, cq_entries) = (ring.params().sq_entries(), ring.params().cq_entries());
         let no_iowait = ring.params().is_feature_no_iowait();
+        let polled = ring.params().is_setup_sqpoll();
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: the box was leaked, so it neither moves nor goes away before `drop`, which takes
         // it back after the halves; nothing else makes a `&mut` to it in between.
         let (mut submitter, sq, cq) = unsafe { &mut *ring.as_ptr() }.split();
         // Saves the look-up of the descriptor at every enter; Linux 5.18. Nothing is lost without.
-        let ring_fd_registered = submitter.register_ring_fd().is_ok();
+        let ring_fd_registered = register && submitter.register_ring_fd().is_ok();
         Self {
             submitter: ManuallyDrop::new(submitter),
             sq: ManuallyDrop::new(sq),
@@ -118,17 +122,36 @@ impl Ring {
             ring,
             backlog: VecDeque::with_capacity(64),
             granted: Granted {
-                flags_requested: LADDER[0].flags,
+                flags_requested,
                 flags: rung.flags,
+                taskrun: rung.taskrun,
                 sq_entries,
                 cq_entries,
                 ring_fd_registered,
                 no_iowait,
                 taskrun_flag: rung.taskrun_flag,
+                polled,
+            },
+            waiting: Waiting {
+                batch: 1,
+                min_wait_us: 0,
+                spin_ns: 0,
             },
             overflowing: false,
             refusals: 0,
         }
+    }
+
+    /// Waits poll the device of the sockets (io_uring_register_napi(3)).
+    fn poll_device(&mut self, micros: u32, prefer: bool) -> io::Result<()> {
+        let mut napi = Napi::new()
+            .set_busy_poll_timeout(micros)
+            .set_prefer_busy_poll(prefer);
+        self.submitter.register_napi(&mut napi).map_err(|error| {
+            unsupported(&format!(
+                "napi: io_uring_register answered: {error}; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
+            ))
+        })
     }
 
     pub(super) fn granted(&self) -> &Granted {
@@ -158,8 +181,12 @@ impl Ring {
         self.move_backlog();
         if !self.backlog.is_empty() {
             // Only to make room: completions wait for the turn's own enter. A refusal leaves the
-            // entry where it is, in order.
-            let _ = self.call(0, EnterFlags::empty(), None, counters);
+            // entry where it is, in order. A polling thread makes the room, and is waited for.
+            let flags = match self.granted.polled {
+                true => EnterFlags::SQ_WAIT,
+                false => EnterFlags::empty(),
+            };
+            let _ = self.call(0, flags, None, counters);
             self.move_backlog();
         }
     }
@@ -195,7 +222,9 @@ impl Ring {
     ///
     /// At most one system call, and none at all when it could bring nothing: unread completions
     /// are there and nothing is queued, or the caller does not want to sleep, nothing is queued,
-    /// and the kernel's flag says that no deferred work waits.
+    /// and the kernel's flag says that no deferred work waits. With a polling thread the queue
+    /// empties without one, unless that thread sleeps. Spinning may cost two more: one to submit
+    /// before it, one to fetch what it saw coming.
     pub(super) fn turn(
         &mut self,
         timeout_ns: Option<u64>,
@@ -204,21 +233,75 @@ impl Ring {
         self.move_backlog();
         self.cq.sync(); // shows the kernel what was read, shows us what it added
         let overflow = self.note_overflow(counters);
-        let (ready, queued) = (!self.cq.is_empty(), !self.sq.is_empty());
+        let ready = !self.cq.is_empty();
         let sleepless = ready || timeout_ns == Some(0) || !self.backlog.is_empty();
-        if sleepless && !queued && !overflow {
-            let nothing_to_run = self.granted.taskrun_flag && !self.sq.taskrun();
-            if ready || nothing_to_run {
+        if sleepless {
+            if !overflow && !self.must_submit() && (ready || !self.has_work()) {
                 return Ok(());
             }
+            return self.enter(0, timeout_ns, counters);
         }
+        if self.waiting.spin_ns > 0 {
+            return self.spin_then_sleep(timeout_ns, counters);
+        }
+        self.enter(self.waiting.batch, timeout_ns, counters)
+    }
+
+    /// Something is queued that only a system call brings to the kernel.
+    fn must_submit(&mut self) -> bool {
+        if self.granted.polled {
+            self.sq.sync(); // publishes the tail, which the thread reads by itself if it is awake
+            return self.sq.need_wakeup();
+        }
+        !self.sq.is_empty()
+    }
+
+    /// A system call may bring completions though none was waited for.
+    fn has_work(&self) -> bool {
+        match self.granted.taskrun_flag {
+            true => self.sq.taskrun(),
+            // Without the flag nobody knows; with a polling thread there is never such work here.
+            false => !self.granted.polled,
+        }
+    }
+
+    /// Looks for completions for a while, without system calls where possible, then sleeps.
+    fn spin_then_sleep(
+        &mut self,
+        timeout_ns: Option<u64>,
+        counters: &mut BackendCounters,
+    ) -> io::Result<()> {
+        let begun_ns = now_ns();
+        if self.must_submit() {
+            self.enter(0, timeout_ns, counters)?;
+        }
+        let spin_ns = timeout_ns.map_or(self.waiting.spin_ns, |ns| ns.min(self.waiting.spin_ns));
+        let mut passed_ns = 0;
+        while self.cq.is_empty() && passed_ns < spin_ns {
+            if self.granted.taskrun_flag && self.sq.taskrun() {
+                self.enter(0, timeout_ns, counters)?;
+            } else {
+                std::hint::spin_loop();
+                self.cq.sync();
+            }
+            passed_ns = now_ns() - begun_ns;
+        }
+        if !self.cq.is_empty() {
+            return Ok(());
+        }
+        let left_ns = timeout_ns.map(|ns| ns.saturating_sub(passed_ns));
+        self.enter(self.waiting.batch, left_ns, counters)
+    }
+
+    /// Enters the kernel: submits what is queued and waits for `want` completions.
+    fn enter(
+        &mut self,
+        want: u32,
+        timeout_ns: Option<u64>,
+        counters: &mut BackendCounters,
+    ) -> io::Result<()> {
         // GETEVENTS even without sleeping: it alone runs deferred work and flushes an overflow.
-        let answer = self.call(
-            u32::from(!sleepless),
-            EnterFlags::GETEVENTS,
-            timeout_ns,
-            counters,
-        );
+        let answer = self.call(want, EnterFlags::GETEVENTS, timeout_ns, counters);
         self.cq.sync();
         self.note_overflow(counters);
         self.judge(answer)
@@ -248,10 +331,16 @@ impl Ring {
         if timeout_ns.is_some() && want > 0 {
             args = args.timespec(&time);
         }
+        if want > 1 {
+            args = args.min_wait_usec(self.waiting.min_wait_us);
+        }
         let mut flags = flags | EnterFlags::EXT_ARG;
         if self.granted.no_iowait {
             // Waiting for peers is idle time, not I/O wait: this tool reports CPU states.
             flags |= EnterFlags::NO_IOWAIT;
+        }
+        if self.granted.polled && self.sq.need_wakeup() {
+            flags |= EnterFlags::SQ_WAKEUP;
         }
         counters.system_calls += 1;
         // SAFETY: `to_submit` entries are published and what they point to is valid (`push`);
@@ -308,38 +397,15 @@ impl Drop for Ring {
     }
 }
 
-/// Tries the ladder, and each rung again while memory of older rings is still coming back.
-fn climb(sq_entries: u32, cq_entries: u32) -> io::Result<(&'static Rung, IoUring)> {
-    let mut answer = Err(io::Error::from_raw_os_error(libc::EINVAL));
-    for rung in &LADDER {
-        answer = build_patiently(rung, sq_entries, cq_entries);
-        match &answer {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-            _ => return answer.map(|ring| (rung, ring)),
-        }
-    }
-    answer.map(|ring| (&LADDER[LADDER.len() - 1], ring))
-}
-
-fn build_patiently(rung: &Rung, sq_entries: u32, cq_entries: u32) -> io::Result<IoUring> {
-    let mut builder = IoUring::builder();
-    builder.setup_cqsize(cq_entries).setup_clamp();
-    (rung.apply)(&mut builder);
-    let mut answer = builder.build(sq_entries);
-    for retry in 0..MEMORY_RETRIES {
-        match &answer {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
-            _ => break,
-        }
-        std::thread::sleep(Duration::from_millis(10 << retry));
-        answer = builder.build(sq_entries);
-    }
-    answer
+/// Something that was asked for and that this kernel does not have.
+fn unsupported(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("engine uring: {text}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uring::ladder::tests::every_rung;
     use io_uring::opcode;
 
     fn ring_or_skip() -> Option<Ring> {
@@ -407,11 +473,9 @@ mod tests {
 
     #[test]
     fn every_rung_of_the_ladder_carries_a_receive() {
-        for rung in &LADDER {
-            let Ok(ring) = build_patiently(rung, 8, 64) else {
-                continue;
-            };
-            let (mut ring, mut counters) = (Ring::own(rung, ring), BackendCounters::default());
+        for (rung, ring) in every_rung() {
+            let mut ring = Ring::own(rung, ring, rung.flags, true);
+            let mut counters = BackendCounters::default();
             let (mut writer, reader) = std::os::unix::net::UnixStream::pair().unwrap();
             let mut bytes = [0u8; 4];
             let fd = io_uring::types::Fd(std::os::fd::AsRawFd::as_raw_fd(&reader));

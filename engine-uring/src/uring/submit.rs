@@ -1,10 +1,11 @@
 //! Makes submission entries. Nothing here makes a system call, unless the queue is full.
 
 use super::UringProactor;
-use super::connection::{Address, Arm, Connecting, Connection, Round};
+use super::buffers::Buffers;
+use super::connection::{Address, Arm, Connecting, Connection, Round, Stage};
 use super::ring::BUFFER_GROUP;
 use engine::proactor::{BackendCounters, ConnectionId, Token};
-use io_uring::types::{CancelBuilder, Fd, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
 use std::io;
 use std::os::fd::RawFd;
@@ -17,11 +18,17 @@ pub(super) const SEND: u8 = 4;
 pub(super) const CONNECT: u8 = 5;
 pub(super) const CONNECT_DELAY: u8 = 6;
 pub(super) const CLOSE: u8 = 7;
+/// Completes twice: what it sent, then that the kernel has let go of the memory.
+pub(super) const SEND_ZC: u8 = 8;
+/// The same from memory that nobody waits to use again.
+pub(super) const SEND_ZC_LASTING: u8 = 9;
 /// From here on completions come only after failures, and do not count as operations in flight.
-pub(super) const CANCEL: u8 = 8;
-pub(super) const CANCEL_ACCEPT: u8 = 9;
-pub(super) const CANCEL_EVERYTHING: u8 = 10;
-pub(super) const UNCONFIRMED: u8 = 11;
+pub(super) const CANCEL: u8 = 10;
+pub(super) const CANCEL_ACCEPT: u8 = 11;
+pub(super) const CANCEL_EVERYTHING: u8 = 12;
+pub(super) const UNCONFIRMED: u8 = 13;
+/// Putting a descriptor into the ring's table, or taking it out.
+pub(super) const TABLE: u8 = 14;
 
 /// Larger requests are sent with a confirmation, in rounds.
 pub(super) const UNCONFIRMED_BYTES_MAX: usize = ROUND_BYTES_MIN;
@@ -35,6 +42,8 @@ const NOBODY: ConnectionId = ConnectionId {
 // Flags in `ioprio` of socket operations, from linux/io_uring.h.
 const RECVSEND_POLL_FIRST: u16 = 1 << 0;
 const RECV_MULTISHOT: u16 = 1 << 1;
+/// The notification of a zero-copy send says whether the kernel copied all the same; Linux 6.2.
+const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 
 /// More than this in one call the kernel cuts off (MAX_RW_COUNT).
 const SEND_BYTES_MAX: usize = 0x7fff_f000;
@@ -94,9 +103,48 @@ impl UringProactor {
         unsafe { self.push(entry, WAKE, NOBODY) };
     }
 
+    /// How operations name the socket of a connection.
+    #[inline]
+    fn target(&self, index: u32) -> (Fd, squeue::Flags) {
+        if self.direct {
+            return (Fd(index as RawFd), squeue::Flags::FIXED_FILE);
+        }
+        let fd = self.connections[index as usize].fd;
+        (Fd(fd), squeue::Flags::empty())
+    }
+
+    /// Puts a connection's descriptor into the ring's own table, at its index. Entries are taken in
+    /// order and this one is done at once, so everything queued after it finds it there.
+    pub(super) fn submit_table_entry(&mut self, id: ConnectionId) {
+        let fd = &raw const self.connections[id.index as usize].fd;
+        let entry = opcode::FilesUpdate::new(fd, 1)
+            .offset(id.index as i32)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Token::pack(TABLE, id).0);
+        // SAFETY: the descriptor lies in the connection table, which neither moves nor goes away
+        // before the ring is drained, and changes only after the close that follows this entry.
+        unsafe { self.ring.push(&entry, &mut self.counters) };
+    }
+
+    /// Whether the connections are Unix sockets. One listener or target: all are alike.
+    pub(super) fn is_unix(&mut self, index: u32) -> bool {
+        let fd = self.connections[index as usize].fd;
+        *self
+            .is_unix
+            .get_or_insert_with(|| engine::socket::is_unix(fd))
+    }
+
     /// Arms receiving; without a free buffer the connection waits for one instead, because the
     /// kernel ends a receive that finds the ring empty.
     pub(super) fn arm_receive(&mut self, id: ConnectionId, poll_first: bool) {
+        if let Buffers::Own(own) = &mut self.buffers {
+            if own.is_leased(id.index) {
+                return; // giving it back arms
+            }
+            let (into, len) = (own.target(id.index), own.buffer_bytes());
+            return self.arm_single(id, into, len, poll_first);
+        }
         if self.buffers.free() == 0 {
             self.park(id);
             return;
@@ -104,28 +152,63 @@ impl UringProactor {
         let connection = &mut self.connections[id.index as usize];
         connection.receiving = Arm::Armed;
         connection.cancels_missed = 0;
-        let fd = connection.fd;
         // Linux 6.18 loses an end that is there before a multishot receive runs: it takes the
         // bytes, is told that none are left (a Unix socket's EOF and a TCP reset do not count),
         // and sleeps. A single receive is tried afresh and finds it. Seen on Unix sockets and on
         // bulk streams that end by reset; there the extra entry costs little.
-        let single = self.buffers.buffer_bytes() >= 64 * 1024
-            || *self
-                .is_unix
-                .get_or_insert_with(|| engine::socket::is_unix(fd));
+        self.is_unix(id.index);
+        let single = self.receives_one_at_a_time();
         let multishot = if single { 0 } else { RECV_MULTISHOT };
         let ioprio = if poll_first {
             multishot | RECVSEND_POLL_FIRST
         } else {
             multishot
         };
-        let connection = &mut self.connections[id.index as usize];
-        let entry = opcode::Recv::new(Fd(connection.fd), std::ptr::null_mut(), 0)
+        let (fd, fixed) = self.target(id.index);
+        let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0)
             .ioprio(ioprio)
             .buf_group(BUFFER_GROUP)
             .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
+            .flags(squeue::Flags::BUFFER_SELECT | fixed);
         // SAFETY: it receives into the registered buffers, which live until the ring is drained.
+        unsafe { self.push(entry, RECEIVE, id) };
+    }
+
+    /// Whether the group's buffers are asked for one at a time instead of by a multishot receive.
+    pub(super) fn receives_one_at_a_time(&self) -> bool {
+        self.buffers.buffer_bytes() >= 64 * 1024 || self.is_unix == Some(true)
+    }
+
+    /// The buffer of connection `index` is free again: receives on, if bytes are wanted. Without a
+    /// sign that more is there, polling first saves a receive that finds nothing.
+    #[inline]
+    pub(super) fn receive_next(&mut self, index: u32) {
+        let connection = &self.connections[index as usize];
+        if connection.stage != Stage::Open
+            || !connection.wants_bytes
+            || connection.receiving != Arm::Off
+        {
+            return;
+        }
+        let id = ConnectionId {
+            index,
+            generation: connection.generation,
+        };
+        self.arm_receive(id, !connection.more_waits);
+    }
+
+    /// Receives once into the connection's own buffer.
+    fn arm_single(&mut self, id: ConnectionId, into: *mut u8, len: u32, poll_first: bool) {
+        let connection = &mut self.connections[id.index as usize];
+        connection.receiving = Arm::Armed;
+        connection.cancels_missed = 0;
+        let (fd, fixed) = self.target(id.index);
+        let entry = opcode::Recv::new(fd, into, len)
+            .ioprio(if poll_first { RECVSEND_POLL_FIRST } else { 0 })
+            .build()
+            .flags(fixed);
+        // SAFETY: `into` points to `len` bytes of the connection's buffer, which lives until the
+        // ring is drained, and is leased and touched only after the final completion.
         unsafe { self.push(entry, RECEIVE, id) };
     }
 
@@ -169,8 +252,9 @@ impl UringProactor {
     /// Submits what is left of the pending send, or as much as one operation may send.
     #[inline]
     pub(super) fn submit_send(&mut self, id: ConnectionId) {
+        let (fd, fixed) = self.target(id.index);
+        let zero_copy_from = self.zero_copy_from(id.index);
         let connection = &mut self.connections[id.index as usize];
-        let fd = Fd(connection.fd);
         let (from, left) = connection.send_rest();
         let mut bytes_max = ROUND_BYTES_MIN;
         if left > ROUND_BYTES_MIN {
@@ -180,24 +264,28 @@ impl UringProactor {
             None => Round::Plain(from, left.min(bytes_max)),
             Some(number) => self.gathers.get_mut(number).round(bytes_max),
         };
-        let (entry, len) = match round {
-            Round::Plain(from, len) => (
-                opcode::Send::new(fd, from, len as u32)
-                    .flags(SEND_FLAGS)
-                    .build(),
-                len,
-            ),
-            Round::Gathered(header, len) => (
-                opcode::SendMsg::new(fd, header)
-                    .flags(SEND_FLAGS as u32)
-                    .build(),
-                len,
-            ),
-        };
+        let (Round::Plain(_, len) | Round::Gathered(_, len)) = round;
+        let zero_copy = len >= zero_copy_from;
         connection.send_round = len;
+        connection.send_kind = match (zero_copy, connection.lasting) {
+            (false, _) => SEND,
+            (true, false) => SEND_ZC,
+            (true, true) => SEND_ZC_LASTING,
+        };
+        let kind = connection.send_kind;
+        let entry = send_entry(fd, round, zero_copy).flags(fixed);
         // SAFETY: the pieces are valid by the contract of `Proactor::send`, the header until
         // `end_send` gives its slab entry back, after the final completion.
-        unsafe { self.push(entry, SEND, id) };
+        unsafe { self.push(entry, kind, id) };
+    }
+
+    /// The smallest send of a connection that is to be zero-copy; Unix sockets have no such sends.
+    #[inline]
+    fn zero_copy_from(&mut self, index: u32) -> usize {
+        match self.zero_copy_from {
+            Some(bytes) if !self.is_unix(index) => bytes,
+            _ => usize::MAX,
+        }
     }
 
     /// Submits a send that completes without a trace if the socket takes all of it at once.
@@ -208,12 +296,12 @@ impl UringProactor {
     /// skipped). So after the turn no such send is in the kernel, and closing needs no cancel.
     #[inline]
     pub(super) fn submit_unconfirmed(&mut self, id: ConnectionId) {
-        let connection = &self.connections[id.index as usize];
-        let (from, len) = connection.send_rest();
-        let entry = opcode::Send::new(Fd(connection.fd), from, len as u32)
+        let (from, len) = self.connections[id.index as usize].send_rest();
+        let (fd, fixed) = self.target(id.index);
+        let entry = opcode::Send::new(fd, from, len as u32)
             .flags(SEND_FLAGS | libc::MSG_DONTWAIT)
             .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
+            .flags(squeue::Flags::SKIP_SUCCESS | fixed)
             .user_data(Token::pack(UNCONFIRMED, id).0);
         // SAFETY: the bytes are valid until the backend is dropped.
         unsafe { self.ring.push(&entry, &mut self.counters) };
@@ -225,6 +313,7 @@ impl UringProactor {
     /// IORING_OP_CONNECT ends up in a kernel thread per connection, so it is connect(2) here; a
     /// NOP carries its answer back in the order of events.
     pub(super) fn submit_connect(&mut self, id: ConnectionId) {
+        let (fd, fixed) = self.target(id.index);
         let connection = &mut self.connections[id.index as usize];
         connection.connecting = Connecting::InKernel;
         let address = self
@@ -235,12 +324,9 @@ impl UringProactor {
             connection.connect_answer = connect_at_once(connection.fd, address);
             opcode::Nop::new().build()
         } else {
-            opcode::Connect::new(
-                Fd(connection.fd),
-                (&raw const address.storage).cast(),
-                address.len,
-            )
-            .build()
+            opcode::Connect::new(fd, (&raw const address.storage).cast(), address.len)
+                .build()
+                .flags(fixed)
         };
         // SAFETY: the slab entry is given back only after the final completion.
         unsafe { self.push(entry, CONNECT, id) };
@@ -260,6 +346,15 @@ impl UringProactor {
     pub(super) fn submit_close(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.index as usize];
         connection.closing_in_kernel = true;
+        if self.direct {
+            let slot = opcode::Close::new(Fixed(id.index))
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(Token::pack(TABLE, id).0);
+            // SAFETY: it points to nothing.
+            unsafe { self.ring.push(&slot, &mut self.counters) };
+        }
+        let connection = &self.connections[id.index as usize];
         let entry = opcode::Close::new(Fd(connection.fd)).build();
         // SAFETY: it points to nothing; the table gives the descriptor up with it.
         unsafe { self.push(entry, CLOSE, id) };
@@ -271,6 +366,8 @@ impl UringProactor {
         let Connection {
             receiving,
             sending,
+            send_kind,
+            unreleased,
             connecting,
             ..
         } = self.connections[id.index as usize];
@@ -278,8 +375,8 @@ impl UringProactor {
             self.connections[id.index as usize].receiving = Arm::Cancelling;
             self.submit_cancel(id, RECEIVE);
         }
-        if sending {
-            self.submit_cancel(id, SEND);
+        if sending && unreleased.is_none() {
+            self.submit_cancel(id, send_kind);
         }
         match connecting {
             Connecting::No => {}
@@ -319,6 +416,27 @@ impl UringProactor {
             self.ring
                 .push(&entry.user_data(token.0), &mut self.counters)
         };
+    }
+}
+
+/// The entry of one round of a send.
+#[inline]
+fn send_entry(fd: Fd, round: Round, zero_copy: bool) -> squeue::Entry {
+    match (round, zero_copy) {
+        (Round::Plain(from, len), false) => opcode::Send::new(fd, from, len as u32)
+            .flags(SEND_FLAGS)
+            .build(),
+        (Round::Gathered(header, _), false) => opcode::SendMsg::new(fd, header)
+            .flags(SEND_FLAGS as u32)
+            .build(),
+        (Round::Plain(from, len), true) => opcode::SendZc::new(fd, from, len as u32)
+            .flags(SEND_FLAGS)
+            .zc_flags(SEND_ZC_REPORT_USAGE)
+            .build(),
+        (Round::Gathered(header, _), true) => opcode::SendMsgZc::new(fd, header)
+            .flags(SEND_FLAGS as u32)
+            .ioprio(SEND_ZC_REPORT_USAGE)
+            .build(),
     }
 }
 

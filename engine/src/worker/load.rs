@@ -142,6 +142,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         };
         let proactor =
             P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
+        let buffers = proactor.buffers_free();
         let pattern = Arc::new(Pattern::new(workload.pattern_bytes()));
         let limit = match job.stop {
             Stop::Count(count) => Some(count),

@@ -89,6 +89,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         }
         let proactor =
             P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
+        let buffers = proactor.buffers_free();
         let is_ip = job.listener.as_ref().is_none_or(|fd| {
             socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
         });

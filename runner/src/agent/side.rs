@@ -86,6 +86,8 @@ pub(super) fn engine_counters(counters: &BackendCounters) -> BTreeMap<String, u6
         ("short_sends", counters.short_sends),
         ("receive_pauses", counters.receive_pauses),
         ("rearms", counters.rearms),
+        ("zero_copy_sends", counters.zero_copy_sends),
+        ("zero_copy_copied", counters.zero_copy_copied),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

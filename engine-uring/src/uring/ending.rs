@@ -1,0 +1,64 @@
+//! The end of a backend: everything is closed and cancelled, and the kernel lets go of our memory.
+
+use super::connection::Stage;
+use super::ring::BUFFER_GROUP;
+use super::slab::Slab;
+use super::{Buffers, UringProactor};
+use engine::proactor::{ConnectionId, How, Proactor};
+use std::time::{Duration, Instant};
+
+/// How long dropping waits for the kernel to let go of our memory.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+impl UringProactor {
+    /// Closes and cancels everything, and waits until the kernel has finished with it, at most
+    /// [`DRAIN_LIMIT`]. False if it has not.
+    fn drain(&mut self) -> bool {
+        let limit = Instant::now() + DRAIN_LIMIT;
+        self.acceptor.wanted = false;
+        for index in 0..self.connections.len() as u32 {
+            let connection = &self.connections[index as usize];
+            if connection.stage == Stage::Open {
+                self.close(
+                    ConnectionId {
+                        index,
+                        generation: connection.generation,
+                    },
+                    How::Fin,
+                );
+            }
+        }
+        self.submit_cancel_everything();
+        while self.in_flight > 0 {
+            if Instant::now() >= limit
+                || self
+                    .ring
+                    .turn(Some(50_000_000), &mut self.counters)
+                    .is_err()
+            {
+                return false;
+            }
+            while let Some(entry) = self.ring.pop() {
+                // Events nobody will see: an accepted descriptor closes itself.
+                drop(self.reap(entry.user_data(), entry.result(), entry.flags()));
+            }
+        }
+        true
+    }
+}
+
+impl Drop for UringProactor {
+    fn drop(&mut self) {
+        if self.drain() {
+            if matches!(self.buffers, Buffers::Group(_)) {
+                let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
+            }
+        } else {
+            // The kernel may still use this memory: better lost than written to by surprise.
+            self.buffers.leak();
+            std::mem::forget(std::mem::replace(&mut self.gathers, Slab::new()));
+            std::mem::forget(std::mem::replace(&mut self.addresses, Slab::new()));
+        }
+    }
+}
+
