@@ -63,13 +63,16 @@ enum Value {
 }
 
 impl EngineOption {
-    /// What users may write, in words: `1 to 4096, or auto`.
+    /// What users may write, in words: `1 to 4096 buffers, or auto`.
     pub fn accepted(&self) -> String {
-        if self.default == AUTO {
-            format!("{}, or {AUTO}", self.values)
-        } else {
-            self.values.to_string()
+        let mut words = self.values.to_string();
+        if !self.unit.is_empty() {
+            words = format!("{words} {}", self.unit);
         }
+        if self.default == AUTO {
+            words += ", or auto";
+        }
+        words
     }
 
     /// Reads a value; `None` is `auto`.

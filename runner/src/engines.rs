@@ -197,6 +197,7 @@ impl std::fmt::Display for EngineChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::options::Options;
 
     #[test]
     fn choices_parse_and_print() {
@@ -231,9 +232,8 @@ mod tests {
                 let place = format!("{}:{}", driver.name(), option.key);
                 assert!(keys.insert(option.key), "{place} is there twice");
                 assert!(!option.meaning.is_empty(), "{place}");
-                EngineChoice::parse(&format!("{place}={}", option.default))
-                    .and_then(|choice| choice.check())
-                    .unwrap();
+                let alone = [(option.key.to_owned(), option.default.to_owned())];
+                Options::parse(driver.name(), driver.options(), &alone).unwrap();
             }
         }
     }

@@ -8,6 +8,7 @@ pub mod load;
 pub mod process;
 pub mod raw;
 pub mod testee;
+pub mod variants;
 
 use engine::driver::{Driver, Probe};
 use socket2::{Domain, SockAddr};
@@ -73,8 +74,12 @@ pub fn drivers() -> Vec<&'static dyn Driver> {
 /// # Panics
 /// When there is no such driver on this system.
 pub fn driver(name: &str) -> Option<&'static dyn Driver> {
+    let variants = variants::VARIANTS
+        .iter()
+        .map(|variant| variant as &dyn Driver);
     let driver = drivers()
         .into_iter()
+        .chain(variants)
         .find(|driver| driver.name() == name)
         .expect("a known name");
     match driver.probe() {

@@ -163,12 +163,10 @@ fn options_text(listing: &Listing) -> String {
         }
         let width = entry.options.iter().map(|option| option.key.len()).max();
         for option in &entry.options {
-            let unit = option.unit.map(|unit| format!(" {unit}"));
             text += &format!(
-                "  {:<width$}  {}{} [default: {}]\n  {:<width$}  {}\n",
+                "  {:<width$}  {} [default: {}]\n  {:<width$}  {}\n",
                 option.key,
                 option.accepted,
-                unit.unwrap_or_default(),
                 option.default,
                 "",
                 option.meaning,

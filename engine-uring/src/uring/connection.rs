@@ -342,6 +342,10 @@ mod tests {
 
     #[test]
     fn a_place_is_small() {
-        assert!(size_of::<Connection>() <= 104, "{}", size_of::<Connection>());
+        assert!(
+            size_of::<Connection>() <= 104,
+            "{}",
+            size_of::<Connection>()
+        );
     }
 }

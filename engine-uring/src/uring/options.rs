@@ -9,8 +9,7 @@ pub(crate) static OPTIONS: [EngineOption; 18] = [
         Values::Choice(&["multishot", "single"]),
         "multishot",
         "",
-        "multishot: one request per connection, the kernel picks a buffer of the group for each arrival; \
-         single: a request per arrival into a hot buffer of the connection's own",
+        "multishot: one request per connection, buffers from a group; single: one per arrival, into a hot buffer of its own",
     ),
     option(
         "buffers",
@@ -52,8 +51,7 @@ pub(crate) static OPTIONS: [EngineOption; 18] = [
         Values::Choice(&["defer", "coop"]),
         AUTO,
         "",
-        "defer: completions are worked off in the worker's own wait (Linux 6.1); coop: at any of its \
-         system calls (5.19); auto: the best that the kernel has",
+        "defer: completions are worked off in the worker's wait (Linux 6.1); coop: in any of its system calls (5.19)",
     ),
     option(
         "sqpoll",
@@ -311,7 +309,10 @@ mod tests {
     #[test]
     fn nothing_written_is_the_plain_engine() {
         let wishes = read("").unwrap();
-        assert_eq!((wishes.batch, wishes.min_wait_us, wishes.spin_ns), (1, 0, 0));
+        assert_eq!(
+            (wishes.batch, wishes.min_wait_us, wishes.spin_ns),
+            (1, 0, 0)
+        );
         assert_eq!((wishes.taskrun, wishes.polling), (Taskrun::Auto, None));
         assert_eq!((wishes.zero_copy_from, wishes.direct), (None, false));
         assert!(!wishes.own_buffers && wishes.register_ring);
@@ -319,8 +320,8 @@ mod tests {
 
     #[test]
     fn options_become_what_the_kernel_takes() {
-        let wishes = read("batch=16,min_wait=50us,spin=5us,sqpoll=on,sqpoll_idle=2ms,sqpoll_cpu=1")
-            .unwrap();
+        let wishes =
+            read("batch=16,min_wait=50us,spin=5us,sqpoll=on,sqpoll_idle=2ms,sqpoll_cpu=1").unwrap();
         assert_eq!(
             (wishes.batch, wishes.min_wait_us, wishes.spin_ns),
             (16, 50, 5_000)
@@ -332,14 +333,20 @@ mod tests {
         assert_eq!(wishes.polling, Some(polling));
         let wishes = read("send=zc,zc_threshold=64K,receive=single,buffer_size=4K").unwrap();
         assert_eq!(wishes.zero_copy_from, Some(65_536));
-        assert_eq!((wishes.own_buffers, wishes.buffer_bytes), (true, Some(4096)));
+        assert_eq!(
+            (wishes.own_buffers, wishes.buffer_bytes),
+            (true, Some(4096))
+        );
         assert_eq!(read("send=zc").unwrap().zero_copy_from, Some(16_384));
     }
 
     #[test]
     fn what_cannot_work_together_is_refused_with_its_reason() {
         for (text, says) in [
-            ("sqpoll=true,taskrun=defer", "works completions off in that thread"),
+            (
+                "sqpoll=true,taskrun=defer",
+                "works completions off in that thread",
+            ),
             ("sqpoll=true,taskrun=coop", "sqpoll excludes taskrun"),
             ("receive=single,buffers=64", "one of its own"),
             ("batch=8", "would never end"),

@@ -82,7 +82,7 @@ impl Ring {
             taskrun: wishes.taskrun,
             polling: wishes.polling,
         };
-        let (rung, ring) = shape.climb()?;
+        let (rung, ring) = shape.climb().map_err(|error| name_option(error, wishes))?;
         if wishes.min_wait_us > 0 && !ring.params().is_feature_min_timeout() {
             return Err(unsupported(
                 "batch and min_wait need IORING_FEAT_MIN_TIMEOUT (Linux 6.12), which this kernel lacks",
@@ -394,6 +394,24 @@ impl Drop for Ring {
             ManuallyDrop::drop(&mut self.cq);
             drop(Box::from_raw(self.ring.as_ptr()));
         }
+    }
+}
+
+/// EINVAL for a ring that was asked for with an option: which one it must be.
+fn name_option(error: io::Error, wishes: &Wishes) -> io::Error {
+    let cpu = wishes.polling.and_then(|thread| thread.cpu);
+    match (error.raw_os_error(), cpu, wishes.taskrun) {
+        (Some(libc::EINVAL), Some(cpu), _) => unsupported(&format!(
+            "sqpoll_cpu={cpu}: io_uring_setup answered EINVAL: this CPU does not exist, or this process may \
+             not use it"
+        )),
+        (Some(libc::EINVAL), None, Taskrun::Defer) => unsupported(
+            "taskrun=defer: io_uring_setup answered EINVAL: this kernel lacks IORING_SETUP_DEFER_TASKRUN (Linux 6.1)",
+        ),
+        (Some(libc::EINVAL), None, Taskrun::Coop) => unsupported(
+            "taskrun=coop: io_uring_setup answered EINVAL: this kernel lacks IORING_SETUP_COOP_TASKRUN (Linux 5.19)",
+        ),
+        _ => error,
     }
 }
 

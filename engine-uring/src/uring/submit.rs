@@ -283,8 +283,11 @@ impl UringProactor {
     #[inline]
     fn zero_copy_from(&mut self, index: u32) -> usize {
         match self.zero_copy_from {
-            Some(bytes) if !self.is_unix(index) => bytes,
-            _ => usize::MAX,
+            None => usize::MAX,
+            Some(bytes) => match self.is_unix(index) {
+                true => usize::MAX,
+                false => bytes,
+            },
         }
     }
 

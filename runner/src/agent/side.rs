@@ -43,7 +43,7 @@ fn engine_options(
     let in_force = granted
         .iter()
         .map(|(name, value)| (name, None, Some(value)));
-    for (name, requested, granted) in written.chain(in_force) {
+    for (name, requested, granted) in in_force.chain(written) {
         let place = options.iter().position(|option| option.name == *name);
         let place = place.unwrap_or_else(|| {
             options.push(EngineOption {
@@ -324,8 +324,8 @@ mod tests {
             options,
             [
                 ("receive".to_owned(), text("single"), text("single")),
-                ("napi".to_owned(), text("50us"), None),
                 ("spin".to_owned(), None, text("0us, 5us")),
+                ("napi".to_owned(), text("50us"), None),
             ]
         );
     }

@@ -16,7 +16,7 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 21] = [
+        let cases: [(&str, &[&str]); 23] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
@@ -29,6 +29,14 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
             (
                 "run rr --testee-engine epoll:warp=9",
                 &["engine epoll", "unknown option 'warp'"],
+            ),
+            (
+                "run rr --engine uring:sqpoll=true,taskrun=defer",
+                &["engine uring", "sqpoll excludes taskrun"],
+            ),
+            (
+                "serve --listen tcp://127.0.0.1:0 --role echo --engine uring:batch=4",
+                &["engine uring", "batch needs min_wait"],
             ),
             (
                 "serve --listen tcp://127.0.0.1:0 --role echo --engine epoll:warp",

@@ -16,6 +16,13 @@ linerate_tests::for_every_engine!(
     a_peer_that_stops_reading_a_source_starves_nobody,
 );
 
+linerate_tests::for_every_variant!(
+    resets_in_the_middle_are_survived,
+    a_flooder_that_never_reads_starves_nobody,
+    more_senders_than_buffers,
+    a_peer_that_stops_reading_a_source_starves_nobody,
+);
+
 /// The most that a testee may take from a peer that never reads, with what the kernel's buffers
 /// on both sides hold (tcp_rmem and tcp_wmem allow some MiB each).
 const TAKEN_AT_MOST: usize = 48 << 20;
@@ -81,8 +88,11 @@ fn a_flooder_that_never_reads_starves_nobody(driver: &'static dyn Driver) {
             again.reset();
         });
         sixty_three_go_on(&testee, 100, 100);
+        // A connection with one buffer of its own is never paused: it cannot receive until that
+        // buffer was sent.
         assert!(
-            testee.total(|counters| &counters.peer_not_reading) >= 1,
+            driver.name().contains("receive=single")
+                || testee.total(|counters| &counters.peer_not_reading) >= 1,
             "and it is counted"
         );
         pusher.join().expect("the pusher");

@@ -31,6 +31,15 @@ linerate_tests::for_every_engine!(
     warm_up_is_not_measured,
 );
 
+linerate_tests::for_every_variant!(
+    echo_compares_every_byte,
+    a_count_is_exact_and_nothing_more_is_sent,
+    depth_keeps_so_many_in_flight,
+    a_connect_that_never_ends_times_out,
+    a_peer_that_closes_early_is_an_error_and_the_load_goes_on,
+    a_peer_that_resets_is_an_error,
+);
+
 fn echo_compares_every_byte(driver: &'static dyn Driver) {
     each_family(|family| {
         let server = Server::start(family, raw::echo);

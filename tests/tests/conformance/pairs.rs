@@ -10,6 +10,7 @@ use linerate_tests::{Family, drivers, each_family, eventually};
 use std::time::Duration;
 
 linerate_tests::for_every_engine!(loads_every_other_engine, many_connections_and_workers);
+linerate_tests::for_every_variant!(loads_itself, many_connections_and_workers);
 
 fn workloads() -> Vec<(LoadSpec, ServeSpec)> {
     let role = |request_bytes, response_bytes, close_after| ServeSpec::Rr {
@@ -53,37 +54,45 @@ fn loads_every_other_engine(driver: &'static dyn Driver) {
         .into_iter()
         .filter_map(|other| linerate_tests::driver(other.name()));
     for other in others {
-        each_family(|family| {
-            for (spec, role) in workloads() {
-                let is_stream = matches!(spec, LoadSpec::Stream { .. });
-                let testee = Testee::start(other, family, role);
-                let mut plan = Plan::new(driver, &testee.address, spec.clone()).connections(3);
-                plan = if is_stream {
-                    plan.duration_ms(60)
-                } else {
-                    plan.count(60)
-                };
-                let loaded = plan.run();
-                let what = format!("{} on {family:?}, {spec:?}", other.name());
-                assert_eq!(
-                    loaded.recorded.errors_total(),
-                    0,
-                    "{what}: {:?}",
-                    loaded.recorded.error_texts
-                );
-                assert_eq!(loaded.recorded.unfinished.count, 0, "{what}");
-                assert!(loaded.recorded.operations > 0, "{what}");
-                assert!(is_stream || loaded.recorded.operations == 60, "{what}");
-                let open = || testee.total(|c| &c.accepted) - testee.total(|c| &c.closed);
-                assert!(
-                    eventually(Duration::from_secs(5), || open() == 0),
-                    "{what}: {} open",
-                    open()
-                );
-                testee.stop();
-            }
-        });
+        loads(driver, other);
     }
+}
+
+fn loads_itself(driver: &'static dyn Driver) {
+    loads(driver, driver);
+}
+
+fn loads(driver: &'static dyn Driver, other: &'static dyn Driver) {
+    each_family(|family| {
+        for (spec, role) in workloads() {
+            let is_stream = matches!(spec, LoadSpec::Stream { .. });
+            let testee = Testee::start(other, family, role);
+            let mut plan = Plan::new(driver, &testee.address, spec.clone()).connections(3);
+            plan = if is_stream {
+                plan.duration_ms(60)
+            } else {
+                plan.count(60)
+            };
+            let loaded = plan.run();
+            let what = format!("{} on {family:?}, {spec:?}", other.name());
+            assert_eq!(
+                loaded.recorded.errors_total(),
+                0,
+                "{what}: {:?}",
+                loaded.recorded.error_texts
+            );
+            assert_eq!(loaded.recorded.unfinished.count, 0, "{what}");
+            assert!(loaded.recorded.operations > 0, "{what}");
+            assert!(is_stream || loaded.recorded.operations == 60, "{what}");
+            let open = || testee.total(|c| &c.accepted) - testee.total(|c| &c.closed);
+            assert!(
+                eventually(Duration::from_secs(5), || open() == 0),
+                "{what}: {} open",
+                open()
+            );
+            testee.stop();
+        }
+    });
 }
 
 fn many_connections_and_workers(driver: &'static dyn Driver) {

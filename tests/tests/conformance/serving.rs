@@ -21,6 +21,16 @@ linerate_tests::for_every_engine!(
     answers_do_not_wait_for_more,
 );
 
+linerate_tests::for_every_variant!(
+    echo_returns_the_same_bytes_in_any_segmentation,
+    echo_of_large_messages_to_a_slow_reader,
+    a_half_close_is_answered_after_what_is_owed,
+    source_and_duplex_send_as_fast_as_the_peer_reads,
+    rr_answers_whole_requests_whatever_their_segments,
+    close_after_counts_responses,
+    answers_do_not_wait_for_more,
+);
+
 fn rr(request_bytes: u32, response_bytes: u32, close_after: Option<u32>, how: How) -> ServeSpec {
     ServeSpec::Rr {
         request_bytes,
