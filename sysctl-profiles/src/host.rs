@@ -54,6 +54,12 @@ impl Host {
         Ok(Self { files, state, here })
     }
 
+    /// Whether the key has no file here.
+    pub(crate) fn is_missing(&self, key: &str) -> bool {
+        let read = plan::path_of(key).map(|path| self.files.read(&path));
+        matches!(read, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// What `profile` would do here. Writes nothing.
     ///
     /// # Errors

@@ -246,7 +246,7 @@ fn examine(
             return Ok(missing(setting, key, info));
         }
         Err(error) => {
-            let class = match rustix::process::geteuid().is_root() {
+            let class = match is_root() {
                 true => Class::ReadOnly,
                 false => Class::NeedsRoot,
             };
@@ -301,7 +301,7 @@ fn judge(
         entry.obstacle = Some(format!("it offers only `{}`", raw.trim()));
     }
     if let Err(error) = files.probe_write(path) {
-        let (class, why) = closed(&error, files.owner_may_write(path));
+        let (class, why) = closed(&error, files.owner_may_write(path), is_root());
         entry.class = class;
         entry.obstacle = Some(why);
     }
@@ -315,9 +315,12 @@ fn is_offered(raw: &str, name: &str) -> bool {
         .any(|one| one.trim_matches(['[', ']']) == name)
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Why a file does not open for writing.
-fn closed(error: &io::Error, owner_may_write: bool) -> (Class, String) {
-    let root = rustix::process::geteuid().is_root();
+fn closed(error: &io::Error, owner_may_write: bool, root: bool) -> (Class, String) {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => (
             Class::ReadOnly,

@@ -58,6 +58,8 @@ pub enum Outcome {
         /// What is there.
         found: String,
     },
+    /// Its file is not there any more: the device or module has taken the value along.
+    Gone,
     /// It could not be read, written, or read back as it was: why.
     Failed(String),
 }
@@ -74,6 +76,7 @@ impl std::fmt::Display for RestoredKey {
                     "{key}: left at {found}, which somebody else has written over our {ours}; it was {old} before"
                 )
             }
+            Outcome::Gone => write!(f, "{key}: gone with its device or module; it was {old}"),
             Outcome::Failed(why) => write!(f, "{key}: not put back to {old}: {why}"),
         }
     }
@@ -243,6 +246,9 @@ fn undo_entry(
     let (info, _) = catalogue::find(&entry.key)
         .map_err(|_| "the journal names a key that linerate does not write".to_owned())?;
     value_is_one(info, &entry.old)?;
+    if host.is_missing(&entry.key) {
+        return Ok(Outcome::Gone);
+    }
     let found = read(host, &entry.key)?;
     if value::same(info.kind, &found, &entry.old) {
         return Ok(Outcome::AlreadyBack);
@@ -255,15 +261,17 @@ fn undo_entry(
         let ours = entry.effective.as_ref().unwrap_or(&entry.new).clone();
         return Ok(Outcome::LeftAlone { ours, found });
     }
-    write(host, &entry.key, &entry.old)?;
+    // What counts is what is there then, and not the answer: a vector may be back although it was refused.
+    let answer = write(host, &entry.key, &entry.old);
     let now = read(host, &entry.key)?;
-    match value::same(info.kind, &now, &entry.old) {
-        true => Ok(Outcome::PutBack),
-        false => Err(format!(
-            "{} was written, and the kernel has {now}",
-            entry.old
-        )),
+    if value::same(info.kind, &now, &entry.old) {
+        return Ok(Outcome::PutBack);
     }
+    answer?;
+    Err(format!(
+        "{} was written, and the kernel has {now}",
+        entry.old
+    ))
 }
 
 /// An old value was the kernel's own, so it may lie outside of what a profile may ask for; its form may not.

@@ -51,7 +51,17 @@ struct Loader {
 
 impl Loader {
     fn load(&mut self, name_or_path: &str, relative_to: &Path) -> Result<Profile, Error> {
-        let (label, text, folder, origin) = find(name_or_path, relative_to)?;
+        self.read(find(name_or_path, relative_to)?)
+    }
+
+    fn read(&mut self, found: Found) -> Result<Profile, Error> {
+        let Found {
+            label,
+            name,
+            text,
+            folder,
+            origin,
+        } = found;
         if self.open.contains(&label) || self.open.len() >= INCLUDE_DEPTH {
             return Err(Error::InvalidProfile {
                 profile: label.clone(),
@@ -71,19 +81,18 @@ impl Loader {
         let mut gathered = self.includes(&parsed, &folder)?;
         self.open.pop();
         let own = check_settings(parsed.settings().map_err(invalid)?, &label)?;
-        gathered.settings.extend(
-            own.into_iter()
-                .map(|setting| (setting.key.clone(), setting)),
-        );
+        let own = own
+            .into_iter()
+            .map(|setting| (setting.key.clone(), setting));
+        gathered.settings.extend(own);
         let limits = parsed.limits().map_err(invalid)?;
         gathered
             .limits
             .extend(limits.into_iter().map(|limit| (limit.name, limit)));
-        let name = parsed.name.unwrap_or_else(|| name_of(name_or_path));
         Ok(Profile {
             settings: in_order(gathered.settings.into_values().collect())?,
             limits: gathered.limits.into_values().collect(),
-            name,
+            name: parsed.name.unwrap_or(name),
             summary: parsed.summary,
             historical: parsed.historical,
             origin,
@@ -127,57 +136,80 @@ fn is_key(written: &str, canonical: &str) -> bool {
     catalogue::find(written).is_ok_and(|(_, key)| key == canonical)
 }
 
-/// Label, text, the folder that its includes are relative to, and origin.
-fn find(
-    name_or_path: &str,
-    relative_to: &Path,
-) -> Result<(String, String, PathBuf, Origin), Error> {
-    if !name_or_path.contains('/') && !name_or_path.ends_with(".toml") {
-        let found = bundled::PROFILES
-            .iter()
-            .find(|bundled| bundled.name == name_or_path);
-        let found = found.ok_or_else(|| Error::UnknownProfile {
-            name: name_or_path.to_owned(),
-            known: bundled::PROFILES
-                .iter()
-                .map(|bundled| bundled.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
-        let text = found.text.to_owned();
-        return Ok((
-            found.name.to_owned(),
-            text,
-            relative_to.to_owned(),
-            Origin::Bundled,
-        ));
+/// The text of a profile and where it was.
+struct Found {
+    /// How errors name it.
+    label: String,
+    /// What it is called if it does not say so itself.
+    name: String,
+    text: String,
+    /// What its includes are relative to.
+    folder: PathBuf,
+    origin: Origin,
+}
+
+fn find(name_or_path: &str, relative_to: &Path) -> Result<Found, Error> {
+    if name_or_path.contains('/') || name_or_path.ends_with(".toml") {
+        return find_file(&relative_to.join(name_or_path));
     }
-    let path = relative_to.join(name_or_path);
+    let all = bundled::PROFILES;
+    let bundled = all.iter().find(|bundled| bundled.name == name_or_path);
+    let bundled = bundled.ok_or_else(|| Error::UnknownProfile {
+        name: name_or_path.to_owned(),
+        known: all
+            .iter()
+            .map(|bundled| bundled.name)
+            .collect::<Vec<_>>()
+            .join(", "),
+    })?;
+    Ok(Found {
+        label: bundled.name.to_owned(),
+        name: bundled.name.to_owned(),
+        text: bundled.text.to_owned(),
+        folder: relative_to.to_owned(),
+        origin: Origin::Bundled,
+    })
+}
+
+fn find_file(path: &Path) -> Result<Found, Error> {
     let unreadable = |source| Error::ReadProfile {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     // Two spellings of one path are one file, so that no include goes in circles.
     let path = path.canonicalize().map_err(unreadable)?;
     let size = path.metadata().map_err(unreadable)?.len();
+    let label = path.display().to_string();
     if size > SIZE_LIMIT_BYTES {
         return Err(Error::InvalidProfile {
-            profile: path.display().to_string(),
+            profile: label,
             why: format!("it has {size} bytes; a profile has at most {SIZE_LIMIT_BYTES}"),
         });
     }
-    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-    let label = path.display().to_string();
-    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((label.clone(), text, folder, Origin::File(label)))
+    let name = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Ok(Found {
+        name,
+        text: std::fs::read_to_string(&path).map_err(unreadable)?,
+        folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
+        origin: Origin::File(label.clone()),
+        label,
+    })
 }
 
-fn name_of(name_or_path: &str) -> String {
-    let stem = Path::new(name_or_path).file_stem();
-    stem.map_or_else(
-        || name_or_path.to_owned(),
-        |stem| stem.to_string_lossy().into_owned(),
-    )
+/// Reads a profile that is in no file.
+#[cfg(test)]
+pub(super) fn from_text(text: &str) -> Result<Profile, Error> {
+    Loader { open: Vec::new() }.read(Found {
+        label: "a text".to_owned(),
+        name: "text".to_owned(),
+        text: text.to_owned(),
+        folder: PathBuf::from("."),
+        origin: Origin::Bundled,
+    })
 }
 
 /// An unquoted key is a table in a table to TOML, and its message does not say so.

@@ -215,5 +215,11 @@ impl TryFrom<Unchecked> for Profile {
     }
 }
 
+/// Reads a profile that is in no file.
+#[cfg(test)]
+pub(crate) fn from_text(text: &str) -> Result<Profile, Error> {
+    load::from_text(text)
+}
+
 #[cfg(test)]
 mod tests;
