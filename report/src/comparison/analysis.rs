@@ -9,7 +9,7 @@ use crate::document::{Finite, Message, Unknown};
 /// What follows from the rounds of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Analysis {
-    /// Rounds that count: not discarded, and every arm's run in them valid.
+    /// Rounds that count. A run in them that does not count is missing from its pairs only.
     pub rounds: u32,
     /// Comparisons that share the error rate: arms times primary metrics.
     pub comparisons: u32,
@@ -127,6 +127,8 @@ pub struct ArmEffect {
 /// way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
+    /// Rounds in which both the arm and the baseline have a value.
+    pub rounds: u32,
     /// The estimate: Hodges-Lehmann, of the logarithms of the ratios in each round.
     pub change: Finite,
     /// Lower end of the confidence interval (signed ranks, exact).

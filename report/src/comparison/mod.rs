@@ -10,17 +10,24 @@
 //! be analysed again. The rules of the [result document](crate::document) on names, units, nulls
 //! and versions hold here too.
 
+mod analyse;
 mod analysis;
 mod cell;
+mod doubts;
+mod judge;
 mod metric;
 mod run;
+mod stopping;
+pub mod words;
 
+pub use analyse::{analyse, analyse_all};
 pub use analysis::{
     Adjustment, Analysis, ArmEffect, ArmVerdict, Effect, MetricAnalysis, Steadiness, Verdict,
 };
 pub use cell::{Arm, ArmProfile, ArmRole, Cell, CellRound, StopReason};
 pub use metric::{Better, Metric, Vary};
 pub use run::{ArmRun, HostUse, RateSeries, RunLatency, RunSide};
+pub use stopping::{stop_reason, worst_half_width};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

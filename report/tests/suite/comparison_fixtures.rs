@@ -177,6 +177,7 @@ fn comparison(command: &str, cells: Vec<Cell>) -> Comparison {
     comparison.status = Status::Ok;
     comparison.hosts = vec![fixtures::host()];
     comparison.cells = cells;
+    analyse_all(&mut comparison);
     comparison
 }
 

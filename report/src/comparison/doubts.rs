@@ -1,0 +1,150 @@
+//! What a reader must know of a cell before believing its verdicts.
+
+use super::analyse::valid_runs;
+use super::{Analysis, Cell, Method, StopReason};
+use crate::document::{Finite, Message};
+use crate::statistics;
+use crate::units::human_percent;
+
+/// Stolen time from this share on is visible in tails.
+const STEAL_NOTICED: f64 = 0.01;
+/// Retransmissions and drops, per operation, that make two arms suspect of different conditions.
+const LOSSES_DIFFER: f64 = 0.001;
+
+pub(super) fn of_cell(cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<Message> {
+    let mut found = Vec::new();
+    found.extend(too_few_rounds(cell, analysis));
+    found.extend(runs_lost(cell));
+    found.extend(some_unsteady(cell, method, analysis));
+    found.extend(control_differs_little(cell, method, analysis));
+    found.extend(stolen(cell));
+    found.extend(losses_differ(cell));
+    found
+}
+
+fn too_few_rounds(cell: &Cell, analysis: &Analysis) -> Option<Message> {
+    let (rounds, needed) = (analysis.rounds, analysis.rounds_needed);
+    let why = match cell.stopped {
+        StopReason::Interrupted => "it was interrupted",
+        StopReason::Failed => "it could not go on",
+        StopReason::Budget => "the time was used up",
+        StopReason::Rounds | StopReason::Precision => "no more were asked for",
+    };
+    (rounds < needed).then(|| {
+        Message::new(
+            "too_few_rounds",
+            format!(
+                "{rounds} rounds count, for {why}; {} comparisons need {needed} before any \
+                 difference, however large, can be told from chance",
+                analysis.comparisons
+            ),
+        )
+        .with_cure(format!("--rounds {needed} or more, or fewer arms"))
+    })
+}
+
+fn runs_lost(cell: &Cell) -> Option<Message> {
+    let runs = || cell.counted().flat_map(|round| &round.runs);
+    let lost = || runs().filter(|run| !run.counts());
+    let first = lost().next()?;
+    let why = first.failure.as_ref().or(first.invalid.first())?;
+    Some(Message::new(
+        "runs_not_counted",
+        format!(
+            "{} of {} runs do not count; the first, of {}: {}",
+            lost().count(),
+            runs().count(),
+            cell.arms
+                .get(first.arm as usize)
+                .map_or("-", |arm| &arm.label),
+            why.text
+        ),
+    ))
+}
+
+fn some_unsteady(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Message> {
+    let named: Vec<String> = analysis
+        .steadiness
+        .iter()
+        .filter(|each| each.unsteady > 0)
+        .map(|each| {
+            let label = &cell.arms[each.arm as usize].label;
+            format!("{} of {} of {label}", each.unsteady, each.judged)
+        })
+        .collect();
+    (!named.is_empty()).then(|| {
+        Message::new(
+            "unsteady_runs",
+            format!(
+                "runs whose rate drifted by more than {}: {}; they are counted",
+                human_percent(method.drift_limit.get()),
+                named.join(", ")
+            ),
+        )
+        .with_cure("a longer --warmup, or a quieter machine")
+    })
+}
+
+fn control_differs_little(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Message> {
+    let control = cell.control()?;
+    let practical = method.practical_threshold.get();
+    let (title, effect) = analysis.metrics.iter().find_map(|metric| {
+        let effect = metric.arms[control].effect?;
+        let little = effect.change.get().abs() <= practical;
+        (metric.primary && little && effect.is_significant(method.alpha.get()))
+            .then_some((metric.metric.title(), effect))
+    })?;
+    Some(Message::new(
+        "control_differs",
+        format!(
+            "the baseline differs from its own copy in {title} by {:+.2} %, more than chance \
+             explains, but less than what is called a difference",
+            effect.change.get() * 100.0
+        ),
+    ))
+}
+
+fn stolen(cell: &Cell) -> Option<Message> {
+    let shares: Vec<f64> = (0..cell.arms.len())
+        .flat_map(|arm| valid_runs(cell, arm))
+        .flat_map(|run| &run.hosts)
+        .filter_map(|host| host.steal_fraction.map(Finite::get))
+        .collect();
+    let largest = shares.iter().copied().reduce(f64::max)?;
+    let median = statistics::median(&shares)?;
+    (largest >= STEAL_NOTICED).then(|| {
+        Message::new(
+            "steal_time",
+            format!(
+                "the hypervisor took {} of the CPU time in the median run and {} in the worst",
+                human_percent(median),
+                human_percent(largest)
+            ),
+        )
+        .with_cure("distrust the tails; repeat on a quiet or dedicated machine")
+    })
+}
+
+fn losses_differ(cell: &Cell) -> Option<Message> {
+    let baseline = cell.baseline()?;
+    let share = |arm: usize| {
+        let lost: u64 = valid_runs(cell, arm)
+            .map(|run| run.retransmitted_segments + run.dropped_packets)
+            .sum();
+        let operations: u64 = valid_runs(cell, arm).map(|run| run.operations).sum();
+        lost as f64 / operations.max(1) as f64
+    };
+    let of_base = share(baseline);
+    let arm = (0..cell.arms.len()).find(|arm| (share(*arm) - of_base).abs() > LOSSES_DIFFER)?;
+    Some(Message::new(
+        "losses_differ",
+        format!(
+            "{} had {:.2} retransmitted or dropped packets per 1000 operations, {} had {:.2}: the \
+             path was not the same, or an arm floods it",
+            cell.arms[arm].label,
+            share(arm) * 1000.0,
+            cell.arms[baseline].label,
+            of_base * 1000.0
+        ),
+    ))
+}

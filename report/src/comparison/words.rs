@@ -1,0 +1,151 @@
+//! Verdicts in plain sentences.
+
+use super::judge::{Obstacles, deciding_metric};
+use super::{
+    Analysis, ArmVerdict, Cell, Comparison, Effect, Method, Metric, MetricAnalysis, Verdict,
+};
+use crate::units::human_percent;
+
+/// The answer for each arm that is compared.
+pub(super) fn verdicts(
+    cell: &Cell,
+    method: &Method,
+    obstacles: &Obstacles,
+    analysis: &Analysis,
+) -> Vec<ArmVerdict> {
+    let of = |arm: usize| {
+        let bound = obstacles.bound(arm);
+        let preferred = deciding_metric(cell, method, bound.is_some());
+        let decisive = analysis.metric(preferred);
+        let decisive = decisive.or_else(|| analysis.metrics.first())?;
+        let verdict = decisive.arms[arm].verdict?;
+        let mut words = sentence(cell, method, decisive, arm)?;
+        if let Some(bound) = bound.filter(|_| verdict != Verdict::Invalid) {
+            words += &format!(" The rate cannot say it ({bound}).");
+        }
+        Some(ArmVerdict {
+            arm: u32::try_from(arm).ok()?,
+            decided_by: decisive.metric,
+            verdict,
+            words,
+        })
+    };
+    cell.candidates().filter_map(of).collect()
+}
+
+/// What `metric` says of `arm`, in one sentence; `None` for the baseline.
+pub fn sentence(
+    cell: &Cell,
+    method: &Method,
+    metric: &MetricAnalysis,
+    arm: usize,
+) -> Option<String> {
+    let each = metric.arms.get(arm)?;
+    let base = &cell.arms[cell.baseline()?].label;
+    let label = &cell.arms[arm].label;
+    let title = metric.metric.title();
+    let figures = each.effect.as_ref().map_or_else(String::new, |effect| {
+        format!(": {title} {}", figures(effect))
+    });
+    let reason = each.reason.as_deref().unwrap_or("");
+    Some(match each.verdict? {
+        verdict @ (Verdict::Faster | Verdict::Slower) => {
+            format!(
+                "{label} {} {base}{figures}.",
+                comparative(metric.metric, verdict)
+            )
+        }
+        Verdict::Equivalent => format!(
+            "{label} and {base} differ by less than {}{figures}.",
+            human_percent(method.equivalence_margin.get())
+        ),
+        Verdict::Inconclusive => {
+            format!("Nothing can be said of {label} against {base}{figures}; {reason}.")
+        }
+        Verdict::Invalid => format!("Invalid for {label} against {base}, {title}: {reason}."),
+    })
+}
+
+/// `+3.4 % (96.1 % CI +2.1 % to +4.7 %, adjusted p = 0.003)`.
+pub fn figures(effect: &Effect) -> String {
+    format!(
+        "{} ({} CI {} to {}, adjusted p = {})",
+        signed_percent(effect.change.get()),
+        human_percent(effect.confidence_level.get()),
+        signed_percent(effect.confidence_low.get()),
+        signed_percent(effect.confidence_high.get()),
+        p_value(effect.p_adjusted.get())
+    )
+}
+
+/// A share as a percentage with its sign: `+3.4 %`.
+pub fn signed_percent(share: f64) -> String {
+    let digits = if share.abs() < 0.01 { 2 } else { 1 };
+    format!("{:+.digits$} %", share * 100.0)
+}
+
+/// A p-value: `0.003`, `< 0.0001`.
+pub fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.0001 => "< 0.0001".to_owned(),
+        p if p < 0.001 => format!("{p:.4}"),
+        p => format!("{p:.3}"),
+    }
+}
+
+/// `is faster than`, in the words of the metric.
+fn comparative(metric: Metric, verdict: Verdict) -> &'static str {
+    let better = verdict == Verdict::Faster;
+    match (metric.is_rate() || metric.is_latency(), better) {
+        (true, true) => "is faster than",
+        (true, false) => "is slower than",
+        (false, true) => "needs less CPU than",
+        (false, false) => "needs more CPU than",
+    }
+}
+
+/// What a comparison found, in one sentence: how many arms are faster, slower and so on.
+pub fn headline(comparison: &Comparison) -> String {
+    let verdicts: Vec<&ArmVerdict> = comparison
+        .cells
+        .iter()
+        .filter_map(|cell| cell.analysis.as_ref())
+        .flat_map(|analysis| &analysis.verdicts)
+        .collect();
+    if let [only] = verdicts[..] {
+        return only.words.clone();
+    }
+    if verdicts.is_empty() {
+        let why = comparison
+            .errors
+            .first()
+            .map_or("nothing was compared", |error| &error.text);
+        return format!("No verdict: {}.", why.trim_end_matches('.'));
+    }
+    let order = [
+        Verdict::Faster,
+        Verdict::Slower,
+        Verdict::Equivalent,
+        Verdict::Inconclusive,
+        Verdict::Invalid,
+    ];
+    let counts: Vec<String> = order
+        .into_iter()
+        .map(|verdict| {
+            (
+                verdict,
+                verdicts
+                    .iter()
+                    .filter(|each| each.verdict == verdict)
+                    .count(),
+            )
+        })
+        .filter(|(_, count)| *count > 0)
+        .map(|(verdict, count)| format!("{count} {}", verdict.name()))
+        .collect();
+    format!(
+        "Against the baseline, {} comparisons: {}.",
+        verdicts.len(),
+        counts.join(", ")
+    )
+}
