@@ -3,9 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use runner::error::ExitClass;
+use runner::conduct::Cancel;
+use runner::error::{ExitClass, Failure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use crate::output::abandon;
+use crate::problem::Problem;
+use crate::progress::say;
 
 /// After the second signal, an orderly way out has this long.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
@@ -41,6 +46,32 @@ pub fn watch(
             std::process::exit(i32::from(ExitClass::Interrupted.code()));
         })?;
     Ok(())
+}
+
+/// The first signal ends what is conducted with a valid result, the second at once. `clear` removes what progress
+/// has drawn.
+///
+/// # Errors
+/// As [`watch`].
+pub fn end_early(
+    cancel: &Cancel,
+    clear: impl Fn() + Clone + Send + 'static,
+    quiet: bool,
+) -> Result<(), Problem> {
+    let (first, second, clear_last) = (cancel.clone(), cancel.clone(), clear.clone());
+    let first = move || {
+        first.raise();
+        if !quiet {
+            clear();
+            say("linerate: ending early with what was measured; once more ends at once");
+        }
+    };
+    let last = move || {
+        clear_last();
+        abandon();
+    };
+    watch(first, move || second.raise(), last)
+        .map_err(|error| Failure::machine(format!("watch for signals: {error}")).into())
 }
 
 /// Whether SIGHUP was ignored when this process started: bit 0 of SigIgn, proc_pid_status(5). Unknown on other

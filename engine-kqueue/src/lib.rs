@@ -16,12 +16,16 @@ pub mod kqueue;
 pub mod layout;
 pub mod readiness;
 pub mod selector;
+#[cfg(any(debug_assertions, feature = "slowed-engine"))]
+mod slowed;
 mod sys;
 #[cfg(test)]
 mod testing;
 
 pub use blocking::{BLOCKING, BlockingDriver};
 pub use drivers::{EPOLL, EpollDriver, KQUEUE, KqueueDriver};
+#[cfg(any(debug_assertions, feature = "slowed-engine"))]
+pub use slowed::SLOWED;
 
 /// The selector of this system.
 #[cfg(target_os = "linux")]

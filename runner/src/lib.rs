@@ -1,11 +1,13 @@
 //! Conducts a measurement: a validated [`plan`], the registry of [`engines`], [`agent`]s and the
-//! protocol between them ([`wire`]), rounds ([`conduct`](mod@conduct)), the environment of every [`host`],
+//! protocol between them ([`wire`]), rounds ([`conduct`](mod@conduct)), interleaved experiments
+//! ([`compare`]), the environment of every [`host`],
 //! and what it means for a measurement ([`doctor`]).
 //!
 //! No argument parsing and no printing live here.
 
 pub mod agent;
 pub mod build_info;
+pub mod compare;
 pub mod conduct;
 pub mod doctor;
 pub mod engines;

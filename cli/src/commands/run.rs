@@ -9,12 +9,12 @@ use report::events::Event;
 use report::text::Style;
 use runner::build_info::VERSION;
 use runner::conduct::{Cancel, Observer, Phase, conduct};
-use runner::error::{ExitClass, Failure, RunError};
+use runner::error::{ExitClass, RunError};
 use runner::plan::Plan;
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs};
-use crate::output::{Destination, Lines, abandon};
+use crate::output::{Destination, Lines};
 use crate::problem::Problem;
 use crate::progress::{Goal, Kind, Progress, State, Surroundings, say};
 use crate::signals;
@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
     let progress = progress(&plan, output);
     let cancel = Cancel::new();
-    watch_signals(&cancel, &progress, output.quiet)?;
+    signals::end_early(&cancel, progress.clearer(), output.quiet)?;
     let mut watcher = Watcher {
         progress,
         outlet: &mut outlet,
@@ -52,25 +52,6 @@ fn progress(plan: &Plan, output: &OutputArgs) -> Progress {
         (None, length_ns) => Goal::Time(length_ns.unwrap_or_default()),
     };
     Progress::start(kind, State::new(plan.workload(), plan.repeat(), goal))
-}
-
-/// The first signal ends the run with a valid result, the second at once.
-fn watch_signals(cancel: &Cancel, progress: &Progress, quiet: bool) -> Result<(), Problem> {
-    let (first, second) = (cancel.clone(), cancel.clone());
-    let (clear, clear_last) = (progress.clearer(), progress.clearer());
-    let first = move || {
-        first.raise();
-        if !quiet {
-            clear();
-            say("linerate: ending early with what was measured; once more ends at once");
-        }
-    };
-    let last = move || {
-        clear_last();
-        abandon();
-    };
-    signals::watch(first, move || second.raise(), last)
-        .map_err(|error| Failure::machine(format!("watch for signals: {error}")).into())
 }
 
 /// Shows and records what happens.

@@ -1,68 +1,11 @@
-//! Progress on stderr: a bar on a terminal, plain lines elsewhere.
-//!
-//! Texts are pure functions of [`State`] and are tested as such. The bar is redrawn four times a second by a
-//! thread of its own, which only reads what intervals brought: no measuring process is asked.
+//! Progress of one run.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use report::document::{Interval, Workload};
 use report::units::{grouped, human_bit_rate, human_count, human_ns};
 
-use crate::args::run_groups::ProgressChoice;
-
-/// Redraws per second are enough at 4: people read no faster.
-const REDRAW: Duration = Duration::from_millis(250);
-
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// One line, redrawn in place.
-    Bar,
-    /// One line per interval.
-    Plain,
-    /// Nothing.
-    None,
-}
-
-/// What decides about `auto`, so that tests can say it.
-#[derive(Debug, Clone, Copy)]
-pub struct Surroundings {
-    /// stderr is a terminal.
-    pub terminal: bool,
-    /// It can move its cursor (`TERM` is set, and is not `dumb`).
-    pub cursor: bool,
-    /// A log of continuous integration is no place for a bar (`CI` is set).
-    pub ci: bool,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    pub fn detect() -> Self {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        Surroundings {
-            terminal: io::stderr().is_terminal(),
-            cursor: !dumb,
-            ci: set("CI"),
-        }
-    }
-}
-
-impl Kind {
-    /// The kind for a choice, in these surroundings.
-    pub fn choose(choice: ProgressChoice, quiet: bool, around: Surroundings) -> Self {
-        match choice {
-            _ if quiet => Kind::None,
-            ProgressChoice::Auto if around.terminal && around.cursor && !around.ci => Kind::Bar,
-            ProgressChoice::Auto | ProgressChoice::Plain => Kind::Plain,
-            ProgressChoice::Bar => Kind::Bar,
-            ProgressChoice::None => Kind::None,
-        }
-    }
-}
+use super::{Kind, Screen, Shown, bar};
 
 /// How long a round is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,8 +83,9 @@ impl State {
         let last = self.last.as_ref().filter(|last| last.length_ns > 0)?;
         Some(speed(self.workload, last))
     }
+}
 
-    /// The line of the bar, at most `width` columns.
+impl Shown for State {
     fn bar_line(&self, now: Instant, width: usize) -> String {
         let (share, reached) = self.reached(now);
         let errors = (self.errors > 0).then(|| format!("{} failed", grouped(self.errors)));
@@ -150,23 +94,11 @@ impl State {
             .flatten()
             .collect();
         let text = parts.join("  ");
-        let title = self.title();
-        // Brackets, and two spaces on either side of the bar.
-        let rest = width.saturating_sub(title.chars().count() + text.chars().count() + 6);
-        let line = if rest >= BAR_MIN {
-            let cells = rest.min(BAR_MAX);
-            let full = (share * cells as f64).round() as usize;
-            format!(
-                "{title}  [{}{}]  {text}",
-                "#".repeat(full),
-                "-".repeat(cells - full)
-            )
-        } else {
-            format!("{title}  {text}")
-        };
-        line.chars().take(width).collect()
+        bar(&self.title(), share, &text, width)
     }
+}
 
+impl State {
     /// The line of an interval that has just passed.
     fn interval_line(&self, interval: &Interval) -> String {
         let end_s = (interval.start_offset_ns + interval.length_ns) as f64 / 1e9;
@@ -195,10 +127,6 @@ impl State {
     }
 }
 
-/// Narrower than this, a bar says nothing; wider, nothing more.
-const BAR_MIN: usize = 8;
-const BAR_MAX: usize = 40;
-
 fn seconds(ns: u64) -> String {
     let text = format!("{:.3}", ns as f64 / 1e9);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -216,148 +144,58 @@ fn speed(workload: Workload, interval: &Interval) -> String {
 }
 
 /// Progress being shown; dropped, it clears its line.
-pub struct Progress {
-    kind: Kind,
-    shared: Arc<Shared>,
-    painter: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    inner: Mutex<Inner>,
-    changed: Condvar,
-}
-
-struct Inner {
-    state: State,
-    drawn: bool,
-    done: bool,
-}
+pub struct Progress(Screen<State>);
 
 impl Progress {
     /// Begins to show a run.
     pub fn start(kind: Kind, state: State) -> Self {
-        let shared = Arc::new(Shared {
-            inner: Mutex::new(Inner {
-                state,
-                drawn: false,
-                done: false,
-            }),
-            changed: Condvar::new(),
-        });
-        let painter = (kind == Kind::Bar).then(|| {
-            let shared = Arc::clone(&shared);
-            std::thread::spawn(move || shared.paint())
-        });
-        Progress {
-            kind,
-            shared,
-            painter,
-        }
+        Progress(Screen::start(kind, state))
     }
 
     /// A round begins; its agents are started.
     pub fn round(&self, number: u32) {
-        let mut inner = self.shared.lock();
-        let state = &mut inner.state;
-        (state.round, state.window, state.last) = (number, None, None);
-        (state.operations, state.errors) = (0, 0);
+        self.0.tell(|state| {
+            (state.round, state.window, state.last) = (number, None, None);
+            (state.operations, state.errors) = (0, 0);
+        });
     }
 
     /// What is being done while nothing is measured.
     pub fn phase(&self, text: &'static str) {
-        let mut inner = self.shared.lock();
-        (inner.state.phase, inner.state.window) = (text, None);
+        self.0
+            .tell(|state| (state.phase, state.window) = (text, None));
     }
 
     /// The window begins now.
     pub fn measuring(&self) {
-        self.shared.lock().state.window = Some(Instant::now());
+        self.0.tell(|state| state.window = Some(Instant::now()));
     }
 
     /// An interval of the window has passed.
     pub fn interval(&self, interval: &Interval) {
-        let mut inner = self.shared.lock();
-        inner.state.operations += interval.operations;
-        inner.state.errors += interval.errors;
-        inner.state.last = Some(*interval);
-        if self.kind == Kind::Plain {
-            say(&inner.state.interval_line(interval));
-        }
+        self.0.tell(|state| {
+            state.operations += interval.operations;
+            state.errors += interval.errors;
+            state.last = Some(*interval);
+        });
+        self.0.plain(|state| state.interval_line(interval));
     }
 
     /// A line that stays, above the bar.
     pub fn note(&self, text: &str) {
-        let mut inner = self.shared.lock();
-        inner.clear();
-        say(text);
+        self.0.note(text);
     }
 
     /// Something to call from another thread before that writes to stderr or ends the process.
-    pub fn clearer(&self) -> impl Fn() + Send + Sync + 'static {
-        let shared = Arc::clone(&self.shared);
-        move || shared.lock().clear()
+    pub fn clearer(&self) -> impl Fn() + Clone + Send + Sync + 'static {
+        self.0.clearer()
     }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.shared.lock().done = true;
-        self.shared.changed.notify_all();
-        if let Some(painter) = self.painter.take() {
-            let _ = painter.join();
-        }
-        self.shared.lock().clear();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn paint(&self) {
-        let mut inner = self.lock();
-        while !inner.done {
-            inner.draw();
-            inner = self
-                .changed
-                .wait_timeout(inner, REDRAW)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-}
-
-impl Inner {
-    fn draw(&mut self) {
-        // One column is left free: some terminals wrap when the last one is written.
-        let line = self
-            .state
-            .bar_line(Instant::now(), columns().saturating_sub(1));
-        let _ = write!(io::stderr(), "\r{line}\x1b[K");
-        self.drawn = true;
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.drawn) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// A line on stderr. When nobody reads it any more, the run goes on.
-pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Columns of the terminal; 80 when it does not say.
-pub fn columns() -> usize {
-    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn interval(start_s: u64, operations: u64, errors: u64) -> Interval {
         Interval {
@@ -378,58 +216,6 @@ mod tests {
         (state.round, state.window) = (2, Some(start));
         state.last = Some(interval(2, 182_000, 0));
         (state, start)
-    }
-
-    #[test]
-    fn the_kind_follows_the_surroundings() {
-        use ProgressChoice::{Auto, Bar, None as Nothing, Plain};
-        let terminal = Surroundings {
-            terminal: true,
-            cursor: true,
-            ci: false,
-        };
-        let check =
-            |choice, quiet, around, kind| assert_eq!(Kind::choose(choice, quiet, around), kind);
-        check(Auto, false, terminal, Kind::Bar);
-        check(
-            Auto,
-            false,
-            Surroundings {
-                terminal: false,
-                ..terminal
-            },
-            Kind::Plain,
-        );
-        check(
-            Auto,
-            false,
-            Surroundings {
-                cursor: false,
-                ..terminal
-            },
-            Kind::Plain,
-        );
-        check(
-            Auto,
-            false,
-            Surroundings {
-                ci: true,
-                ..terminal
-            },
-            Kind::Plain,
-        );
-        check(
-            Bar,
-            false,
-            Surroundings {
-                terminal: false,
-                ..terminal
-            },
-            Kind::Bar,
-        );
-        check(Plain, false, terminal, Kind::Plain);
-        check(Nothing, false, terminal, Kind::None);
-        check(Bar, true, terminal, Kind::None);
     }
 
     #[test]

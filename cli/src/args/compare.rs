@@ -1,0 +1,400 @@
+//! `linerate compare`: which arms, and how they are measured; everything else is that of `run`.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
+use report::comparison::Vary;
+use report::document as doc;
+use report::units::parse_duration_ns;
+
+use super::count_u32;
+use super::run::{CcShape, CrrShape, EchoShape, RrShape, StreamShape};
+use super::run_groups::{PlanArgs, ProgressChoice};
+use crate::arms::RunLine;
+
+const EXAMPLES: &str = "\
+Examples:
+  linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
+  linerate compare stream --engines uring,uring:send=zc --vary load
+  linerate compare rr --engines epoll,uring --rate 20k      latency at the same load for both
+  linerate compare --plan plan.toml                         plans that differ in anything
+  linerate compare --again result.json                      another look at a saved comparison
+  linerate compare old.json new.json                        two saved results; less can be said of them
+
+A plan file is TOML: options of run WORKLOAD by their long names, and an [[arm]] for each thing to compare,
+with what differs. The first arm is the baseline:
+  workload = \"rr\"
+  connections = [1, 16]             # each a question of its own
+  duration = \"3s\"
+
+  [[arm]]
+  name = \"small buffers\"
+  sndbuf = \"16K\"
+  rcvbuf = \"16K\"
+
+  [[arm]]
+  name = \"as the kernel likes\"
+
+How it measures: in every round each arm runs once, in random order, with fresh processes and sockets; the
+baseline runs twice, and what it seems to differ by from itself is the noise. The first round is discarded.
+Each run gives one number per metric, and rounds are compared, so that drift of the machine cancels. A verdict
+is faster, slower, equivalent, inconclusive or invalid; the rounds never end because of what a test said.
+
+Each workload has options of its own: linerate compare rr --help";
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+#[command(
+    about = "Compare engines, options or plans, so that the answer can be believed",
+    long_about = "Compare engines, options or whole plans in interleaved rounds, with a control that shows the noise, \
+        confidence intervals, and verdicts that a sceptic accepts.",
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+pub struct CompareArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub workload: Option<Compared>,
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    #[command(flatten)]
+    pub output: CompareOutputArgs,
+}
+
+/// Arms that do not stand on the command line.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Arms")]
+pub struct SourceArgs {
+    /// Take the arms from this TOML file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["again", "files"])]
+    pub plan: Option<PathBuf>,
+
+    /// Analyse this saved comparison again instead of measuring
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    pub again: Option<PathBuf>,
+
+    /// Two saved results of run --repeat, the baseline first. They were not measured in turn, so that a change of
+    /// the machine between them looks like a difference
+    #[arg(value_name = "OLD NEW", num_args = 2)]
+    pub files: Vec<PathBuf>,
+}
+
+/// The workloads.
+#[derive(Debug, Subcommand)]
+#[command(
+    subcommand_value_name = "WORKLOAD",
+    subcommand_help_heading = "Workloads"
+)]
+pub enum Compared {
+    /// Request and response over connections that stay open
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
+  linerate compare rr --engines epoll,uring:receive=single,buffers=64    the engine uring with two options
+  linerate compare rr --engines uring,epoll --rate 20k                   CPU and latency at a fixed rate
+  linerate compare rr --engines uring,epoll --precision 1 --budget 10m   until it is known to 1 %
+
+", units!()))]
+    Rr(Box<ComparedArgs<RrShape>>),
+
+    /// Messages that come back; every byte is compared
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare echo --engines uring,epoll --connections 16 --size 1K
+
+", units!()))]
+    Echo(Box<ComparedArgs<EchoShape>>),
+
+    /// Bytes one way or both, as fast as they go
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare stream --engines uring,uring:send=zc --vary load      what differs is how the load sends
+  linerate compare stream --engines uring,epoll --direction receive
+
+", units!()))]
+    Stream(Box<ComparedArgs<StreamShape>>),
+
+    /// Connect, request, response, close: over and over
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare crr --engines uring,epoll --connections 16
+
+", units!()))]
+    Crr(Box<ComparedArgs<CrrShape>>),
+
+    /// Connect and close: over and over
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare cc --engines uring,epoll --close rst
+
+", units!()))]
+    Cc(Box<ComparedArgs<CcShape>>),
+}
+
+/// What every workload of `compare` takes.
+#[derive(Debug, Clone, Args)]
+pub struct ComparedArgs<S: Args + Clone + 'static> {
+    #[command(flatten)]
+    pub arms: ArmsArgs,
+    #[command(flatten)]
+    pub options: RunOptions<S>,
+    #[command(flatten)]
+    pub method: MethodArgs,
+    #[command(flatten)]
+    pub output: CompareOutputArgs,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Arms")]
+pub struct ArmsArgs {
+    /// Engines to compare, with or without options: uring,epoll or uring:send=zc,buffers=64,epoll. A part of
+    /// the form key=value belongs to the engine before it. May be repeated; the first is the baseline
+    #[arg(short = 'E', long, value_name = "ENGINE,...", required = true)]
+    pub engines: Vec<String>,
+
+    /// The engine that the others are compared with [default: the first]
+    #[arg(long, value_name = "ENGINE")]
+    pub baseline: Option<String>,
+
+    /// Which side has these engines. testee: the load is the same in all arms (--engine, or auto); load: the
+    /// testee is (--testee-engine, or auto); both: both sides have them
+    #[arg(long, value_name = "SIDE", value_enum, default_value = "testee")]
+    pub vary: Side,
+}
+
+/// The side that differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Side {
+    // The testee
+    Testee,
+    // The load
+    Load,
+    // Both alike
+    Both,
+}
+
+impl From<Side> for Vary {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Testee => Vary::Testee,
+            Side::Load => Vary::Load,
+            Side::Both => Vary::Both,
+        }
+    }
+}
+
+/// How it is measured.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// Rounds that count; with --budget or --precision, at most so many. No fewer than it takes to tell
+    /// anything from chance, no more than 30 [default: 12; with --budget or --precision 30]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub rounds: Option<u32>,
+
+    /// End within this time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub budget: Option<u64>,
+
+    /// End when every confidence interval is within plus or minus this many percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub precision: Option<f64>,
+
+    /// Pause before each run [default: 200ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub pause: Option<u64>,
+
+    /// Decides on the order of the runs; the same seed gives the same order [default: from the clock]
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+
+    /// Exit with code 1 if a change beyond this is found, for example rate<-5% or p99>10%: the confidence
+    /// interval must lie beyond it. May be repeated
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_on: Vec<String>,
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct CompareOutputArgs {
+    /// Form of the result: text for people, json with every round, csv in long form, markdown
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: CompareFormat,
+
+    /// Write the result to this file instead of stdout. It is checked before measuring, and appears
+    /// whole at the end
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Progress on stderr. bar: one line, redrawn; plain: a line per run; auto: a bar on a terminal, else
+    /// plain
+    #[arg(long, value_name = "KIND", value_enum, default_value = "auto")]
+    pub progress: ProgressChoice,
+
+    /// Nothing on stderr but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Forms of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompareFormat {
+    // For people
+    Text,
+    // Everything, after a versioned schema
+    Json,
+    // One row per cell, metric and arm
+    Csv,
+    // A table for a page
+    Markdown,
+}
+
+/// A share, written in percent.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent.is_finite() => Ok(percent / 100.0),
+        _ => Err("write a number of percent, for example 2 or 0.5".to_owned()),
+    }
+}
+
+/// The options of `run WORKLOAD`, taken as they were written: every arm is a command line of `run`.
+#[derive(Debug, Clone)]
+pub struct RunOptions<S> {
+    /// Long names, with values where the option takes one; without `connections`.
+    pub options: Vec<(String, Option<String>)>,
+    /// Whom to measure, if it is no testee of linerate's own.
+    pub target: Option<String>,
+    /// Numbers of connections, each a cell; empty for the default.
+    pub connections: Vec<u32>,
+    shape: PhantomData<S>,
+}
+
+const CONNECTIONS: &str = "connections";
+const REPEAT: &str = "repeat";
+
+impl<S: Args> Args for RunOptions<S> {
+    fn augment_args(command: Command) -> Command {
+        PlanArgs::<S>::augment_args(command)
+            .mut_arg(CONNECTIONS, |argument| {
+                argument
+                    .value_name("N,...")
+                    .value_delimiter(',')
+                    .action(clap::ArgAction::Append)
+                    .help("Connections open at the same time; each number is a question of its own [default: 1]")
+            })
+            // It is `--rounds` here; it stays known, so that the answer to it can say so.
+            .mut_arg(REPEAT, |argument| argument.hide(true))
+            .mut_arg("duration", |argument| {
+                argument.help("Length of the measured window of each run [default: 2s]")
+            })
+            .mut_arg("interval", |argument| {
+                argument
+                    .help("Length of the slices by which steadiness is judged [default: 100ms]")
+                    .help_heading("Method")
+            })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<S: Args> FromArgMatches for RunOptions<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if given(REPEAT) {
+            return Err(clap::Error::raw(
+                clap::error::ErrorKind::UnknownArgument,
+                "--repeat is for run; a comparison has --rounds",
+            ));
+        }
+        let mut options = RunOptions {
+            options: Vec::new(),
+            target: None,
+            connections: Vec::new(),
+            shape: PhantomData,
+        };
+        let command = PlanArgs::<S>::augment_args(Command::new("run"));
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            if !given(id) {
+                continue;
+            }
+            let values = matches.get_raw(id).into_iter().flatten();
+            let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+            match argument.get_long() {
+                None => options.target = values.first().map(|value| value.clone().into_owned()),
+                Some(CONNECTIONS) => {
+                    let counts = matches.get_many::<u32>(id).into_iter().flatten();
+                    options.connections = counts.copied().collect();
+                }
+                Some(long) => {
+                    let takes = argument.get_action().takes_values();
+                    let value = takes.then(|| values.join(","));
+                    options.options.push((long.to_owned(), value));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// What a command line of `compare WORKLOAD` asks for.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// What is compared.
+    pub arms: &'a ArmsArgs,
+    /// What all arms have in common.
+    pub line: RunLine,
+    /// Numbers of connections, each a cell; empty for the default.
+    pub connections: &'a [u32],
+    /// How it is measured.
+    pub method: &'a MethodArgs,
+    /// Where the result goes.
+    pub output: &'a CompareOutputArgs,
+}
+
+impl Compared {
+    /// What is asked for.
+    pub fn asked(&self) -> Asked<'_> {
+        match self {
+            Self::Rr(args) => args.asked(doc::Workload::Rr),
+            Self::Echo(args) => args.asked(doc::Workload::Echo),
+            Self::Stream(args) => args.asked(doc::Workload::Stream),
+            Self::Crr(args) => args.asked(doc::Workload::Crr),
+            Self::Cc(args) => args.asked(doc::Workload::Cc),
+        }
+    }
+}
+
+impl<S: Args + Clone> ComparedArgs<S> {
+    fn asked(&self, workload: doc::Workload) -> Asked<'_> {
+        let mut line = RunLine::of(workload);
+        if let Some(target) = &self.options.target {
+            line.set_target(target);
+        }
+        for (name, value) in &self.options.options {
+            line.set(name, value.as_deref());
+        }
+        Asked {
+            arms: &self.arms,
+            line,
+            connections: &self.options.connections,
+            method: &self.method,
+            output: &self.output,
+        }
+    }
+}

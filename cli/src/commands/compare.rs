@@ -1,0 +1,262 @@
+//! `linerate compare`: arms from the command line or a file, rounds conducted and watched, the document analysed
+//! and handed over.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use report::comparison::{StopReason, Vary};
+use report::document::{Document, Workload};
+use report::units::{human_bit_rate, human_count, human_ns};
+use runner::compare::{CellRequest, Experiment, ExperimentRequest, Observer, Place, conduct, engines};
+use runner::conduct::Cancel;
+use runner::error::{ExitClass, Failure};
+use runner::plan::PlanRequest;
+
+use crate::args::compare::{ArmsArgs, Asked, CompareArgs, CompareOutputArgs, MethodArgs, Side};
+use crate::arms::{RunLine, cells, unique};
+use crate::comparison_outlet::Outlet;
+use crate::problem::Problem;
+use crate::progress::{Comparing, Kind, Step, Surroundings, in_words};
+use crate::signals::end_early;
+use crate::{plan_file, usage};
+
+/// Compares.
+///
+/// # Errors
+/// Arms that cannot be, an output that cannot be written, or why there is nothing to analyse.
+pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
+    if let Some(workload) = &args.workload {
+        let asked = workload.asked();
+        let cells = cells_of(&asked)?;
+        return measure(cells, asked.arms.vary.into(), asked.method, asked.output);
+    }
+    let source = &args.source;
+    if let Some(path) = &source.plan {
+        let file = plan_file::read(path)?;
+        let cells = cells(&file.arms, &file.connections).map_err(unreadable)?;
+        let vary = varied(&cells);
+        return measure(cells, vary, &args.method, &args.output);
+    }
+    let outlet = Outlet::open(&args.output, &args.method.fail_on)?;
+    match (&source.again, &source.files[..]) {
+        (Some(path), _) => outlet.again(path),
+        (None, [old, new]) => outlet.saved(old, new),
+        _ => Err(Problem::usage("there is nothing to compare")
+            .with_cure("name a workload and engines, for example: linerate compare rr --engines uring,epoll")),
+    }
+}
+
+// ---- arms ----------------------------------------------------------------------------------
+
+fn unreadable(error: clap::Error) -> Problem {
+    Problem::usage(usage::sentence(&error))
+}
+
+fn cells_of(asked: &Asked<'_>) -> Result<Vec<CellRequest>, Problem> {
+    let arms = arms(asked.arms, &asked.line)?;
+    cells(&arms, asked.connections).map_err(unreadable)
+}
+
+/// One line per engine, the baseline first.
+fn arms(args: &ArmsArgs, line: &RunLine) -> Result<Vec<(String, RunLine)>, Problem> {
+    let mut engines = engines(&args.engines).map_err(Problem::usage)?;
+    if let Some(baseline) = &args.baseline {
+        let place = engines.iter().position(|engine| engine == baseline);
+        let place = place.ok_or_else(|| {
+            Problem::usage(format!("--baseline {baseline} is none of the --engines"))
+                .with_cure(format!("choose one of {}", engines.join(" and ")))
+        })?;
+        engines[..=place].rotate_right(1);
+    }
+    let options: &[&str] = match args.vary {
+        Side::Testee => &["testee-engine"],
+        Side::Load => &["engine"],
+        Side::Both => &["engine", "testee-engine"],
+    };
+    check_sides(args.vary, line, options)?;
+    let with = |engine: &String| {
+        let mut line = line.clone();
+        for option in options {
+            line.set(option, Some(engine));
+        }
+        line
+    };
+    Ok(unique(&engines).into_iter().zip(engines.iter().map(with)).collect())
+}
+
+/// The engine of a side that is varied comes from the list, and a target of others has none of ours.
+fn check_sides(vary: Side, line: &RunLine, options: &[&str]) -> Result<(), Problem> {
+    let vary = Vary::from(vary).name();
+    if let Some(option) = options.iter().find(|option| line.has(option)) {
+        return Err(Problem::usage(format!(
+            "--{option} does not go with --vary {vary}: that side gets its engine from --engines"
+        ))
+        .with_cure("leave it out, or vary the other side"));
+    }
+    if line.has_target() && options.contains(&"testee-engine") {
+        return Err(Problem::usage(format!(
+            "--vary {vary} does not go with a target: linerate does not start it and cannot choose its engine"
+        ))
+        .with_cure("use --vary load, or leave the target out"));
+    }
+    Ok(())
+}
+
+/// The side in which the arms of a plan file differ.
+fn varied(cells: &[CellRequest]) -> Vary {
+    let all_like_the_first = |reset: fn(&mut PlanRequest)| {
+        cells.iter().all(|cell| {
+            let mut requests = cell.arms.iter().map(|arm| {
+                let mut request = arm.request.clone();
+                reset(&mut request);
+                request
+            });
+            let first = requests.next();
+            requests.all(|request| Some(request) == first)
+        })
+    };
+    let without_testee = |request: &mut PlanRequest| {
+        (request.testee_engine, request.testee_threads, request.testee_cpus) = (None, None, None);
+    };
+    let without_load = |request: &mut PlanRequest| {
+        (request.engine, request.threads, request.client_cpus) = (None, None, None);
+    };
+    if all_like_the_first(without_testee) {
+        Vary::Testee
+    } else if all_like_the_first(without_load) {
+        Vary::Load
+    } else {
+        Vary::Both
+    }
+}
+
+// ---- measuring -----------------------------------------------------------------------------
+
+fn measure(
+    cells: Vec<CellRequest>,
+    vary: Vary,
+    method: &MethodArgs,
+    output: &CompareOutputArgs,
+) -> Result<ExitClass, Problem> {
+    let experiment = Experiment::new(ExperimentRequest {
+        cells,
+        vary,
+        rounds: method.rounds,
+        budget_ns: method.budget,
+        precision: method.precision,
+        pause_ns: method.pause,
+        seed: method.seed.unwrap_or_else(seed_of_the_clock),
+    })?;
+    experiment.check_engines()?;
+    let outlet = Outlet::open(output, &method.fail_on)?;
+    let kind = Kind::choose(output.progress, output.quiet, Surroundings::detect());
+    let progress = Comparing::start(kind);
+    if !output.quiet {
+        progress.note(&announcement(&experiment));
+    }
+    let cancel = Cancel::new();
+    end_early(&cancel, progress.clearer(), output.quiet)?;
+    let mut watcher = Watcher {
+        progress,
+        told: Vec::new(),
+        quiet: output.quiet,
+    };
+    let outcome = conduct(&experiment, &mut watcher, &cancel);
+    drop(watcher);
+    outlet.finish(outcome)
+}
+
+/// Nobody needs it to be secret, only to differ from the last one. Short enough to be typed.
+fn seed_of_the_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |passed| u64::from(passed.subsec_nanos()) ^ passed.as_secs()) & 0xffff_ffff
+}
+
+/// What will be done and how long it takes.
+fn announcement(experiment: &Experiment) -> String {
+    let (method, length) = (experiment.method(), experiment.length());
+    let cells: Vec<_> = experiment.cells().collect();
+    let arms = cells.first().map_or(0, |(_, arms)| arms.len());
+    let cells = match cells.len() {
+        1 => String::new(),
+        count => format!("{count} cells of "),
+    };
+    let at_most = method.budget_ns.is_some() || method.precision_target.is_some();
+    format!(
+        "compare: {cells}{} arms and a control, {} rounds after a discarded one: {} runs, {} {} (seed {})",
+        arms - 1,
+        method.rounds_planned,
+        length.runs,
+        if at_most { "at most" } else { "about" },
+        in_words(Duration::from_nanos(length.total_ns)),
+        method.seed
+    )
+}
+
+/// Shows what happens.
+struct Watcher {
+    progress: Comparing,
+    /// What was said of engines: every arm prepares two, and most are alike.
+    told: Vec<String>,
+    quiet: bool,
+}
+
+impl Observer for Watcher {
+    fn run_started(&mut self, place: &Place<'_>) {
+        self.progress.step(Step {
+            round: place.round,
+            rounds: place.rounds,
+            what: format!("{}: {}", place.cell, place.arm),
+            left: Duration::from_nanos(place.left_ns),
+            began: Instant::now(),
+        });
+    }
+
+    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
+        let line = format!("{agent}: engine {engine} ({reason})");
+        if !self.quiet && reason.starts_with("auto") && !self.told.contains(&line) {
+            self.progress.note(&line);
+            self.told.push(line);
+        }
+    }
+
+    fn run_ended(&mut self, place: &Place<'_>, outcome: Result<&Document, &Failure>) {
+        match outcome {
+            Ok(document) => self.progress.ended(&in_short(document)),
+            Err(failure) if !self.quiet => {
+                let Place { round, cell, arm, .. } = place;
+                let text = &failure.text;
+                self.progress.note(&format!("round {round}, {cell}: {arm} failed: {text}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn cell_ended(&mut self, label: &str, rounds: u32, why: StopReason) {
+        let why = match why {
+            StopReason::Precision => "is known as precisely as asked for",
+            StopReason::Budget => "has used up its time",
+            StopReason::Failed => "cannot go on",
+            StopReason::Rounds | StopReason::Interrupted => return,
+        };
+        if !self.quiet {
+            self.progress.note(&format!("{label} {why} after {rounds} rounds"));
+        }
+    }
+}
+
+/// A run in a few words.
+fn in_short(document: &Document) -> String {
+    let Some(round) = document.rounds.first() else {
+        return "nothing".to_owned();
+    };
+    let rates = &round.rates;
+    if document.plan.workload == Workload::Stream {
+        let bits = rates.throughput_bits_per_second;
+        return bits.map_or_else(String::new, |bits| human_bit_rate(bits.get()));
+    }
+    let rate = rates.operations_per_second.map(|rate| format!("{}/s", human_count(rate.get())));
+    let latency = round.measured.latency.primary();
+    let latency = latency.map(|(_, all)| format!("p99 {}", human_ns(all.p99_ns as f64)));
+    [rate, latency].into_iter().flatten().collect::<Vec<_>>().join("  ")
+}

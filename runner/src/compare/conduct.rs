@@ -1,0 +1,408 @@
+//! Round after round, until the comparison has what it needs or may take no longer.
+
+use super::length::run_ns;
+use super::order::{Orders, Random};
+use super::record::{CellRecord, Record};
+use super::{Experiment, Length};
+use crate::conduct::{self, Cancel, Phase};
+use crate::error::{ExitClass, Failure, RunError};
+use crate::plan::Plan;
+use report::comparison::{Comparison, StopReason};
+use report::document::{Document, Interval, Message};
+use std::time::{Duration, Instant};
+
+/// After so many failed runs in one cell an arm is not run any more: it is invalid already, and its
+/// time-outs would only delay the others.
+const FAILURES_MAX: u32 = 2;
+/// How often a pause looks whether the user wants to end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Watches a comparison. Every method is called on the conducting thread.
+pub trait Observer {
+    /// A run begins.
+    fn run_started(&mut self, place: &Place<'_>) {
+        let _ = place;
+    }
+
+    /// An agent of a run is prepared: its engine and why this one. Told in the discarded round only.
+    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
+        let _ = (agent, engine, reason);
+    }
+
+    /// The run has reached another phase.
+    fn phase(&mut self, phase: Phase) {
+        let _ = phase;
+    }
+
+    /// A run is over: the document of it, or why there is none.
+    fn run_ended(&mut self, place: &Place<'_>, outcome: Result<&Document, &Failure>) {
+        let _ = (place, outcome);
+    }
+
+    /// A cell has its last round.
+    fn cell_ended(&mut self, label: &str, rounds: u32, why: StopReason) {
+        let _ = (label, rounds, why);
+    }
+}
+
+/// Where a comparison is.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// 0 for the discarded round.
+    pub round: u32,
+    /// The last round, unless it ends earlier.
+    pub rounds: u32,
+    /// Name of the cell.
+    pub cell: &'a str,
+    /// Name of what runs.
+    pub arm: &'a str,
+    /// Runs that are over.
+    pub runs_done: u64,
+    /// Runs in all, unless it ends earlier.
+    pub runs: u64,
+    /// What this run should take, with the pause before it, ns.
+    pub run_ns: u64,
+    /// What is left at the start of this run, as far as the runs so far tell, ns.
+    pub left_ns: u64,
+}
+
+/// A comparison that is over.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Valid whatever happened; without an analysis yet.
+    pub comparison: Comparison,
+    /// Why there is nothing to analyse.
+    pub failure: Option<Failure>,
+}
+
+/// What runs plans, and what time it is meanwhile.
+pub(super) trait Bench {
+    fn run(
+        &mut self,
+        plan: &Plan,
+        observer: &mut dyn conduct::Observer,
+    ) -> Result<Document, RunError>;
+    /// Waits, or less if the user wants to end.
+    fn rest(&mut self, ns: u64);
+    /// Since the comparison began, ns.
+    fn elapsed_ns(&self) -> u64;
+    fn unix_ns(&self) -> u64;
+}
+
+/// Processes, and the clock on the wall.
+struct Machine<'a> {
+    cancel: &'a Cancel,
+    began: Instant,
+}
+
+impl Bench for Machine<'_> {
+    fn run(
+        &mut self,
+        plan: &Plan,
+        observer: &mut dyn conduct::Observer,
+    ) -> Result<Document, RunError> {
+        conduct::conduct(plan, observer, self.cancel)
+    }
+
+    fn rest(&mut self, ns: u64) {
+        let end = Instant::now() + Duration::from_nanos(ns);
+        while !self.cancel.is_raised() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+    }
+
+    fn elapsed_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    fn unix_ns(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |passed| passed.as_nanos() as u64)
+    }
+}
+
+/// Conducts a comparison. The first [`Cancel::raise`] ends it early with what the complete rounds
+/// gave, the second at once.
+pub fn conduct(experiment: &Experiment, observer: &mut dyn Observer, cancel: &Cancel) -> Outcome {
+    let mut machine = Machine {
+        cancel,
+        began: Instant::now(),
+    };
+    conduct_on(&mut machine, experiment, observer, cancel)
+}
+
+pub(super) fn conduct_on(
+    bench: &mut dyn Bench,
+    experiment: &Experiment,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Outcome {
+    let mut record = Record::new(experiment, bench.unix_ns());
+    let length = Length::of(experiment);
+    let mut course = Course {
+        bench,
+        experiment,
+        observer,
+        cancel,
+        cells: experiment.cells.iter().map(Going::new).collect(),
+        runs: length.runs,
+        runs_done: 0,
+        spent_ns: 0,
+        expected_ns: 0,
+    };
+    course.seed();
+    let failure = course.run(&mut record).err();
+    record.finish(failure, cancel.is_raised())
+}
+
+/// A cell while it goes on.
+struct Going {
+    orders: Orders,
+    failures: Vec<u32>,
+    ended: bool,
+}
+
+impl Going {
+    fn new(cell: &super::CellPlan) -> Self {
+        Self {
+            orders: Orders::new(cell.entrants.len(), 0),
+            failures: vec![0; cell.entrants.len()],
+            ended: false,
+        }
+    }
+
+    fn has_given_up(&self, entrant: usize) -> bool {
+        self.failures[entrant] >= FAILURES_MAX
+    }
+
+    /// Whether there is still something to compare: the baseline, and something else than it.
+    fn can_go_on(&self) -> bool {
+        let others = 2..self.failures.len();
+        !self.has_given_up(0)
+            && others
+                .into_iter()
+                .any(|entrant| !self.has_given_up(entrant))
+    }
+}
+
+/// The comparison in progress.
+struct Course<'a> {
+    bench: &'a mut dyn Bench,
+    experiment: &'a Experiment,
+    observer: &'a mut dyn Observer,
+    cancel: &'a Cancel,
+    cells: Vec<Going>,
+    runs: u64,
+    runs_done: u64,
+    /// What the runs so far took and should have taken: their ratio corrects the estimate.
+    spent_ns: u64,
+    expected_ns: u64,
+}
+
+impl Course<'_> {
+    fn seed(&mut self) {
+        for (number, (cell, plan)) in self
+            .cells
+            .iter_mut()
+            .zip(&self.experiment.cells)
+            .enumerate()
+        {
+            let seed = self
+                .experiment
+                .method
+                .seed
+                .wrapping_add((number as u64) << 32);
+            cell.orders = Orders::new(plan.entrants.len(), seed);
+        }
+    }
+
+    fn run(&mut self, record: &mut Record) -> Result<(), Failure> {
+        let method = &self.experiment.method;
+        let mut between_cells = Random::new(!method.seed);
+        for round in 0..=method.rounds_planned {
+            let mut open: Vec<usize> = (0..self.cells.len())
+                .filter(|&cell| !self.cells[cell].ended)
+                .collect();
+            if open.is_empty() {
+                return Ok(());
+            }
+            if round > 0 && !self.fits_budget(&open) {
+                for cell in open {
+                    self.end(record, cell, round - 1, StopReason::Budget);
+                }
+                return Ok(());
+            }
+            between_cells.shuffle(&mut open);
+            for cell in open {
+                self.round_of(record, cell, round)?;
+                if self.cancel.is_raised() {
+                    return Ok(());
+                }
+                self.decide(record, cell, round);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another round of the cells fits into the time.
+    fn fits_budget(&self, open: &[usize]) -> bool {
+        let Some(budget_ns) = self.experiment.method.budget_ns else {
+            return true;
+        };
+        let expected_ns = open.iter().map(|&cell| self.round_ns(cell)).sum();
+        self.bench.elapsed_ns() + self.corrected(expected_ns) <= budget_ns
+    }
+
+    /// What a round of this cell should take.
+    fn round_ns(&self, cell: usize) -> u64 {
+        let entrants = self.experiment.cells[cell].entrants.iter().enumerate();
+        entrants
+            .filter(|(number, _)| !self.cells[cell].has_given_up(*number))
+            .map(|(_, entrant)| run_ns(&entrant.plan) + self.experiment.method.pause_ns)
+            .sum()
+    }
+
+    fn corrected(&self, expected_ns: u64) -> u64 {
+        if self.expected_ns == 0 {
+            return expected_ns;
+        }
+        (expected_ns as f64 * self.spent_ns as f64 / self.expected_ns as f64) as u64
+    }
+
+    /// What is left of the comparison when `entrant_ns` of this round are still to come.
+    fn left_ns(&self, round: u32, round_left_ns: u64) -> u64 {
+        let rounds = u64::from(self.experiment.method.rounds_planned - round);
+        let open = (0..self.cells.len()).filter(|&cell| !self.cells[cell].ended);
+        let round_ns: u64 = open.map(|cell| self.round_ns(cell)).sum();
+        let left_ns = self.corrected(round_left_ns + rounds * round_ns);
+        let budget_ns = self.experiment.method.budget_ns.unwrap_or(u64::MAX);
+        left_ns.min(budget_ns.saturating_sub(self.bench.elapsed_ns()))
+    }
+
+    fn round_of(&mut self, record: &mut Record, cell: usize, round: u32) -> Result<(), Failure> {
+        let order = self.cells[cell].orders.next_round();
+        let cell_record = record.cell(cell);
+        cell_record.begin_round(round, &order, self.bench.unix_ns());
+        let mut left_ns = self.round_ns(cell);
+        for entrant in order {
+            if self.cells[cell].has_given_up(entrant) {
+                let text = format!("not run: it failed {FAILURES_MAX} times");
+                record.cell(cell).failed(
+                    entrant,
+                    self.bench.unix_ns(),
+                    Message::new("not_run", text),
+                );
+                continue;
+            }
+            let planned = &self.experiment.cells[cell].entrants[entrant];
+            let expected_ns = run_ns(&planned.plan) + self.experiment.method.pause_ns;
+            let place = Place {
+                round,
+                rounds: self.experiment.method.rounds_planned,
+                cell: &self.experiment.cells[cell].label,
+                arm: &planned.label,
+                runs_done: self.runs_done,
+                runs: self.runs,
+                run_ns: self.corrected(expected_ns),
+                left_ns: self.left_ns(round, left_ns),
+            };
+            self.one_run(record, cell, entrant, &place)?;
+            if self.cancel.is_raised() {
+                return Ok(());
+            }
+            left_ns = left_ns.saturating_sub(expected_ns);
+            self.expected_ns += expected_ns;
+        }
+        record.end_round(cell);
+        Ok(())
+    }
+
+    /// # Errors
+    /// When this machine cannot run it at all: there is no use in going on.
+    fn one_run(
+        &mut self,
+        record: &mut Record,
+        cell: usize,
+        entrant: usize,
+        place: &Place<'_>,
+    ) -> Result<(), Failure> {
+        let began_ns = self.bench.elapsed_ns();
+        self.observer.run_started(place);
+        self.bench.rest(self.experiment.method.pause_ns);
+        let started_unix_ns = self.bench.unix_ns();
+        let plan = &self.experiment.cells[cell].entrants[entrant].plan;
+        let mut relay = Relay {
+            observer: &mut *self.observer,
+            tell_engines: place.round == 0,
+        };
+        let outcome = self.bench.run(plan, &mut relay);
+        self.runs_done += 1;
+        self.spent_ns += self.bench.elapsed_ns() - began_ns;
+        if self.cancel.is_raised() {
+            return Ok(());
+        }
+        let told = outcome.as_ref().map_err(|error| &error.failure);
+        self.observer.run_ended(place, told);
+        match outcome {
+            Ok(document) => record.ran(cell, entrant, started_unix_ns, document),
+            Err(RunError { failure, .. }) => {
+                let message = failure.message();
+                record.cell(cell).failed(entrant, started_unix_ns, message);
+                self.cells[cell].failures[entrant] += 1;
+                let hopeless = matches!(failure.class, ExitClass::Machine | ExitClass::Usage);
+                if hopeless && place.round == 0 {
+                    return Err(Failure {
+                        text: format!("{} ({}): {}", place.arm, place.cell, failure.text),
+                        ..failure
+                    });
+                }
+                record.first_failure(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cell has had its last round.
+    fn decide(&mut self, record: &mut Record, cell: usize, round: u32) {
+        let method = &self.experiment.method;
+        let why = if !self.cells[cell].can_go_on() {
+            StopReason::Failed
+        } else if round == method.rounds_planned {
+            StopReason::Rounds
+        } else {
+            return;
+        };
+        self.end(record, cell, round, why);
+    }
+
+    fn end(&mut self, record: &mut Record, cell: usize, rounds: u32, why: StopReason) {
+        self.cells[cell].ended = true;
+        let CellRecord { cell: ended, .. } = record.cell(cell);
+        ended.stopped = why;
+        self.observer.cell_ended(&ended.label, rounds, why);
+    }
+}
+
+/// Hears a run and tells the observer of the comparison.
+struct Relay<'a> {
+    observer: &'a mut dyn Observer,
+    tell_engines: bool,
+}
+
+impl conduct::Observer for Relay<'_> {
+    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
+        if self.tell_engines {
+            self.observer.prepared(agent, engine, reason);
+        }
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        self.observer.phase(phase);
+    }
+
+    fn interval(&mut self, _: u32, _: &str, _: &Interval) {}
+}

@@ -1,0 +1,314 @@
+//! The comparison document as it grows.
+
+use super::drift::Settings;
+use super::{CellPlan, Entrant, Experiment, Outcome};
+use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::error::{ExitClass, Failure};
+use report::comparison::{Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason};
+use report::document::{Document, EngineUse, LatencySummary, Message, Status};
+use report::merge;
+
+/// The document while it grows.
+pub(super) struct Record {
+    comparison: Comparison,
+    cells: Vec<CellRecord>,
+    warnings: Vec<Counted>,
+    runs: u32,
+    first_failure: Option<Failure>,
+}
+
+/// A warning of the runs, and how many of them had it: its text may name numbers of the first.
+struct Counted {
+    warning: Message,
+    runs: u32,
+}
+
+/// A cell while it grows.
+pub(super) struct CellRecord {
+    pub cell: Cell,
+    /// What the arms' runs of the round in progress gave.
+    latencies: Vec<Option<LatencySummary>>,
+    settings: Vec<Settings>,
+    described: Vec<bool>,
+    /// The last round is still going on.
+    open: bool,
+}
+
+impl Record {
+    pub fn new(experiment: &Experiment, started_unix_ns: u64) -> Self {
+        let mut comparison = Comparison::new(VERSION, Vec::new(), experiment.method.clone());
+        comparison.set_build(GIT_COMMIT, BUILD_TARGET);
+        comparison.set_started(started_unix_ns);
+        Self {
+            comparison,
+            cells: experiment.cells.iter().map(CellRecord::new).collect(),
+            warnings: Vec::new(),
+            runs: 0,
+            first_failure: None,
+        }
+    }
+
+    pub fn cell(&mut self, cell: usize) -> &mut CellRecord {
+        &mut self.cells[cell]
+    }
+
+    /// A run ended well.
+    pub fn ran(&mut self, cell: usize, entrant: usize, started_unix_ns: u64, document: Document) {
+        self.runs += 1;
+        for warning in &document.warnings {
+            match self
+                .warnings
+                .iter_mut()
+                .find(|known| known.warning.code == warning.code)
+            {
+                Some(known) => known.runs += 1,
+                None => self.warnings.push(Counted {
+                    warning: warning.clone(),
+                    runs: 1,
+                }),
+            }
+        }
+        self.cells[cell].ran(entrant, started_unix_ns, &document);
+        for host in document.hosts {
+            if !self
+                .comparison
+                .hosts
+                .iter()
+                .any(|known| known.id == host.id)
+            {
+                self.comparison.hosts.push(host);
+            }
+        }
+    }
+
+    /// Remembers why the first run failed that did.
+    pub fn first_failure(&mut self, failure: Failure) {
+        self.first_failure.get_or_insert(failure);
+    }
+
+    /// Every arm of the round has had its turn.
+    pub fn end_round(&mut self, cell: usize) {
+        let outcome = self.cells[cell].end_round();
+        if let Err(why) = outcome {
+            self.comparison.warnings.push(why);
+        }
+    }
+
+    /// The document, and why there is nothing in it if so.
+    pub fn finish(mut self, failure: Option<Failure>, interrupted: bool) -> Outcome {
+        for cell in &mut self.cells {
+            if cell.open {
+                cell.break_off();
+            }
+            if interrupted
+                && cell.cell.stopped == StopReason::Rounds
+                && !cell.has_all_rounds(&self.comparison)
+            {
+                cell.cell.stopped = StopReason::Interrupted;
+            }
+        }
+        let comparison = &mut self.comparison;
+        comparison.cells = self.cells.into_iter().map(|record| record.cell).collect();
+        let counted = self.warnings.into_iter().map(|known| known.of(self.runs));
+        comparison.warnings.extend(counted);
+        let nothing = comparison
+            .cells
+            .iter()
+            .all(|cell| cell.stopped == StopReason::Failed);
+        let failure = failure.or_else(|| self.first_failure.filter(|_| nothing && !interrupted));
+        comparison.status = match &failure {
+            Some(failure) => {
+                comparison.errors.push(failure.message());
+                Status::Failed
+            }
+            None if interrupted => Status::Interrupted,
+            None => Status::Ok,
+        };
+        if failure.is_some() {
+            for cell in &mut comparison.cells {
+                cell.stopped = StopReason::Failed;
+            }
+        }
+        Outcome {
+            comparison: self.comparison,
+            failure,
+        }
+    }
+}
+
+impl Counted {
+    fn of(self, runs: u32) -> Message {
+        Message {
+            text: format!("{} (in {} of {runs} runs)", self.warning.text, self.runs),
+            ..self.warning
+        }
+    }
+}
+
+impl CellRecord {
+    fn new(plan: &CellPlan) -> Self {
+        let entrants = plan.entrants.len();
+        Self {
+            cell: Cell {
+                label: plan.label.clone(),
+                workload: plan.workload,
+                connections: plan.connections,
+                primary_metrics: plan.primary_metrics.clone(),
+                arms: plan.entrants.iter().map(arm).collect(),
+                rounds: Vec::new(),
+                stopped: StopReason::Rounds,
+                analysis: None,
+            },
+            latencies: vec![None; entrants],
+            settings: (0..entrants).map(|_| Settings::default()).collect(),
+            described: vec![false; entrants],
+            open: false,
+        }
+    }
+
+    pub fn begin_round(&mut self, number: u32, order: &[usize], started_unix_ns: u64) {
+        self.open = true;
+        self.latencies.fill(None);
+        self.cell.rounds.push(CellRound {
+            number,
+            discarded: number == 0,
+            started_at_unix_ns: started_unix_ns,
+            order: order.iter().map(|&entrant| entrant as u32).collect(),
+            runs: Vec::new(),
+            remarks: Vec::new(),
+        });
+    }
+
+    /// A run gave no numbers.
+    pub fn failed(&mut self, entrant: usize, started_unix_ns: u64, why: Message) {
+        self.add(ArmRun::failed(entrant as u32, started_unix_ns, why));
+    }
+
+    fn ran(&mut self, entrant: usize, started_unix_ns: u64, document: &Document) {
+        let Some(round) = document.rounds.first() else {
+            let why = Message::new(
+                "peer",
+                "the run brought no round; this is a bug in linerate",
+            );
+            return self.failed(entrant, started_unix_ns, why);
+        };
+        self.describe(entrant, document);
+        let workload = self.cell.workload;
+        let mut run = ArmRun::from_round(entrant as u32, workload, round, started_unix_ns);
+        run.invalid.extend(self.settings[entrant].changes(document));
+        if ExitClass::of_document(document) == ExitClass::CheckFailed {
+            let text = "bytes came back other than they were sent";
+            run.invalid.push(Message::new("check_failed", text));
+        }
+        if run.counts() {
+            self.latencies[entrant] = round.measured.latency.primary().map(|(_, all)| all.clone());
+        }
+        self.add(run);
+    }
+
+    fn add(&mut self, run: ArmRun) {
+        if let Some(round) = self.cell.rounds.last_mut() {
+            round.runs.push(run);
+        }
+    }
+
+    /// What the first run of an arm tells of it.
+    fn describe(&mut self, entrant: usize, document: &Document) {
+        if std::mem::replace(&mut self.described[entrant], true) {
+            return;
+        }
+        let Some(round) = document.rounds.first() else {
+            return;
+        };
+        let arm = &mut self.cell.arms[entrant];
+        if let Some(side) = round.load.first() {
+            arm.load_engine = side.engine.clone();
+        }
+        arm.testee_engine = round.testee.first().map(|side| side.engine.clone());
+        arm.latency_kind = round
+            .measured
+            .latency
+            .primary()
+            .map(|(kind, _)| kind.to_owned());
+        arm.profiles = document
+            .hosts
+            .iter()
+            .filter_map(|host| {
+                Some(ArmProfile {
+                    host: host.id.clone(),
+                    profile: host.profile.clone()?,
+                })
+            })
+            .collect();
+    }
+
+    fn end_round(&mut self) -> Result<(), Message> {
+        self.open = false;
+        let Some(round) = self.cell.rounds.last_mut() else {
+            return Ok(());
+        };
+        // In the order of the arms, and not of time: that one is in `order`.
+        round.runs.sort_by_key(|run| run.arm);
+        if round.discarded {
+            return Ok(());
+        }
+        for (arm, latency) in self.cell.arms.iter_mut().zip(&self.latencies) {
+            let parts = [arm.latency.as_ref(), latency.as_ref()];
+            arm.latency = merge::latencies(parts.into_iter()).map_err(|error| {
+                let text = format!(
+                    "{}: the latencies of its runs could not be joined: {error}",
+                    arm.label
+                );
+                Message::new("latency", text)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A round that was not completed counts for nothing.
+    fn break_off(&mut self) {
+        self.open = false;
+        let arms = self.cell.arms.len() as u32;
+        let Some(round) = self.cell.rounds.last_mut() else {
+            return;
+        };
+        round.discarded = true;
+        for arm in 0..arms {
+            if !round.runs.iter().any(|run| run.arm == arm) {
+                let why = Message::new(
+                    "interrupted",
+                    "not run to its end: the comparison was ended",
+                );
+                round
+                    .runs
+                    .push(ArmRun::failed(arm, round.started_at_unix_ns, why));
+            }
+        }
+        round.runs.sort_by_key(|run| run.arm);
+    }
+
+    fn has_all_rounds(&self, comparison: &Comparison) -> bool {
+        self.cell.counted().count() as u32 == comparison.method.rounds_planned
+    }
+}
+
+/// The arm before it ran: what was asked for.
+fn arm(entrant: &Entrant) -> Arm {
+    let plan = entrant.plan.document();
+    let asked = |engine: &str| EngineUse {
+        requested: engine.to_owned(),
+        reason: "it has not run".to_owned(),
+        ..EngineUse::default()
+    };
+    Arm {
+        label: entrant.label.clone(),
+        role: entrant.role,
+        load_engine: asked(&plan.engine.load),
+        testee_engine: plan.engine.testee.as_deref().map(asked),
+        plan,
+        profiles: Vec::new(),
+        command: entrant.command.clone(),
+        latency_kind: None,
+        latency: None,
+    }
+}

@@ -1,0 +1,385 @@
+//! Whole comparisons on a bench that plays runs instead of making them.
+
+use super::conduct::{Bench, conduct_on};
+use super::*;
+use crate::conduct::{self as single, Cancel};
+use crate::error::{ExitClass, RunError};
+use report::assemble::{self, RoundParts};
+use report::comparison::{Cell, StopReason};
+use report::document::{Document, Host, Role, Side, Status, Window, unexplained_nulls};
+use std::collections::BTreeMap;
+
+fn arm(label: &str) -> ArmRequest {
+    let mut request = PlanRequest::of(Workload::Rr);
+    request.testee_engine = Some(label.split_whitespace().next().unwrap().to_owned());
+    (request.duration_ns, request.warmup_ns) = (Some(1_000_000_000), Some(0));
+    ArmRequest {
+        label: label.to_owned(),
+        command: format!("linerate run rr --testee-engine {label}"),
+        request,
+    }
+}
+
+fn request(arms: &[&str], cells: u32) -> ExperimentRequest {
+    let cell = |number: u32| CellRequest {
+        label: format!("cell {number}"),
+        arms: arms.iter().map(|label| arm(label)).collect(),
+    };
+    ExperimentRequest {
+        cells: (1..=cells).map(cell).collect(),
+        vary: Vary::Testee,
+        rounds: None,
+        budget_ns: None,
+        precision: None,
+        pause_ns: Some(0),
+        seed: 5,
+    }
+}
+
+fn experiment(change: impl FnOnce(&mut ExperimentRequest)) -> Experiment {
+    let mut request = request(&["epoll", "blocking"], 1);
+    change(&mut request);
+    Experiment::new(request).unwrap()
+}
+
+/// Plays runs: each takes its nominal time and more on a clock of its own.
+#[derive(Default)]
+struct Stage {
+    now_ns: u64,
+    /// What ran, by the engine of the testee.
+    played: Vec<String>,
+    /// Engines whose runs fail, from which run of theirs on, and how.
+    failing: BTreeMap<&'static str, (usize, ExitClass)>,
+    /// The user wants to end during this run.
+    interrupt: Option<(usize, Cancel)>,
+    /// A setting changes before this run.
+    changes: Option<usize>,
+}
+
+impl Bench for Stage {
+    fn run(&mut self, plan: &Plan, _: &mut dyn single::Observer) -> Result<Document, RunError> {
+        let engine = plan.testee().unwrap().engine.name.clone();
+        let earlier = self.played.iter().filter(|name| **name == engine).count();
+        self.played.push(engine.clone());
+        self.now_ns += 2_000_000_000;
+        if let Some((number, cancel)) = &self.interrupt
+            && self.played.len() == *number
+        {
+            cancel.raise();
+        }
+        match self.failing.get(engine.as_str()) {
+            Some((from, class)) if earlier >= *from => Err(RunError::from(Failure {
+                class: *class,
+                text: "it broke".to_owned(),
+            })),
+            _ => Ok(self.document(plan)),
+        }
+    }
+
+    fn rest(&mut self, ns: u64) {
+        self.now_ns += ns;
+    }
+
+    fn elapsed_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn unix_ns(&self) -> u64 {
+        1_000 + self.now_ns
+    }
+}
+
+impl Stage {
+    fn document(&self, plan: &Plan) -> Document {
+        let mut document = Document::new("0", Vec::new(), plan.document());
+        let changed = self.changes.is_some_and(|from| self.played.len() >= from);
+        document.hosts.push(Host {
+            id: "local".into(),
+            governor: Some(if changed { "performance" } else { "schedutil" }.into()),
+            ..Host::default()
+        });
+        let side = |role: Role| {
+            let mut side = Side {
+                agent: role.name().to_owned(),
+                role,
+                threads: 1,
+                window: Window {
+                    length_ns: 1_000_000_000,
+                    ..Window::default()
+                },
+                ..Side::default()
+            };
+            side.measured.totals.operations = 1000;
+            side.process.cpu_ns = Some(500_000_000);
+            side
+        };
+        let parts = RoundParts {
+            number: 1,
+            ended_early: false,
+            invalid: Vec::new(),
+            window: side(Role::Load).window,
+            load: vec![side(Role::Load)],
+            testee: vec![side(Role::Testee)],
+            hosts: Vec::new(),
+        };
+        let round = assemble::round(&document.plan, parts).unwrap();
+        document.rounds.push(round);
+        document.status = Status::Ok;
+        document
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    started: Vec<(u32, String, u64)>,
+    ended: Vec<(String, u32, StopReason)>,
+}
+
+impl Observer for Log {
+    fn run_started(&mut self, place: &Place<'_>) {
+        let what = format!("{}: {}", place.cell, place.arm);
+        self.started.push((place.round, what, place.left_ns));
+    }
+
+    fn cell_ended(&mut self, label: &str, rounds: u32, why: StopReason) {
+        self.ended.push((label.to_owned(), rounds, why));
+    }
+}
+
+fn play(experiment: &Experiment, stage: &mut Stage) -> (Outcome, Log) {
+    let mut log = Log::default();
+    let cancel = stage.interrupt.as_ref().map(|(_, cancel)| cancel.clone());
+    let outcome = conduct_on(stage, experiment, &mut log, &cancel.unwrap_or_default());
+    assert_eq!(
+        unexplained_nulls(&outcome.comparison.cells),
+        Vec::<String>::new(),
+        "every null has its reason"
+    );
+    (outcome, log)
+}
+
+fn counted(cell: &Cell) -> usize {
+    cell.counted().count()
+}
+
+#[test]
+fn every_arm_runs_once_a_round_and_the_baseline_twice() {
+    let experiment =
+        experiment(|request| request.cells = self::request(&["epoll", "blocking"], 2).cells);
+    let (outcome, log) = play(&experiment, &mut Stage::default());
+    assert!(outcome.failure.is_none());
+    let comparison = outcome.comparison;
+    assert_eq!((comparison.status, comparison.cells.len()), (Status::Ok, 2));
+    assert_eq!(log.started.len(), 2 * 3 * 13);
+    for cell in &comparison.cells {
+        let labels: Vec<_> = cell.arms.iter().map(|arm| arm.label.as_str()).collect();
+        assert_eq!(labels, ["epoll", "epoll (again)", "blocking"]);
+        assert_eq!((cell.baseline(), cell.control()), (Some(0), Some(1)));
+        assert_eq!((cell.rounds.len(), counted(cell)), (13, 12));
+        assert!(cell.rounds[0].discarded && cell.stopped == StopReason::Rounds);
+        for round in &cell.rounds {
+            let arms: Vec<u32> = round.runs.iter().map(|run| run.arm).collect();
+            assert_eq!(arms, [0, 1, 2], "in the order of the arms");
+            let mut order = round.order.clone();
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2]);
+        }
+        assert_eq!(
+            cell.arms[2].command,
+            "linerate run rr --testee-engine blocking"
+        );
+    }
+    // Round by round, both cells in each.
+    let rounds: Vec<u32> = log.started.iter().map(|(round, ..)| *round).collect();
+    assert!(rounds.is_sorted());
+}
+
+#[test]
+fn a_seed_repeats_every_order() {
+    let orders = |seed| {
+        let experiment = experiment(|request| request.seed = seed);
+        let (outcome, _) = play(&experiment, &mut Stage::default());
+        let rounds = outcome.comparison.cells[0].rounds.clone();
+        rounds
+            .into_iter()
+            .map(|round| round.order)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(orders(1), orders(1));
+    assert_ne!(orders(1), orders(2));
+}
+
+#[test]
+fn rounds_follow_the_number_of_comparisons() {
+    // Two arms, three metrics: 1 + log2(3 / 0.05) is 6.9.
+    assert_eq!(experiment(|_| {}).method.rounds_minimum, 7);
+    let five = ["epoll", "blocking", "uring", "epoll b", "epoll c"];
+    let many = experiment(|request| request.cells = self::request(&five, 1).cells);
+    assert_eq!(
+        (many.method.rounds_minimum, many.method.rounds_planned),
+        (9, 12)
+    );
+    for rounds in [6, 31] {
+        let mut request = request(&["epoll", "blocking"], 1);
+        request.rounds = Some(rounds);
+        let error = Experiment::new(request).unwrap_err().to_string();
+        assert!(
+            error.contains("--rounds") && error.contains("from 7 to 30"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_budget_ends_it_between_rounds() {
+    // A round takes 3 runs of 2 s, though it should take 1.4 s a run.
+    let experiment = experiment(|request| request.budget_ns = Some(50_000_000_000));
+    assert_eq!(experiment.method.rounds_planned, 30);
+    let (outcome, log) = play(&experiment, &mut Stage::default());
+    let cell = &outcome.comparison.cells[0];
+    assert_eq!((cell.stopped, cell.rounds.len()), (StopReason::Budget, 8));
+    assert_eq!(log.ended, [("cell 1".to_owned(), 7, StopReason::Budget)]);
+    assert!(outcome.comparison.status == Status::Ok);
+    assert!(
+        log.started
+            .iter()
+            .all(|(.., left_ns)| *left_ns <= 50_000_000_000)
+    );
+    let mut small = request(&["epoll", "blocking"], 1);
+    small.budget_ns = Some(20_000_000_000);
+    let error = Experiment::new(small).unwrap_err().to_string();
+    assert!(
+        error.contains("--budget 20 s") && error.contains("7 rounds"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_left_is_corrected_by_what_runs_took() {
+    let (_, log) = play(&experiment(|_| {}), &mut Stage::default());
+    let left_s: Vec<u64> = log
+        .started
+        .iter()
+        .map(|(.., ns)| ns / 1_000_000_000)
+        .collect();
+    // 39 runs: 1.4 s each by the plan, 2 s each as the first has shown.
+    assert_eq!((left_s[0], left_s[1], left_s[38]), (54, 76, 2));
+    assert!(left_s[1..].is_sorted_by(|a, b| a >= b));
+}
+
+#[test]
+fn an_arm_that_fails_is_counted_and_given_up_and_the_others_go_on() {
+    let experiment = experiment(|request| {
+        request.cells = self::request(&["epoll", "blocking", "uring"], 1).cells
+    });
+    let mut stage = Stage::default();
+    stage.failing.insert("uring", (3, ExitClass::Peer));
+    let (outcome, _) = play(&experiment, &mut stage);
+    assert!(outcome.failure.is_none());
+    let cell = &outcome.comparison.cells[0];
+    assert_eq!((cell.stopped, counted(cell)), (StopReason::Rounds, 12));
+    let of = |arm: usize| cell.rounds.iter().map(move |round| &round.runs[arm]);
+    let failures: Vec<_> = of(3).filter_map(|run| run.failure.as_ref()).collect();
+    assert_eq!(failures.len(), 10);
+    assert_eq!(
+        (failures[0].code.as_str(), failures[0].text.as_str()),
+        ("peer", "it broke")
+    );
+    assert!(
+        failures[2..]
+            .iter()
+            .all(|failure| failure.code == "not_run")
+    );
+    assert!(of(2).all(|run| run.failure.is_none() && run.counts()));
+    assert_eq!(
+        stage.played.iter().filter(|name| *name == "uring").count(),
+        5
+    );
+}
+
+#[test]
+fn without_a_baseline_there_is_nothing_to_compare() {
+    let mut stage = Stage::default();
+    stage.failing.insert("epoll", (0, ExitClass::Peer));
+    let (outcome, _) = play(&experiment(|_| {}), &mut stage);
+    let failure = outcome.failure.unwrap();
+    assert_eq!(
+        (failure.class, failure.text.as_str()),
+        (ExitClass::Peer, "it broke")
+    );
+    assert_eq!(outcome.comparison.status, Status::Failed);
+    assert_eq!(outcome.comparison.cells[0].stopped, StopReason::Failed);
+    assert!(stage.played.len() < 10, "{:?}", stage.played);
+}
+
+#[test]
+fn what_this_machine_cannot_do_ends_it_in_the_first_round() {
+    let mut stage = Stage::default();
+    stage.failing.insert("blocking", (0, ExitClass::Machine));
+    let (outcome, _) = play(&experiment(|_| {}), &mut stage);
+    let failure = outcome.failure.unwrap();
+    assert_eq!(failure.class, ExitClass::Machine);
+    assert!(
+        failure.text.starts_with("blocking (cell 1): "),
+        "{}",
+        failure.text
+    );
+    assert!(stage.played.len() <= 3);
+}
+
+#[test]
+fn an_interrupt_leaves_the_complete_rounds() {
+    let mut stage = Stage {
+        interrupt: Some((3 * 4 + 2, Cancel::new())),
+        ..Stage::default()
+    };
+    let (outcome, _) = play(&experiment(|_| {}), &mut stage);
+    let comparison = outcome.comparison;
+    assert_eq!(comparison.status, Status::Interrupted);
+    let cell = &comparison.cells[0];
+    assert_eq!(
+        (cell.stopped, cell.rounds.len(), counted(cell)),
+        (StopReason::Interrupted, 5, 3)
+    );
+    let last = cell.rounds.last().unwrap();
+    assert!(last.discarded);
+    assert_eq!(last.runs.len(), 3);
+    assert_eq!(
+        last.runs.iter().filter(|run| run.failure.is_some()).count(),
+        2
+    );
+}
+
+#[test]
+fn a_run_under_other_settings_does_not_count() {
+    let mut stage = Stage {
+        changes: Some(20),
+        ..Stage::default()
+    };
+    let (outcome, _) = play(&experiment(|_| {}), &mut stage);
+    let cell = &outcome.comparison.cells[0];
+    let invalid = cell.rounds.iter().flat_map(|round| &round.runs);
+    let invalid = invalid.filter(|run| !run.invalid.is_empty());
+    assert_eq!(invalid.count(), 39 - 19);
+}
+
+#[test]
+fn a_foreign_target_has_no_process_to_judge() {
+    let mut foreign = request(&["epoll", "blocking"], 1);
+    foreign.vary = Vary::Both;
+    for arm in &mut foreign.cells[0].arms {
+        arm.request.testee_engine = None;
+        arm.request.target = Some("tcp://127.0.0.1:9".into());
+    }
+    let experiment = Experiment::new(foreign).unwrap();
+    let metrics = &experiment.cells[0].primary_metrics;
+    assert_eq!(*metrics, [Metric::Rate, Metric::LatencyP99]);
+}
+
+#[test]
+fn one_arm_is_no_comparison_and_names_are_unique() {
+    let error = Experiment::new(request(&["epoll"], 1)).unwrap_err();
+    assert!(error.to_string().contains("at least two arms"), "{error}");
+    let error = Experiment::new(request(&["epoll", "epoll"], 1)).unwrap_err();
+    assert!(error.to_string().contains("same name"), "{error}");
+}
