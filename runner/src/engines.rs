@@ -13,6 +13,12 @@ static ENGINES: &[&dyn Driver] = &[
     #[cfg(not(target_os = "linux"))]
     &engine_kqueue::EPOLL,
     &engine_kqueue::BLOCKING,
+    #[cfg(target_os = "linux")]
+    &engine_uring::TOKIO_URING,
+    #[cfg(target_os = "linux")]
+    &engine_uring::MONOIO,
+    #[cfg(target_os = "linux")]
+    &engine_uring::MONOIO_LEGACY,
 ];
 
 /// Engines for tests, in no list: found by name only, and in release builds only with the feature

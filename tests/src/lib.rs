@@ -66,6 +66,12 @@ pub fn drivers() -> Vec<&'static dyn Driver> {
         #[cfg(not(target_os = "linux"))]
         &engine_kqueue::KQUEUE,
         &engine_kqueue::BLOCKING,
+        #[cfg(target_os = "linux")]
+        &engine_uring::TOKIO_URING,
+        #[cfg(target_os = "linux")]
+        &engine_uring::MONOIO,
+        #[cfg(target_os = "linux")]
+        &engine_uring::MONOIO_LEGACY,
     ]
 }
 
@@ -215,6 +221,12 @@ macro_rules! for_every_engine {
         #[cfg(not(target_os = "linux"))]
         mod kqueue { $($crate::one_engine!($test, "kqueue");)* }
         mod blocking { $($crate::one_engine!($test, "blocking");)* }
+        #[cfg(target_os = "linux")]
+        mod tokio_uring { $($crate::one_engine!($test, "tokio-uring");)* }
+        #[cfg(target_os = "linux")]
+        mod monoio { $($crate::one_engine!($test, "monoio");)* }
+        #[cfg(target_os = "linux")]
+        mod monoio_legacy { $($crate::one_engine!($test, "monoio-legacy");)* }
     };
 }
 

@@ -124,7 +124,7 @@ const IN_SHORT: [&str; 3] = ["rr", "echo", "stream, both"];
 
 #[test]
 fn nothing_is_allocated_per_operation() {
-    within(150, || {
+    within(250, || {
         let engines = drivers().into_iter().map(|driver| (driver.name(), true));
         let variants = VARIANTS.iter().map(|variant| (variant.name, false));
         let mut too_many = Vec::new();

@@ -1,0 +1,282 @@
+//! Owned buffers, of one kind for every runtime.
+//!
+//! A completion-based runtime takes a buffer by value for as long as the kernel may touch it. So
+//! what is received into is a [`Block`] of a worker's [`Pool`], and what is sent is a [`Piece`]: a
+//! block that goes back, or a range of the shared pattern, which nobody copies.
+
+use engine::pattern::Pattern;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The pattern that all connections of a worker send from.
+pub type SharedPattern = Rc<Arc<Pattern>>;
+
+/// Bytes of free blocks that a pool keeps; beyond that they are given back to the allocator.
+const KEPT_BYTES: usize = 64 * 1024 * 1024;
+
+/// The receive buffers of one worker. The last one used is the next one taken, for it is still in
+/// the cache.
+#[derive(Debug)]
+pub struct Pool {
+    free: RefCell<Vec<Vec<u8>>>,
+    block_bytes: usize,
+}
+
+impl Pool {
+    /// A pool of blocks of this size.
+    pub fn new(block_bytes: usize) -> Rc<Self> {
+        Rc::new(Self {
+            free: RefCell::default(),
+            block_bytes,
+        })
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
+    }
+
+    /// An empty block.
+    #[inline]
+    pub fn take(self: &Rc<Self>) -> Block {
+        let free = self.free.borrow_mut().pop();
+        Block {
+            memory: free.unwrap_or_else(|| vec![0; self.block_bytes]),
+            start: 0,
+            end: 0,
+            pool: Rc::clone(self),
+        }
+    }
+
+    fn put(&self, memory: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < KEPT_BYTES / self.block_bytes {
+            free.push(memory);
+        }
+    }
+}
+
+/// Memory of a [`Pool`], to which it returns when dropped: `start..end` of it is filled.
+#[derive(Debug)]
+pub struct Block {
+    /// Its length never changes, and all of it is initialised.
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+    pool: Rc<Pool>,
+}
+
+impl Block {
+    /// The bytes that are in it.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.end]
+    }
+
+    /// Keeps only this range of the bytes.
+    pub fn narrow(&mut self, range: Range<usize>) {
+        assert!(
+            range.start <= range.end && range.end <= self.end - self.start,
+            "a range of the bytes"
+        );
+        self.end = self.start + range.end;
+        self.start += range.start;
+    }
+
+    /// Adds `bytes` behind those that are in it, if there is room for all of them.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let room = self.memory.len() - self.end >= bytes.len();
+        if room {
+            self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+            self.end += bytes.len();
+        }
+        room
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.pool.put(std::mem::take(&mut self.memory));
+    }
+}
+
+/// Something to send.
+#[derive(Debug)]
+pub enum Piece {
+    /// What was received, going back.
+    Block(Block),
+    /// A range of the pattern.
+    Shared(SharedPattern, Range<u32>),
+}
+
+impl Piece {
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Block(block) => block.bytes(),
+            Self::Shared(pattern, range) => pattern.slice(range.clone()),
+        }
+    }
+
+    /// How many bytes it has.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Block(block) => block.end - block.start,
+            Self::Shared(_, range) => (range.end - range.start) as usize,
+        }
+    }
+
+    /// Bytes of it that were received.
+    pub fn echo_len(&self) -> usize {
+        match self {
+            Self::Block(_) => self.len(),
+            Self::Shared(..) => 0,
+        }
+    }
+
+    /// Forgets the first `bytes` bytes: the kernel has taken them.
+    pub fn advance(&mut self, bytes: usize) {
+        assert!(bytes <= self.len(), "no more than there are");
+        match self {
+            Self::Block(block) => block.start += bytes,
+            Self::Shared(_, range) => range.start += bytes as u32,
+        }
+    }
+}
+
+// SAFETY (both implementations): the pointer is into the heap memory of a vector that is neither
+// grown nor freed while the block lives, so moving the block does not move the bytes; the first
+// `end - start` bytes behind the pointer are initialised, for all of the vector is.
+unsafe impl tokio_uring::buf::IoBuf for Block {
+    fn stable_ptr(&self) -> *const u8 {
+        self.memory[self.start..].as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.end - self.start
+    }
+
+    fn bytes_total(&self) -> usize {
+        self.memory.len() - self.start
+    }
+}
+
+// SAFETY: the pointer is to exclusively owned memory of `bytes_total` bytes that does not move
+// with the block (see above); `set_init` only ever says what the kernel has written there.
+unsafe impl tokio_uring::buf::IoBufMut for Block {
+    fn stable_mut_ptr(&mut self) -> *mut u8 {
+        self.memory[self.start..].as_mut_ptr()
+    }
+
+    unsafe fn set_init(&mut self, bytes: usize) {
+        self.fill(bytes);
+    }
+}
+
+// SAFETY: as for tokio-uring: exclusively owned, of `bytes_total` bytes, not moving.
+unsafe impl monoio::buf::IoBufMut for Block {
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.memory[self.start..].as_mut_ptr()
+    }
+
+    fn bytes_total(&mut self) -> usize {
+        self.memory.len() - self.start
+    }
+
+    unsafe fn set_init(&mut self, bytes: usize) {
+        self.fill(bytes);
+    }
+}
+
+impl Block {
+    fn fill(&mut self, bytes: usize) {
+        assert!(bytes <= self.memory.len() - self.start, "what fits");
+        self.end = self.start + bytes;
+    }
+}
+
+// SAFETY: the bytes are those of a block (see there), or of the pattern, which is immutable and
+// kept alive by the piece's own reference; neither moves with the piece, all are initialised.
+unsafe impl tokio_uring::buf::IoBuf for Piece {
+    fn stable_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.len()
+    }
+
+    fn bytes_total(&self) -> usize {
+        self.len()
+    }
+}
+
+// SAFETY: as for tokio-uring.
+unsafe impl monoio::buf::IoBuf for Piece {
+    fn read_ptr(&self) -> *const u8 {
+        self.bytes().as_ptr()
+    }
+
+    fn bytes_init(&self) -> usize {
+        self.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_block_is_the_next_one_taken() {
+        let pool = Pool::new(4096);
+        let mut block = pool.take();
+        block.append(&[7; 10]);
+        let address = block.bytes().as_ptr();
+        drop(block);
+        let again = pool.take();
+        assert_eq!(again.bytes(), b"");
+        assert_eq!(tokio_uring::buf::IoBuf::stable_ptr(&again), address);
+    }
+
+    #[test]
+    fn blocks_take_what_fits_and_give_it_in_parts() {
+        let pool = Pool::new(8);
+        let mut block = pool.take();
+        assert!(block.append(b"abcdef"));
+        assert!(!block.append(b"ghi"), "only two more fit");
+        assert_eq!(block.bytes(), b"abcdef");
+        block.narrow(1..5);
+        let mut piece = Piece::Block(block);
+        piece.advance(1);
+        assert_eq!((piece.bytes(), piece.echo_len()), (&b"cde"[..], 3));
+    }
+
+    #[test]
+    fn a_buffer_does_not_move_with_its_owner() {
+        let mut block = Pool::new(64).take();
+        block.append(b"stay");
+        let before = tokio_uring::buf::IoBuf::stable_ptr(&block);
+        let boxed = Box::new(Piece::Block(block));
+        assert_eq!(monoio::buf::IoBuf::read_ptr(&*boxed), before);
+    }
+
+    #[test]
+    fn a_range_of_the_pattern_is_sent_where_it_lies() {
+        let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(100)));
+        let mut piece = Piece::Shared(Rc::clone(&pattern), 10..60);
+        assert_eq!(piece.bytes(), pattern.slice(10..60));
+        piece.advance(20);
+        assert_eq!((piece.len(), piece.echo_len()), (30, 0));
+        assert_eq!(piece.bytes().as_ptr(), pattern.slice(30..60).as_ptr());
+    }
+}

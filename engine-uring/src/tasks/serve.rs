@@ -1,0 +1,471 @@
+//! The testee: one task accepts, and one task per connection serves.
+
+use super::bell::Bell;
+use super::buffer::{Pool, SharedPattern};
+use super::output::{Output, Speaker};
+use super::runtime::{Options, Runtime};
+use super::sys::{self, Alarm};
+use super::watch::Watch;
+use super::wire::{Party, Tally, Wire};
+use super::{TCP_INFO_SAMPLES, block_bytes, machine};
+use engine::clock::now_ns;
+use engine::control::Order;
+use engine::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
+use engine::meter::{Meter, ServePublished, bump};
+use engine::pattern::Pattern;
+use engine::proactor::How;
+use engine::session::{Boundary, Session};
+use engine::socket::{self, Granted};
+use engine::tcp_info::{self, TcpInfoSummary};
+use engine::workload::{ServeVisitor, ServeWorkload};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// After descriptors ran out, accepting rests this long (ns), unless a connection closes before.
+const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
+
+/// How long the tasks may take to end after their connections were ended, ns.
+const END_PATIENCE_NS: u64 = 2_000_000_000;
+
+/// Serves `job` until told to stop.
+pub fn serve<R: Runtime>(job: ServeJob, options: &Options) -> Result<ServeOutcome, EngineError> {
+    struct Visit<'a, R>(ServeJob, &'a Options, PhantomData<R>);
+    impl<R: Runtime> ServeVisitor for Visit<'_, R> {
+        type Output = Result<ServeOutcome, EngineError>;
+        fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
+            engine::os::use_exact_timers();
+            let Self(job, options, _) = self;
+            R::block_on(options, run::<R, W>(job, workload, options))
+                .map_err(EngineError::Machine)?
+        }
+    }
+    let spec = job.spec.clone();
+    spec.dispatch(Visit::<R>(job, options, PhantomData))
+}
+
+/// What the accepting task and the tasks of connections share.
+struct House<W: ServeWorkload> {
+    job: ServeJob,
+    workload: W,
+    pool: Rc<Pool>,
+    pattern: SharedPattern,
+    /// Sessions of a testee record nothing; [`engine::session::Out`] asks for one.
+    meter: RefCell<Meter>,
+    tally: Rc<Tally>,
+    /// Wakes the accepting task.
+    bell: Bell,
+    is_ip: bool,
+    wires: RefCell<Vec<Option<Rc<Guest<W>>>>>,
+    free: RefCell<Vec<usize>>,
+    open: Cell<u32>,
+    next_taker: Cell<usize>,
+    granted: RefCell<Option<Granted>>,
+    accept_again_ns: Cell<Option<u64>>,
+    stop_at_ns: Cell<Option<u64>>,
+    sweep_at_ns: Cell<Option<u64>>,
+}
+
+/// A connection of a testee.
+type Guest<W> = Wire<Host<W>>;
+
+async fn run<R: Runtime, W: ServeWorkload>(
+    mut job: ServeJob,
+    workload: W,
+    options: &Options,
+) -> Result<ServeOutcome, EngineError> {
+    let listener = job.listener.take();
+    let house = Rc::new(House::new(job, workload, listener.as_ref()));
+    let alarm = Alarm::new().map_err(|error| machine("a timer", &error))?;
+    let watch = Watch::<R>::new(&house.job.wake, &alarm)
+        .map_err(|error| machine("watching the timer and the waker", &error))?;
+    let accepting = house.accept::<R>(&listener)?;
+    let mut accepting = pin!(accepting);
+    let mut watching = pin!(watch.watch());
+    let mut accepts = true;
+    house.job.control.report_ready();
+    poll_fn(|context| {
+        house.bell.listen(context.waker());
+        let _ = watching.as_mut().poll(context);
+        house.follow_orders(listener.as_ref());
+        house.take_handed::<R>();
+        house.sweep();
+        accepts = accepts && accepting.as_mut().poll(context).is_pending();
+        if house.has_stopped() {
+            return Poll::Ready(());
+        }
+        alarm.set(house.next_deadline_ns());
+        Poll::Pending
+    })
+    .await;
+    let infos = house.cut_off();
+    // Tasks end when their operations have come home.
+    let give_up_ns = now_ns() + END_PATIENCE_NS;
+    // With readiness nothing is in flight, so no connection can be lost with the accept.
+    accepts = accepts && !R::NONBLOCKING;
+    poll_fn(|context| {
+        house.bell.listen(context.waker());
+        let _ = watching.as_mut().poll(context);
+        accepts = accepts && accepting.as_mut().poll(context).is_pending();
+        alarm.set(Some(give_up_ns));
+        let over = house.open.get() == 0 && !accepts;
+        match over || now_ns() >= give_up_ns {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    house.bell.forget();
+    Ok(house.outcome(R::features(options), infos))
+}
+
+impl<W: ServeWorkload> House<W> {
+    fn new(job: ServeJob, workload: W, listener: Option<&OwnedFd>) -> Self {
+        let hints = workload.hints(job.expected_message_bytes);
+        Self {
+            pool: Pool::new(block_bytes(hints)),
+            pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
+            meter: RefCell::new(Meter::new(false, None, Arc::default())),
+            tally: Rc::default(),
+            bell: Bell::default(),
+            is_ip: listener.is_none_or(|fd| {
+                socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
+            }),
+            wires: RefCell::default(),
+            free: RefCell::default(),
+            open: Cell::new(0),
+            next_taker: Cell::new(0),
+            granted: RefCell::default(),
+            accept_again_ns: Cell::new(None),
+            stop_at_ns: Cell::new(None),
+            sweep_at_ns: Cell::new(None),
+            workload,
+            job,
+        }
+    }
+
+    fn published(&self) -> &ServePublished {
+        &self.job.published
+    }
+
+    fn follow_orders(&self, listener: Option<&OwnedFd>) {
+        let stop_at_ns = match self.job.control.order() {
+            Order::Run => return,
+            Order::Stop if self.stop_at_ns.get().is_some() => return,
+            Order::Stop => now_ns() + self.job.limits.drain_ns,
+            Order::Abort => 0,
+        };
+        if self.stop_at_ns.replace(Some(stop_at_ns)).is_none()
+            && let Some(listener) = listener
+        {
+            // Calls the pending accept home, too.
+            socket::stop_listening(listener.as_fd());
+        }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stop_at_ns
+            .get()
+            .is_some_and(|at| self.open.get() == 0 || now_ns() >= at)
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        let idle = self.job.limits.idle_timeout_ns;
+        if let (Some(idle), None) = (idle, self.sweep_at_ns.get()) {
+            // A quarter of the timeout bounds how late a connection is closed.
+            let every_ns = (idle / 4).clamp(1_000_000, 1_000_000_000);
+            self.sweep_at_ns.set(Some(now_ns() + every_ns));
+        }
+        [
+            self.sweep_at_ns.get(),
+            self.accept_again_ns.get(),
+            self.stop_at_ns.get(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn sweep(&self) {
+        let now = match (self.accept_again_ns.get(), self.sweep_at_ns.get()) {
+            (None, None) => return,
+            _ => now_ns(),
+        };
+        if self.accept_again_ns.get().is_some_and(|at| now >= at) {
+            self.accept_again_ns.set(None);
+        }
+        let idle_ns = self.job.limits.idle_timeout_ns;
+        let (Some(idle_ns), Some(_)) = (
+            idle_ns,
+            self.sweep_at_ns.get().filter(|&sweep| now >= sweep),
+        ) else {
+            return;
+        };
+        self.sweep_at_ns.set(None);
+        for wire in self.wires.borrow().iter().flatten() {
+            let idle = wire.with(|host| {
+                let idle = now.saturating_sub(host.last_traffic_ns) >= idle_ns;
+                idle && !std::mem::replace(&mut host.idle_closed, idle)
+            });
+            if idle {
+                bump(&self.published().idle_closed, 1);
+                wire.cut(How::Fin);
+            }
+        }
+    }
+
+    // ---- accepting -------------------------------------------------------------------------
+
+    fn has_room(&self) -> bool {
+        self.open.get() < self.job.limits.connections
+            || matches!(self.job.handoff, Some(Handoff::Give(_)))
+    }
+
+    /// Accepts one after the other, until told to stop.
+    fn accept<R: Runtime>(
+        self: &Rc<Self>,
+        listener: &Option<OwnedFd>,
+    ) -> Result<impl Future<Output = ()> + use<R, W>, EngineError> {
+        let listener = match listener {
+            None => None,
+            Some(socket) => {
+                let listener = socket::set_nonblocking(socket.as_fd(), R::NONBLOCKING)
+                    .and_then(|()| R::listener(socket::duplicate(socket)?, self.is_ip));
+                Some(listener.map_err(|error| machine("taking the listener over", &error))?)
+            }
+        };
+        let house = Rc::clone(self);
+        Ok(async move {
+            let Some(listener) = listener else { return };
+            while house.may_accept().await {
+                match R::accept(&listener).await {
+                    Ok(stream) => house.accepted::<R>(stream),
+                    Err(error) => house.accept_failed(&error),
+                }
+            }
+        })
+    }
+
+    async fn may_accept(&self) -> bool {
+        poll_fn(|_| match self.stop_at_ns.get() {
+            Some(_) => Poll::Ready(false),
+            None if self.has_room() && self.accept_again_ns.get().is_none() => Poll::Ready(true),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        if self.job.control.order() != Order::Run {
+            return;
+        }
+        let exhausted = matches!(
+            socket::errno_of(error),
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+        );
+        bump(&self.published().accept_backoffs, u64::from(exhausted));
+        // Whatever it was, accepting again at once could spin: the connection stays in the backlog.
+        self.accept_again_ns.set(Some(now_ns() + ACCEPT_BACKOFF_NS));
+    }
+
+    fn accepted<R: Runtime>(self: &Rc<Self>, stream: R::Stream) {
+        bump(&self.published().accepted, 1);
+        if let Some(Handoff::Give(others)) = &self.job.handoff {
+            let turn = self.next_taker.get();
+            self.next_taker.set((turn + 1) % (others.len() + 1));
+            if turn > 0 {
+                let (sender, waker) = &others[turn - 1];
+                let given = R::release(stream).is_ok_and(|fd| sender.try_send(fd).is_ok());
+                if given {
+                    waker.wake();
+                } else {
+                    self.turn_away();
+                }
+                return;
+            }
+        }
+        self.admit::<R>(stream);
+    }
+
+    fn turn_away(&self) {
+        bump(&self.published().over_limit, 1);
+        bump(&self.published().closed, 1);
+    }
+
+    fn take_handed<R: Runtime>(self: &Rc<Self>) {
+        while let Some(Handoff::Take(receiver)) = &self.job.handoff {
+            let Ok(fd) = receiver.try_recv() else { return };
+            match R::adopt(fd, self.is_ip) {
+                Ok(stream) => self.admit::<R>(stream),
+                Err(_) => {
+                    bump(&self.published().failed, 1);
+                    bump(&self.published().closed, 1);
+                }
+            }
+        }
+    }
+
+    /// Starts the task of a connection.
+    fn admit<R: Runtime>(self: &Rc<Self>, stream: R::Stream) {
+        if self.open.get() >= self.job.limits.connections || self.stop_at_ns.get().is_some() {
+            return self.turn_away();
+        }
+        let fd = stream.as_raw_fd();
+        socket::accepted(sys::borrowed(&fd), self.is_ip, &self.job.socket);
+        if self.granted.borrow().is_none() {
+            *self.granted.borrow_mut() = Some(socket::granted(fd));
+        }
+        let host = Host {
+            session: self.workload.session(),
+            house: Rc::clone(self),
+            last_traffic_ns: now_ns(),
+            idle_closed: false,
+        };
+        let wire = Wire::new(
+            host,
+            Rc::clone(&self.pool),
+            Rc::clone(&self.tally),
+            Rc::clone(&self.pattern),
+        );
+        wire.attach(fd);
+        let seat = self.seat(Rc::clone(&wire));
+        self.open.set(self.open.get() + 1);
+        let house = Rc::clone(self);
+        R::spawn(async move {
+            wire.prepare(Host::opened);
+            wire.converse::<R>(stream).await;
+            wire.leave();
+            house.left(seat);
+        });
+    }
+
+    fn seat(&self, wire: Rc<Guest<W>>) -> usize {
+        let mut wires = self.wires.borrow_mut();
+        let seat = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            wires.push(None);
+            wires.len() - 1
+        });
+        wires[seat] = Some(wire);
+        seat
+    }
+
+    fn left(&self, seat: usize) {
+        self.wires.borrow_mut()[seat] = None;
+        self.free.borrow_mut().push(seat);
+        self.open.set(self.open.get() - 1);
+        bump(&self.published().closed, 1);
+        if self.job.limits.one_off && self.open.get() == 0 {
+            self.job.control.order_all(Order::Stop);
+        }
+        // A descriptor is free again.
+        self.accept_again_ns.set(None);
+        self.bell.ring();
+    }
+
+    // ---- end -------------------------------------------------------------------------------
+
+    /// Ends the connections that are still open; what TCP_INFO says of them.
+    fn cut_off(&self) -> Option<TcpInfoSummary> {
+        let open: Vec<_> = self.wires.borrow().iter().flatten().cloned().collect();
+        bump(&self.published().cut_off, open.len() as u64);
+        let infos: Vec<_> = open
+            .iter()
+            .filter_map(|wire| wire.descriptor())
+            .take(TCP_INFO_SAMPLES)
+            .filter_map(tcp_info::read)
+            .collect();
+        for wire in open {
+            wire.cut(How::Fin);
+        }
+        TcpInfoSummary::of(&infos)
+    }
+
+    fn outcome(
+        &self,
+        mut features: Vec<(String, String)>,
+        tcp_info: Option<TcpInfoSummary>,
+    ) -> ServeOutcome {
+        features.extend(super::features(&self.pool, &self.tally));
+        ServeOutcome {
+            // The runtime makes the system calls, and does not count them.
+            backend: None,
+            features,
+            granted: self.granted.take(),
+            tcp_info,
+        }
+    }
+}
+
+/// The testee's side of a conversation.
+struct Host<W: ServeWorkload> {
+    session: W::Session,
+    house: Rc<House<W>>,
+    last_traffic_ns: u64,
+    idle_closed: bool,
+}
+
+impl<W: ServeWorkload> Host<W> {
+    fn opened(&mut self, output: &mut Output) {
+        self.say(output, |session, out| session.opened(&mut (), out));
+    }
+
+    /// Tells the session something.
+    #[inline]
+    fn say(&mut self, output: &mut Output, tell: impl FnOnce(&mut W::Session, &mut Speaker<'_>)) {
+        let mut speaker = Speaker {
+            output,
+            meter: &mut self.house.meter.borrow_mut(),
+            now_ns: self.last_traffic_ns,
+        };
+        tell(&mut self.session, &mut speaker);
+    }
+
+    #[inline]
+    fn note_traffic(&mut self) {
+        if self.house.job.limits.idle_timeout_ns.is_some() {
+            self.last_traffic_ns = now_ns();
+        }
+    }
+}
+
+impl<W: ServeWorkload> Party for Host<W> {
+    #[inline]
+    fn received(&mut self, bytes: &mut [u8], output: &mut Output) {
+        bump(&self.house.published().bytes_received, bytes.len() as u64);
+        self.note_traffic();
+        self.say(output, |session, out| {
+            session.received(&mut (), bytes, Boundary::Stream, out);
+        });
+    }
+
+    #[inline]
+    fn moved(&mut self, bytes: usize) {
+        bump(&self.house.published().bytes_sent, bytes as u64);
+        self.note_traffic();
+    }
+
+    #[inline]
+    fn sent(&mut self, output: &mut Output) {
+        self.say(output, |session, out| session.sent(&mut (), out));
+    }
+
+    fn finished(&mut self, output: &mut Output) -> bool {
+        self.say(output, |session, out| session.peer_finished(&mut (), out));
+        true
+    }
+
+    fn lost(&mut self, _errno: i32, _output: &mut Output) -> How {
+        bump(&self.house.published().failed, 1);
+        How::Fin
+    }
+
+    fn paused(&mut self) {
+        bump(&self.house.published().peer_not_reading, 1);
+    }
+}
