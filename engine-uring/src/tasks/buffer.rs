@@ -154,7 +154,7 @@ impl Piece {
     }
 }
 
-// SAFETY (both implementations): the pointer is into the heap memory of a vector that is neither
+// SAFETY: the pointer is into the heap memory of a vector that is neither
 // grown nor freed while the block lives, so moving the block does not move the bytes; the first
 // `end - start` bytes behind the pointer are initialised, for all of the vector is.
 unsafe impl tokio_uring::buf::IoBuf for Block {

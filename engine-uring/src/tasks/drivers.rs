@@ -2,11 +2,13 @@
 
 use super::load::load;
 use super::monoio::{OnEpoll, OnUring};
-use super::runtime::{Options, Runtime};
+use super::runtime::Runtime;
 use super::serve::serve;
+use super::settings::Settings;
 use super::tokio_uring::TokioUring;
 use crate::uring;
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::options::EngineOption;
 use std::marker::PhantomData;
 
 /// The engine `tokio-uring`.
@@ -50,35 +52,42 @@ impl<R: Runtime> Driver for RuntimeDriver<R> {
     }
 
     fn probe(&self) -> Probe {
-        let options = Options::default();
-        match R::block_on(&options, async {}) {
-            Ok(()) => Probe::Available(R::features(&options)),
-            Err(reason) => match uring::probe() {
-                // The same walls as before a ring of our own.
-                Probe::Unavailable { reason, cure } => Probe::Unavailable { reason, cure },
-                Probe::Available(_) => Probe::Unavailable {
-                    reason,
-                    cure: "use engine uring or epoll".into(),
-                },
+        let built = settings::<R>(&[]).and_then(|settings| R::block_on(&settings, async {}));
+        let Err(reason) = built else {
+            return Probe::Available(R::features());
+        };
+        match uring::probe() {
+            Probe::Available(_) => Probe::Unavailable {
+                reason,
+                cure: "use another engine: --engine uring, or epoll".into(),
             },
+            // The walls before a ring of our own are before theirs, too, and explained there.
+            wall => wall,
         }
     }
 
     fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {
-        let options = options::<R>(&job.engine_options).map_err(EngineError::Machine)?;
-        serve::<R>(job, &options)
+        let settings = settings::<R>(&job.engine_options).map_err(EngineError::Machine)?;
+        serve::<R>(job, &settings)
     }
 
     fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError> {
-        let options = options::<R>(&job.engine_options).map_err(EngineError::Machine)?;
-        load::<R>(job, &options)
+        let settings = settings::<R>(&job.engine_options).map_err(EngineError::Machine)?;
+        load::<R>(job, &settings)
+    }
+
+    fn options(&self) -> &'static [EngineOption] {
+        R::OPTIONS
+    }
+
+    fn check_options(&self, written: &[(String, String)]) -> Result<(), String> {
+        match written.iter().find_map(|(key, value)| R::lacks(key, value)) {
+            Some(reason) => Err(format!("engine {}: {reason}", R::NAME)),
+            None => settings::<R>(written).map(drop),
+        }
     }
 }
 
-/// Reads the engine options; an unknown one must not be ignored.
-fn options<R: Runtime>(written: &[(String, String)]) -> Result<Options, String> {
-    match written.first() {
-        None => Ok(Options::default()),
-        Some((key, _)) => Err(format!("engine {}: unknown option '{key}'", R::NAME)),
-    }
+fn settings<R: Runtime>(written: &[(String, String)]) -> Result<Settings, String> {
+    Settings::parse(R::NAME, R::OPTIONS, written)
 }

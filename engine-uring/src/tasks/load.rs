@@ -6,8 +6,9 @@ mod talker;
 
 use super::bell::Bell;
 use super::buffer::{Pool, SharedPattern};
-use super::runtime::{Options, Runtime};
-use super::wire::{Tally, Wire};
+use super::runtime::Runtime;
+use super::settings::Settings;
+use super::wire::Wire;
 use conductor::Conductor;
 use engine::clock::now_ns;
 use engine::driver::{EngineError, LoadJob, LoadOutcome, Stop};
@@ -24,22 +25,22 @@ use std::sync::Arc;
 use talker::Talker;
 
 /// Loads `job`.
-pub fn load<R: Runtime>(job: LoadJob, options: &Options) -> Result<LoadOutcome, EngineError> {
-    struct Visit<'a, R>(LoadJob, &'a Options, PhantomData<R>);
+pub fn load<R: Runtime>(job: LoadJob, settings: &Settings) -> Result<LoadOutcome, EngineError> {
+    struct Visit<'a, R>(LoadJob, &'a Settings, PhantomData<R>);
     impl<R: Runtime> LoadVisitor for Visit<'_, R> {
         type Output = Result<LoadOutcome, EngineError>;
         fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
             engine::os::use_exact_timers();
-            let Self(job, options, _) = self;
+            let Self(job, settings, _) = self;
             let conducting = async move {
                 let conductor = Conductor::new(job, workload);
-                conductor.run::<R>(options).await
+                conductor.run::<R>(settings).await
             };
-            R::block_on(options, conducting).map_err(EngineError::Machine)?
+            R::block_on(settings, conducting).map_err(EngineError::Machine)?
         }
     }
     let spec = job.spec.clone();
-    spec.dispatch(Visit::<R>(job, options, PhantomData))
+    spec.dispatch(Visit::<R>(job, settings, PhantomData))
 }
 
 /// Where the run is. The order matters: it only moves on.
@@ -69,7 +70,6 @@ struct Stage<W: LoadWorkload> {
     pool: Rc<Pool>,
     pattern: SharedPattern,
     meter: RefCell<Meter>,
-    tally: Rc<Tally>,
     phase: Cell<Phase>,
     /// Wakes the conductor.
     bell: Bell,
@@ -107,7 +107,6 @@ impl<W: LoadWorkload> Stage<W> {
             pool: Pool::new(super::block_bytes(workload.hints())),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
             meter: RefCell::new(meter),
-            tally: Rc::default(),
             phase: Cell::new(Phase::Preparing),
             bell: Bell::default(),
             window_start_ns: Cell::new(u64::MAX),

@@ -12,6 +12,7 @@ mod monoio;
 mod output;
 mod runtime;
 mod serve;
+mod settings;
 mod sys;
 mod tokio_uring;
 mod watch;
@@ -22,6 +23,9 @@ pub use drivers::{MONOIO, MONOIO_LEGACY, RuntimeDriver, TOKIO_URING};
 use engine::driver::EngineError;
 use engine::session::Hints;
 use std::io;
+
+/// What io_uring has and neither runtime uses on streams.
+const LACKS: &str = "multishot, provided buffers, registered buffers and files, zero-copy send";
 
 /// Connections whose TCP_INFO is read at the end.
 const TCP_INFO_SAMPLES: usize = 1_000;
@@ -43,12 +47,10 @@ fn machine(attempt: &str, error: &io::Error) -> EngineError {
 }
 
 /// What is known of a worker beside its runtime's own features.
-fn features(pool: &buffer::Pool, tally: &wire::Tally) -> Vec<(String, String)> {
+fn features(pool: &buffer::Pool) -> Vec<(String, String)> {
     let feature = |name: &str, value: String| (name.to_owned(), value);
     vec![
         feature("tasks", "one per connection".into()),
         feature("buffer_bytes", pool.block_bytes().to_string()),
-        feature("short_sends", tally.short_sends.get().to_string()),
-        feature("receive_pauses", tally.receive_pauses.get().to_string()),
     ]
 }

@@ -1,7 +1,9 @@
 //! The runtime monoio, on either of its drivers: io_uring, or `legacy` (epoll, through mio).
 
 use super::buffer::{Block, Piece};
-use super::runtime::{Connect, Options, Runtime};
+use super::runtime::{Connect, Runtime};
+use super::settings::{OF_MONOIO, OF_MONOIO_LEGACY, Settings, no_runtime_has};
+use engine::options::EngineOption;
 use engine::socket::{self, SocketOptions};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -140,6 +142,10 @@ macro_rules! common {
             }
         }
 
+        fn lacks(key: &str, _value: &str) -> Option<&'static str> {
+            no_runtime_has(key)
+        }
+
         #[inline]
         async fn receive(reader: &mut Reader, block: Block) -> (io::Result<usize>, Block) {
             match reader {
@@ -170,56 +176,53 @@ macro_rules! common {
 
 impl Runtime for OnUring {
     const NAME: &'static str = "monoio";
+    const OPTIONS: &'static [EngineOption] = &OF_MONOIO;
     common!(false);
 
-    fn block_on<F: Future>(options: &Options, future: F) -> Result<F::Output, String> {
+    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
         RuntimeBuilder::<IoUringDriver>::new()
-            .with_entries(entries(options))
+            .with_entries(settings.entries)
+            .uring_builder(settings.ring_builder())
             .build()
             .map(|mut runtime| runtime.block_on(future))
-            .map_err(|error| format!("building the runtime monoio on io_uring: {error}"))
+            .map_err(|error| settings.failed(Self::NAME, &error))
     }
 
-    fn features(options: &Options) -> Vec<(String, String)> {
-        let feature = |name: &str, value: String| (name.to_owned(), value);
+    fn features() -> Vec<(String, String)> {
+        let feature = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         vec![
-            feature("runtime", "monoio 0.2, driver io_uring".into()),
-            feature("ring_entries", entries(options).to_string()),
-            feature("ring_flags", "none".into()),
+            feature("runtime", "monoio 0.2, driver io_uring"),
             feature(
                 "operations",
-                "recv, send, accept and connect, each submitted singly".into(),
+                "recv, send, accept and connect, each submitted singly",
             ),
-            feature("wait", "io_uring_enter, submitting".into()),
+            feature("wait", "io_uring_enter, submitting"),
+            feature("lacks", super::LACKS),
         ]
     }
 }
 
 impl Runtime for OnEpoll {
     const NAME: &'static str = "monoio-legacy";
+    const OPTIONS: &'static [EngineOption] = &OF_MONOIO_LEGACY;
     common!(true);
 
-    fn block_on<F: Future>(options: &Options, future: F) -> Result<F::Output, String> {
+    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
         RuntimeBuilder::<LegacyDriver>::new()
-            .with_entries(entries(options))
+            .with_entries(settings.entries)
             .build()
             .map(|mut runtime| runtime.block_on(future))
-            .map_err(|error| format!("building the runtime monoio on epoll: {error}"))
+            .map_err(|error| settings.failed(Self::NAME, &error))
     }
 
-    fn features(options: &Options) -> Vec<(String, String)> {
-        let feature = |name: &str, value: String| (name.to_owned(), value);
+    fn features() -> Vec<(String, String)> {
+        let feature = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         vec![
-            feature("runtime", "monoio 0.2, driver legacy (epoll)".into()),
-            feature("events_per_wait", entries(options).to_string()),
-            feature("trigger", "edge".into()),
+            feature("runtime", "monoio 0.2, driver legacy"),
+            feature("operations", "recv, send, accept4 and connect"),
+            feature("wait", "epoll, edge-triggered"),
         ]
     }
-}
-
-/// The runtime's own default is 1024, and its least 256.
-fn entries(options: &Options) -> u32 {
-    options.entries.unwrap_or(1_024)
 }
 
 fn adopt(socket: OwnedFd, is_ip: bool) -> io::Result<Stream> {

@@ -1,6 +1,8 @@
 //! What the common tasks need of a runtime.
 
 use super::buffer::{Block, Piece};
+use super::settings::Settings;
+use engine::options::EngineOption;
 use engine::socket::SocketOptions;
 use socket2::SockAddr;
 use std::future::Future;
@@ -16,6 +18,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 pub trait Runtime: Sized + 'static {
     /// The engine's name.
     const NAME: &'static str;
+    /// What users may set.
+    const OPTIONS: &'static [EngineOption];
     /// Whether sockets that are given to it must be non-blocking.
     const NONBLOCKING: bool;
 
@@ -34,7 +38,7 @@ pub trait Runtime: Sized + 'static {
     ///
     /// # Errors
     /// Why there is no such runtime here, in words for the user.
-    fn block_on<F: Future>(options: &Options, future: F) -> Result<F::Output, String>;
+    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String>;
 
     /// Starts a task on this thread. Only inside [`Runtime::block_on`].
     fn spawn(task: impl Future<Output = ()> + 'static);
@@ -93,8 +97,11 @@ pub trait Runtime: Sized + 'static {
     /// Waits until it is readable.
     fn readable(signal: &Self::Signal) -> impl Future<Output = ()>;
 
+    /// Why it has no such option although engine `uring` has it, or not with this value.
+    fn lacks(key: &str, value: &str) -> Option<&'static str>;
+
     /// How it does things, for the result document.
-    fn features(options: &Options) -> Vec<(String, String)>;
+    fn features() -> Vec<(String, String)>;
 }
 
 /// Whom to connect to, and from where.
@@ -106,11 +113,4 @@ pub struct Connect<'a> {
     pub source: Option<IpAddr>,
     /// Options of the socket.
     pub socket: &'a SocketOptions,
-}
-
-/// What a user may set about a runtime.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Entries of the submission queue, if not the runtime's own default.
-    pub entries: Option<u32>,
 }

@@ -3,10 +3,11 @@
 use super::bell::Bell;
 use super::buffer::{Pool, SharedPattern};
 use super::output::{Output, Speaker};
-use super::runtime::{Options, Runtime};
+use super::runtime::Runtime;
+use super::settings::Settings;
 use super::sys::{self, Alarm};
 use super::watch::Watch;
-use super::wire::{Party, Tally, Wire};
+use super::wire::{Party, Wire};
 use super::{TCP_INFO_SAMPLES, block_bytes, machine};
 use engine::clock::now_ns;
 use engine::control::Order;
@@ -35,19 +36,19 @@ const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
 const END_PATIENCE_NS: u64 = 2_000_000_000;
 
 /// Serves `job` until told to stop.
-pub fn serve<R: Runtime>(job: ServeJob, options: &Options) -> Result<ServeOutcome, EngineError> {
-    struct Visit<'a, R>(ServeJob, &'a Options, PhantomData<R>);
+pub fn serve<R: Runtime>(job: ServeJob, settings: &Settings) -> Result<ServeOutcome, EngineError> {
+    struct Visit<'a, R>(ServeJob, &'a Settings, PhantomData<R>);
     impl<R: Runtime> ServeVisitor for Visit<'_, R> {
         type Output = Result<ServeOutcome, EngineError>;
         fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
             engine::os::use_exact_timers();
-            let Self(job, options, _) = self;
-            R::block_on(options, run::<R, W>(job, workload, options))
+            let Self(job, settings, _) = self;
+            R::block_on(settings, run::<R, W>(job, workload, settings))
                 .map_err(EngineError::Machine)?
         }
     }
     let spec = job.spec.clone();
-    spec.dispatch(Visit::<R>(job, options, PhantomData))
+    spec.dispatch(Visit::<R>(job, settings, PhantomData))
 }
 
 /// What the accepting task and the tasks of connections share.
@@ -58,7 +59,6 @@ struct House<W: ServeWorkload> {
     pattern: SharedPattern,
     /// Sessions of a testee record nothing; [`engine::session::Out`] asks for one.
     meter: RefCell<Meter>,
-    tally: Rc<Tally>,
     /// Wakes the accepting task.
     bell: Bell,
     is_ip: bool,
@@ -78,7 +78,7 @@ type Guest<W> = Wire<Host<W>>;
 async fn run<R: Runtime, W: ServeWorkload>(
     mut job: ServeJob,
     workload: W,
-    options: &Options,
+    settings: &Settings,
 ) -> Result<ServeOutcome, EngineError> {
     let listener = job.listener.take();
     let house = Rc::new(House::new(job, workload, listener.as_ref()));
@@ -122,7 +122,7 @@ async fn run<R: Runtime, W: ServeWorkload>(
     })
     .await;
     house.bell.forget();
-    Ok(house.outcome(R::features(options), infos))
+    Ok(house.outcome(R::features(), settings, infos))
 }
 
 impl<W: ServeWorkload> House<W> {
@@ -132,7 +132,6 @@ impl<W: ServeWorkload> House<W> {
             pool: Pool::new(block_bytes(hints)),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
             meter: RefCell::new(Meter::new(false, None, Arc::default())),
-            tally: Rc::default(),
             bell: Bell::default(),
             is_ip: listener.is_none_or(|fd| {
                 socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
@@ -327,12 +326,7 @@ impl<W: ServeWorkload> House<W> {
             last_traffic_ns: now_ns(),
             idle_closed: false,
         };
-        let wire = Wire::new(
-            host,
-            Rc::clone(&self.pool),
-            Rc::clone(&self.tally),
-            Rc::clone(&self.pattern),
-        );
+        let wire = Wire::new(host, Rc::clone(&self.pool), Rc::clone(&self.pattern));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
         self.open.set(self.open.get() + 1);
@@ -389,13 +383,15 @@ impl<W: ServeWorkload> House<W> {
     fn outcome(
         &self,
         mut features: Vec<(String, String)>,
+        settings: &Settings,
         tcp_info: Option<TcpInfoSummary>,
     ) -> ServeOutcome {
-        features.extend(super::features(&self.pool, &self.tally));
+        features.extend(super::features(&self.pool));
         ServeOutcome {
             // The runtime makes the system calls, and does not count them.
             backend: None,
             features,
+            options_granted: settings.granted(),
             granted: self.granted.take(),
             tcp_info,
         }

@@ -5,7 +5,9 @@
 //! accepting on a Unix listener that is not its own, and waiting for readability.
 
 use super::buffer::{Block, Piece};
-use super::runtime::{Connect, Options, Runtime};
+use super::runtime::{Connect, Runtime};
+use super::settings::{OF_TOKIO_URING, Settings, no_runtime_has};
+use engine::options::EngineOption;
 use engine::socket;
 use io_uring_06::{cqueue, opcode, squeue, types};
 use socket2::SockAddr;
@@ -32,6 +34,7 @@ pub enum Listener {
 
 impl Runtime for TokioUring {
     const NAME: &'static str = "tokio-uring";
+    const OPTIONS: &'static [EngineOption] = &OF_TOKIO_URING;
     const NONBLOCKING: bool = false;
 
     // One type for both families: both are a descriptor on which it reads and writes.
@@ -41,11 +44,13 @@ impl Runtime for TokioUring {
     type Listener = Listener;
     type Signal = Rc<OwnedFd>;
 
-    fn block_on<F: Future>(options: &Options, future: F) -> Result<F::Output, String> {
+    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
         let mut builder = tokio_uring::builder();
-        builder.entries(entries(options));
+        builder
+            .entries(settings.entries)
+            .uring_builder(&settings.ring_builder());
         let runtime = tokio_uring::Runtime::new(&builder)
-            .map_err(|error| format!("building the runtime tokio-uring: {error}"))?;
+            .map_err(|error| settings.failed(Self::NAME, &error))?;
         Ok(runtime.block_on(future))
     }
 
@@ -145,24 +150,28 @@ impl Runtime for TokioUring {
         let _ = submit(entry.build(), Rc::clone(signal)).await;
     }
 
-    fn features(options: &Options) -> Vec<(String, String)> {
-        let feature = |name: &str, value: String| (name.to_owned(), value);
+    fn lacks(key: &str, value: &str) -> Option<&'static str> {
+        match (key, value) {
+            ("taskrun", "defer") => Some(
+                "taskrun=defer would stall it: it waits in epoll and never enters the ring to \
+                 wait, so nothing would complete; use taskrun=coop, or engine monoio",
+            ),
+            _ => no_runtime_has(key),
+        }
+    }
+
+    fn features() -> Vec<(String, String)> {
+        let feature = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         vec![
-            feature("runtime", "tokio-uring 0.5 on tokio current_thread".into()),
-            feature("ring_entries", entries(options).to_string()),
-            feature("ring_flags", "none".into()),
+            feature("runtime", "tokio-uring 0.5 on tokio current_thread"),
             feature(
                 "operations",
-                "read, write, accept and connect, each submitted singly".into(),
+                "read, write, accept and connect, each submitted singly",
             ),
-            feature("wait", "epoll on the ring's descriptor".into()),
+            feature("wait", "epoll on the ring's descriptor"),
+            feature("lacks", super::LACKS),
         ]
     }
-}
-
-/// The runtime's own default is 256.
-fn entries(options: &Options) -> u32 {
-    options.entries.unwrap_or(256)
 }
 
 /// Gives a completion's result back, and what was kept alive for it.

@@ -52,15 +52,6 @@ impl Turn {
     }
 }
 
-/// What every connection of a worker counts into.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Sends that the kernel took in more than one piece.
-    pub short_sends: Cell<u64>,
-    /// Times that receiving was paused because the output did not drain.
-    pub receive_pauses: Cell<u64>,
-}
-
 /// One side's session and what surrounds it.
 pub trait Party: 'static {
     /// Bytes arrived.
@@ -84,7 +75,6 @@ pub struct Wire<P> {
     party: RefCell<P>,
     output: RefCell<Output>,
     pool: Rc<Pool>,
-    tally: Rc<Tally>,
     /// Wakes the task.
     bell: Bell,
     /// The open socket; -1 while there is none.
@@ -104,12 +94,11 @@ pub struct Wire<P> {
 
 impl<P: Party> Wire<P> {
     /// Without a connection.
-    pub fn new(party: P, pool: Rc<Pool>, tally: Rc<Tally>, pattern: SharedPattern) -> Rc<Self> {
+    pub fn new(party: P, pool: Rc<Pool>, pattern: SharedPattern) -> Rc<Self> {
         Rc::new(Self {
             party: RefCell::new(party),
             output: RefCell::new(Output::new(pattern)),
             pool,
-            tally,
             bell: Bell::default(),
             fd: Cell::new(-1),
             receiving: Cell::new(false),
@@ -288,9 +277,6 @@ impl<P: Party> Wire<P> {
             output.settle(block, &self.pool);
             if output.echo_bytes() > Output::PAUSE_BYTES {
                 self.paused.set(true);
-                self.tally
-                    .receive_pauses
-                    .set(self.tally.receive_pauses.get() + 1);
                 party.paused();
             }
         }
@@ -381,9 +367,6 @@ impl<P: Party> Wire<P> {
         }
         let mut output = self.output.borrow_mut();
         let mut party = self.party.borrow_mut();
-        if bytes < piece.len() {
-            self.tally.short_sends.set(self.tally.short_sends.get() + 1);
-        }
         output.taken(piece, bytes);
         party.moved(bytes);
         if output.is_empty() {

@@ -1,6 +1,7 @@
 //! The conductor of a load: phases, schedule and time-outs. It runs as the runtime's main task.
 
-use super::super::runtime::{Options, Runtime};
+use super::super::runtime::Runtime;
+use super::super::settings::Settings;
 use super::super::sys::Alarm;
 use super::super::watch::Watch;
 use super::super::wire::Wire;
@@ -51,8 +52,7 @@ impl<W: LoadWorkload> Conductor<W> {
         let stage = Rc::new(Stage::new(job, workload));
         let line = |index| {
             let talker = Talker::new(Rc::clone(&stage), index);
-            let (pool, tally) = (Rc::clone(&stage.pool), Rc::clone(&stage.tally));
-            Wire::new(talker, pool, tally, Rc::clone(&stage.pattern))
+            Wire::new(talker, Rc::clone(&stage.pool), Rc::clone(&stage.pattern))
         };
         Self {
             lines: (0..count).map(line).collect(),
@@ -66,7 +66,10 @@ impl<W: LoadWorkload> Conductor<W> {
     }
 
     /// The whole run.
-    pub async fn run<R: Runtime>(mut self, options: &Options) -> Result<LoadOutcome, EngineError> {
+    pub async fn run<R: Runtime>(
+        mut self,
+        settings: &Settings,
+    ) -> Result<LoadOutcome, EngineError> {
         let alarm = Alarm::new().map_err(|error| machine("a timer", &error))?;
         let stage = Rc::clone(&self.stage);
         let watch = Watch::<R>::new(&stage.job.wake, &alarm)
@@ -100,7 +103,7 @@ impl<W: LoadWorkload> Conductor<W> {
         .await;
         stage.bell.forget();
         result?;
-        Ok(self.outcome(R::features(options), tcp_info))
+        Ok(self.outcome(R::features(), settings, tcp_info))
     }
 
     /// Looks at clocks and orders, and at what the tasks have done. `Ready`: the run is over.
@@ -419,16 +422,18 @@ impl<W: LoadWorkload> Conductor<W> {
     fn outcome(
         &self,
         mut features: Vec<(String, String)>,
+        settings: &Settings,
         tcp_info: Option<TcpInfoSummary>,
     ) -> LoadOutcome {
         let stage = &self.stage;
-        features.extend(super::super::features(&stage.pool, &stage.tally));
+        features.extend(super::super::features(&stage.pool));
         let meter = stage.meter.replace(Meter::new(false, None, Arc::default()));
         LoadOutcome {
             recorded: meter.into_recorded(),
             // The runtime makes the system calls, and does not count them.
             backend: None,
             features,
+            options_granted: settings.granted(),
             granted: stage.granted.take(),
             tcp_info,
             connections_opened: stage.opened.get(),
