@@ -6,6 +6,10 @@
 //! - `LINERATE_CRASH_AT=apply.journaled`: SIGKILL to the own process when it gets there.
 //! - `LINERATE_STOP_AT=apply.wrote.2`: SIGSTOP to the own process, so that a test can do something meanwhile.
 
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+
 /// Every point, in the order of work. `N` counts the writes of one apply or restore from 1.
 pub const CRASH_POINTS: &[&str] = &[
     "apply.locked",
@@ -21,17 +25,22 @@ pub const CRASH_POINTS: &[&str] = &[
     "restore.removed",
 ];
 
+/// A process that sends SIGSTOP to itself goes on until the kernel has stopped all of its threads. It
+/// spends that time asleep, and what is left of it after SIGCONT.
+const STOPPING: Duration = Duration::from_secs(1);
+
 /// Tells the tests that work has come to `point`.
 pub(crate) fn point(point: &str) {
-    if cfg!(debug_assertions) {
-        for (variable, signal) in [
-            ("LINERATE_CRASH_AT", rustix::process::Signal::KILL),
-            ("LINERATE_STOP_AT", rustix::process::Signal::STOP),
-        ] {
-            if std::env::var_os(variable).is_some_and(|at| at == point) {
-                let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
-            }
-        }
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let is_at = |variable| std::env::var_os(variable).is_some_and(|at| at == point);
+    if is_at("LINERATE_CRASH_AT") {
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+    if is_at("LINERATE_STOP_AT") {
+        let _ = kill_process(getpid(), Signal::STOP);
+        std::thread::sleep(STOPPING);
     }
 }
 

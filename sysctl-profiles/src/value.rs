@@ -170,12 +170,13 @@ pub(crate) fn is_between(info: &KeyInfo, now: &str, old: &str, new: &str) -> boo
     let parts = [now, old, new, &rounded].map(|text| text.split_whitespace().collect::<Vec<_>>());
     let [now, old, new, rounded] = &parts;
     let vector = matches!(info.kind, Kind::Amount(_) | Kind::PortRange);
-    vector
-        && [old, new, rounded]
+    // More elements than the vector has are a short write, fewer leave its tail as it was.
+    let ours = |at: usize| {
+        [old, new, rounded]
             .iter()
-            .all(|part| part.len() == now.len())
-        && (0..now.len())
-            .all(|at| now[at] == old[at] || now[at] == new[at] || now[at] == rounded[at])
+            .any(|part| part.get(at) == Some(&now[at]))
+    };
+    vector && old.len() == now.len() && (0..now.len()).all(ours)
 }
 
 fn parse(text: &str) -> Option<Vec<i128>> {

@@ -101,7 +101,6 @@ pub(super) const KEYS: &[KeyInfo] = &[
         .default("0"),
     KeyInfo::own("net.ipv4.tcp_child_ehash_entries", AMOUNT, "buckets")
         .range(0, 16_777_216)
-        .rounded()
         .acts(Acts::NewNamespaces)
         .default("0"),
     KeyInfo::own("net.ipv4.tcp_ehash_entries", NUMBER, "buckets")

@@ -1,0 +1,278 @@
+//! Writing, reading back and putting back on a real kernel.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+
+use sysctl_profiles::{ApplyOptions, Class, Error, Host, Outcome, RestoreOptions};
+
+use crate::space::{inside, journals, profile, put, value};
+
+const RMEM: &str = "net.ipv4.tcp_rmem";
+
+/// One write(2), and what the kernel says to it.
+fn write(key: &str, value: &str) -> std::io::Result<usize> {
+    let path = format!("/proc/sys/{}", key.replace('.', "/"));
+    OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write(value.as_bytes())
+}
+
+#[test]
+fn this_kernel_stores_refused_vectors_in_half_and_writes_short() {
+    if !inside("apply::this_kernel_stores_refused_vectors_in_half_and_writes_short") {
+        return;
+    }
+    put(RMEM, "4096 131072 33554432").expect("it is ours");
+    let error = write(RMEM, "8192 262144 4294967296\n").expect_err("above int");
+    assert_eq!(error.raw_os_error(), Some(22));
+    assert_eq!(
+        value(RMEM),
+        "8192 262144 33554432",
+        "two of three are stored all the same"
+    );
+
+    put(RMEM, "4096 131072 33554432").expect("it is ours");
+    let text = "8192 262144 67108864 9\n";
+    let written = write(RMEM, text).expect("it takes three");
+    assert!(written < text.len(), "{written} of {}", text.len());
+    assert_eq!(value(RMEM), "8192 262144 67108864");
+}
+
+#[test]
+fn vectors_stored_in_half_are_undone() {
+    if !inside("apply::vectors_stored_in_half_are_undone") {
+        return;
+    }
+    let host = Host::here().expect("Linux");
+    let before = (value(RMEM), value("net.core.somaxconn"));
+    let mut bad = profile(&[
+        ("net.core.somaxconn", "65535"),
+        (RMEM, "8192 262144 67108864"),
+    ]);
+    // What the catalogue would not let through.
+    for value_of_rmem in [
+        "8192 262144 4294967296",
+        "8192 262144 67108864 9",
+        "8192 262144 x",
+    ] {
+        bad.settings[1].value = value_of_rmem.to_owned();
+        let error = host
+            .apply(&bad, &ApplyOptions::run().lowering(true))
+            .expect_err("the kernel refuses it");
+        assert!(
+            matches!(&error, Error::Refused { undo, .. } if undo.is_complete()),
+            "{error}"
+        );
+        assert_eq!(
+            (value(RMEM), value("net.core.somaxconn")),
+            before,
+            "{value_of_rmem}"
+        );
+        assert_eq!(journals(), 0);
+    }
+}
+
+#[test]
+fn a_value_that_only_this_kernel_refuses_takes_everything_back() {
+    if !inside("apply::a_value_that_only_this_kernel_refuses_takes_everything_back") {
+        return;
+    }
+    let host = Host::here().expect("Linux");
+    let before = (value(RMEM), value("net.ipv4.tcp_ecn"));
+    // 6.18 documents 5 and takes 2 at most; a later one may take it.
+    let both = profile(&[(RMEM, ">= 8192 262144 67108864"), ("net.ipv4.tcp_ecn", "5")]);
+    match host.guard(&both, &ApplyOptions::run()) {
+        Ok(guard) => drop(guard),
+        Err(error) => assert!(
+            matches!(&error, Error::Refused { key, .. } if key == "net.ipv4.tcp_ecn"),
+            "{error}"
+        ),
+    }
+    assert_eq!((value(RMEM), value("net.ipv4.tcp_ecn")), before);
+    assert_eq!(journals(), 0);
+}
+
+#[test]
+fn apply_verify_and_restore() {
+    if !inside("apply::apply_verify_and_restore") {
+        return;
+    }
+    let keys = [
+        (RMEM, ">= 8192 262144 67108864", "8192 262144 67108864"),
+        (
+            "net.ipv4.tcp_wmem",
+            ">= 4096 65536 16777216",
+            "4096 65536 16777216",
+        ),
+        ("net.core.somaxconn", ">= 65535", "65535"),
+        (
+            "net.ipv4.ip_local_port_range",
+            ">= 1024 65535",
+            "1024 65535",
+        ),
+        (
+            "net.ipv4.ip_local_reserved_ports",
+            "8081,8080,9000-9010",
+            "8080-8081,9000-9010",
+        ),
+        ("net.ipv4.tcp_notsent_lowat", "131072", "131072"),
+        ("net.ipv4.tcp_tw_reuse", "1", "1"),
+        ("net.ipv4.tcp_congestion_control", "reno", "reno"),
+        ("net.ipv4.tcp_child_ehash_entries", ">= 1000", "1000"),
+        ("net.core.optmem_max", ">= 1048576", "1048576"),
+        ("net.ipv4.tcp_max_tw_buckets", ">= 2000000", "2000000"),
+    ];
+    let before: Vec<String> = keys.iter().map(|(key, ..)| value(key)).collect();
+    let lines: Vec<(&str, &str)> = keys
+        .iter()
+        .map(|(key, wanted, _)| (*key, *wanted))
+        .collect();
+    let (host, profile) = (Host::here().expect("Linux"), profile(&lines));
+    assert!(host.plan(&profile).expect("a plan").unsatisfied().count() > 5);
+
+    let applied = host
+        .apply(&profile, &ApplyOptions::held())
+        .expect("a namespace may have all of these");
+    for (key, _, effective) in keys {
+        assert_eq!(
+            sysctl_profiles::read(key)
+                .expect("it is there")
+                .replace('\t', " "),
+            effective
+        );
+        let recorded = applied
+            .keys
+            .iter()
+            .find(|one| one.key == key)
+            .expect("it is recorded");
+        assert_eq!(recorded.effective.as_deref(), Some(effective));
+        assert!(
+            !recorded
+                .note
+                .as_deref()
+                .unwrap_or_default()
+                .starts_with("adjusted"),
+            "{key}: {:?}",
+            recorded.note
+        );
+    }
+    let plan = host.plan(&profile).expect("a plan");
+    assert_eq!(
+        plan.unsatisfied()
+            .map(|entry| entry.key.as_str())
+            .collect::<Vec<_>>(),
+        [""; 0]
+    );
+    assert_eq!(host.drift(&applied), []);
+    assert_eq!(journals(), 1);
+
+    let report = host
+        .restore(RestoreOptions::default())
+        .expect("it goes back")
+        .expect("it was held");
+    assert!(
+        report
+            .keys
+            .iter()
+            .all(|key| key.outcome == Outcome::PutBack),
+        "{:?}",
+        report.keys
+    );
+    let after: Vec<String> = keys.iter().map(|(key, ..)| value(key)).collect();
+    assert_eq!(after, before);
+    assert_eq!(journals(), 0);
+}
+
+#[test]
+fn a_setting_of_the_machine_is_out_of_reach_in_a_namespace() {
+    if !inside("apply::a_setting_of_the_machine_is_out_of_reach_in_a_namespace") {
+        return;
+    }
+    let host = Host::here().expect("Linux");
+    let before = value(RMEM);
+    let mixed = profile(&[
+        (RMEM, ">= 8192 262144 67108864"),
+        ("net.core.rmem_max", ">= 268435456"),
+        ("net.core.netdev_max_backlog", ">= 16384"),
+        ("net.ipv4.tcp_congestion_control", "no_such"),
+    ]);
+    let plan = host.plan(&mixed).expect("a plan");
+    let class = |key: &str| {
+        plan.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .expect("it is planned")
+            .class
+    };
+    assert_eq!(class(RMEM), Class::Raises);
+    assert_eq!(class("net.core.rmem_max"), Class::ReadOnly);
+    assert_eq!(class("net.core.netdev_max_backlog"), Class::Missing);
+    let error = host
+        .apply(&mixed, &ApplyOptions::run())
+        .expect_err("three cannot be written");
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.contains("modprobe tcp_no_such"), "{text}");
+    assert_eq!(value(RMEM), before, "nothing was written");
+    assert_eq!(journals(), 0);
+}
+
+#[test]
+fn what_an_administrator_writes_meanwhile_stays() {
+    if !inside("apply::what_an_administrator_writes_meanwhile_stays") {
+        return;
+    }
+    let host = Host::here().expect("Linux");
+    let before = value(RMEM);
+    let guard = host
+        .guard(
+            &profile(&[
+                (RMEM, ">= 8192 262144 67108864"),
+                ("net.core.somaxconn", "65535"),
+            ]),
+            &ApplyOptions::run(),
+        )
+        .expect("it can be applied");
+    put("net.core.somaxconn", "12345").expect("it is ours");
+    assert_eq!(guard.drift().len(), 1);
+    let report = guard
+        .restore()
+        .expect("the rest goes back")
+        .expect("there was a journal");
+    assert_eq!(report.left_alone().count(), 1);
+    assert_eq!(
+        (value("net.core.somaxconn").as_str(), value(RMEM)),
+        ("12345", before)
+    );
+}
+
+#[test]
+fn every_value_of_this_kernel_is_one_that_the_catalogue_accepts() {
+    if !inside("apply::every_value_of_this_kernel_is_one_that_the_catalogue_accepts") {
+        return;
+    }
+    let mut seen = 0;
+    for info in sysctl_profiles::catalogue::keys().filter(|info| !info.is_file()) {
+        let (Ok(now), Ok(_)) = (
+            sysctl_profiles::read(info.key),
+            sysctl_profiles::catalogue::find(info.key),
+        ) else {
+            continue;
+        };
+        if now.is_empty() {
+            continue;
+        }
+        // It panics on a value that the catalogue refuses.
+        let same = profile(&[(info.key, &now)]);
+        let plan = Host::here().expect("Linux").plan(&same).expect("a plan");
+        assert!(
+            plan.entries[0].is_satisfied(),
+            "{}: {:?}",
+            info.key,
+            plan.entries[0]
+        );
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} keys");
+}
