@@ -90,16 +90,16 @@ impl Selector for Epoll {
         out: &mut Vec<Ready>,
         timeout: Option<Duration>,
     ) -> io::Result<u64> {
-        let failed_before = out.len();
-        let mut calls = self.apply(changes, out);
-        changes.clear();
-        // A failed change is something to report, so do not sleep on it.
-        let timeout = if out.len() > failed_before {
-            Some(Duration::ZERO)
-        } else {
-            timeout
-        };
-        calls += 1;
+        let (mut calls, mut timeout) = (1, timeout);
+        if !changes.is_empty() {
+            let failed_before = out.len();
+            calls += self.apply(changes, out);
+            changes.clear();
+            if out.len() > failed_before {
+                // A failed change is something to report, so do not sleep on it.
+                timeout = Some(Duration::ZERO);
+            }
+        }
         match self.wait(timeout) {
             Ok(count) => self.decode(count, out),
             Err(libc::EINTR) => {}
@@ -223,8 +223,20 @@ impl Epoll {
 
     fn wait_milliseconds(&mut self, timeout_ms: i32) -> Result<usize, i32> {
         let (events, len) = (self.events.as_mut_ptr(), self.events.len() as i32);
-        // SAFETY: `events` has room for `len` entries.
-        let count = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), events, len, timeout_ms) };
+        let (epoll, no_mask) = (self.fd.as_raw_fd(), std::ptr::null::<libc::sigset_t>());
+        // Past libc, whose wrapper is a cancellation point (see `sys::recv`).
+        // SAFETY: `events` has room for `len` entries, and the null signal mask is allowed.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait,
+                epoll,
+                events,
+                len,
+                timeout_ms,
+                no_mask,
+                0usize,
+            )
+        };
         if count < 0 {
             Err(sys::errno())
         } else {

@@ -28,7 +28,56 @@ pub fn would_block(errno: i32) -> bool {
     errno == libc::EAGAIN || errno == libc::EWOULDBLOCK
 }
 
+/// recv(2), past libc: in a process with threads its wrapper enters and leaves a cancellation point,
+/// with a locked instruction each (glibc, nptl/cancellation.c), and no thread here is cancelled.
+///
+/// # Safety
+/// `len` bytes from `buffer` on are writable and nobody else's during the call.
+#[cfg(target_os = "linux")]
+#[inline]
+unsafe fn recv(fd: RawFd, buffer: *mut u8, len: usize, flags: libc::c_int) -> isize {
+    let nobody = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: recvfrom(2) that does not ask for the sender is recv(2); the rest is the caller's.
+    unsafe { libc::syscall(libc::SYS_recvfrom, fd, buffer, len, flags, nobody, nobody) as isize }
+}
+
+/// recv(2).
+///
+/// # Safety
+/// `len` bytes from `buffer` on are writable and nobody else's during the call.
+#[cfg(not(target_os = "linux"))]
+#[inline]
+unsafe fn recv(fd: RawFd, buffer: *mut u8, len: usize, flags: libc::c_int) -> isize {
+    // SAFETY: the caller's.
+    unsafe { libc::recv(fd, buffer.cast(), len, flags) }
+}
+
+/// send(2), past libc for the same reason.
+///
+/// # Safety
+/// The memory of the piece is readable during the call.
+#[cfg(target_os = "linux")]
+#[inline]
+unsafe fn send_piece(fd: RawFd, piece: &Piece, flags: libc::c_int) -> isize {
+    let nobody = std::ptr::null::<libc::c_void>();
+    let (from, len) = (piece.ptr, piece.len);
+    // SAFETY: sendto(2) without an address is send(2); the caller keeps the piece readable.
+    unsafe { libc::syscall(libc::SYS_sendto, fd, from, len, flags, nobody, 0usize) as isize }
+}
+
+/// send(2).
+///
+/// # Safety
+/// The memory of the piece is readable during the call.
+#[cfg(not(target_os = "linux"))]
+#[inline]
+unsafe fn send_piece(fd: RawFd, piece: &Piece, flags: libc::c_int) -> isize {
+    // SAFETY: the caller keeps the piece readable.
+    unsafe { libc::send(fd, piece.ptr.cast(), piece.len, flags) }
+}
+
 /// Repeats `call` while a signal interrupts it.
+#[inline]
 fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
     loop {
         match call() {
@@ -45,14 +94,14 @@ fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
 #[inline]
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
     // SAFETY: pointer and length are those of a live exclusive slice.
-    uninterrupted(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+    uninterrupted(|| unsafe { recv(fd, buffer.as_mut_ptr(), buffer.len(), 0) })
 }
 
 /// recv(2) that never waits, whatever the mode of the socket.
+#[inline]
 pub fn receive_now(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
-    let (flags, len) = (libc::MSG_DONTWAIT, buffer.len());
     // SAFETY: pointer and length are those of a live exclusive slice.
-    uninterrupted(|| unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), len, flags) })
+    uninterrupted(|| unsafe { recv(fd, buffer.as_mut_ptr(), buffer.len(), libc::MSG_DONTWAIT) })
 }
 
 /// send(2) of one piece, sendmsg(2) of several; returns the bytes taken. `wait` is false for a
@@ -69,7 +118,7 @@ pub unsafe fn send(fd: RawFd, pieces: &[Piece], wait: bool) -> Result<usize, i32
     };
     if let [piece] = pieces {
         // SAFETY: the caller keeps the piece readable.
-        return uninterrupted(|| unsafe { libc::send(fd, piece.ptr.cast(), piece.len, flags) });
+        return uninterrupted(|| unsafe { send_piece(fd, piece, flags) });
     }
     // SAFETY: all-zero bytes are a valid msghdr: null pointers with zero lengths.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

@@ -4,6 +4,7 @@
 //!
 //! No serde, no clap, no printing and no files live here.
 
+pub mod accepting;
 pub mod clock;
 pub mod control;
 pub mod driver;

@@ -5,290 +5,20 @@
 //! neither a stall at the end nor a slow answer can drop out. Failures have their own counts and
 //! their own histogram: a failed operation is never a fast success.
 
+mod errors;
+mod published;
+mod recorded;
+
+pub use errors::ErrorKind;
+pub use published::{Published, ServePublished, bump};
+pub use recorded::{
+    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, ProcessReading, Recorded, Unfinished, new_histogram,
+};
+
 use hdrhistogram::Histogram;
+use recorded::record;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// The largest value that a histogram tells apart, ns: one hour. Longer ones are recorded as this.
-pub const HISTOGRAM_MAX_NS: u64 = 3_600_000_000_000;
-/// Significant decimal digits of a histogram.
-pub const HISTOGRAM_DIGITS: u8 = 3;
-
-/// A histogram of ns with the bounds that all of linerate uses, so that all of them add up.
-pub fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, HISTOGRAM_MAX_NS, HISTOGRAM_DIGITS)
-        .expect("constant, valid bounds")
-}
-
-/// A histogram that begins small and grows with what it records: for meters of which a process has
-/// thousands. It still adds to the others, for [`record`] keeps its values within their bounds.
-fn growing_histogram() -> Histogram<u64> {
-    Histogram::new(HISTOGRAM_DIGITS).expect("constant, valid digits")
-}
-
-/// Not `saturating_record`, which clamps to the present bounds before it would grow. Within the
-/// bounds that all histograms share nothing can fail.
-#[inline]
-fn record(histogram: &mut Histogram<u64>, ns: u64) {
-    let recorded = histogram.record(ns.min(HISTOGRAM_MAX_NS));
-    debug_assert!(
-        recorded.is_ok(),
-        "a histogram holds or grows to every bounded value"
-    );
-}
-
-/// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum ErrorKind {
-    /// The peer refused the connection (ECONNREFUSED), or no such Unix socket.
-    ConnectRefused,
-    /// Connecting took longer than its timeout.
-    ConnectTimeout,
-    /// The peer reset the connection (ECONNRESET, EPIPE).
-    Reset,
-    /// The peer closed although an answer was owed.
-    ClosedEarly,
-    /// No answer within the operation timeout.
-    Timeout,
-    /// Fewer or more bytes than agreed.
-    Short,
-    /// Bytes that differ from those expected.
-    Mismatch,
-    /// No local port left (EADDRNOTAVAIL, EADDRINUSE).
-    NoPorts,
-    /// No descriptor left (EMFILE, ENFILE).
-    NoDescriptors,
-    /// Anything else; the first text is kept.
-    Other,
-}
-
-impl ErrorKind {
-    /// All kinds, in order.
-    pub const ALL: [Self; 10] = [
-        Self::ConnectRefused,
-        Self::ConnectTimeout,
-        Self::Reset,
-        Self::ClosedEarly,
-        Self::Timeout,
-        Self::Short,
-        Self::Mismatch,
-        Self::NoPorts,
-        Self::NoDescriptors,
-        Self::Other,
-    ];
-
-    /// The name in documents.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ConnectRefused => "connect_refused",
-            Self::ConnectTimeout => "connect_timeout",
-            Self::Reset => "reset",
-            Self::ClosedEarly => "closed_early",
-            Self::Timeout => "timeout",
-            Self::Short => "short",
-            Self::Mismatch => "mismatch",
-            Self::NoPorts => "no_ports",
-            Self::NoDescriptors => "no_descriptors",
-            Self::Other => "other",
-        }
-    }
-
-    /// The kind of an errno.
-    pub fn of_errno(errno: i32) -> Self {
-        match errno {
-            libc::ECONNREFUSED | libc::ENOENT => Self::ConnectRefused,
-            libc::ETIMEDOUT => Self::ConnectTimeout,
-            libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Self::Reset,
-            libc::EADDRNOTAVAIL | libc::EADDRINUSE => Self::NoPorts,
-            libc::EMFILE | libc::ENFILE => Self::NoDescriptors,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Counters of one load worker that the agent samples while it runs. Written by the worker alone
-/// with plain stores; from the start of the load, warm-up included.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Published {
-    /// Operations completed.
-    pub operations: AtomicU64,
-    /// Bytes handed to the kernel.
-    pub bytes_sent: AtomicU64,
-    /// Bytes taken from the kernel.
-    pub bytes_received: AtomicU64,
-    /// Operations and connections that failed.
-    pub errors: AtomicU64,
-    /// Sum of the latencies of the operations, ns: in open loop from when they were due.
-    pub latency_sum_ns: AtomicU64,
-    /// Largest latency since the agent last took it (it swaps in 0), ns.
-    pub latency_max_ns: AtomicU64,
-}
-
-/// Counters of one testee worker that the agent samples.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct ServePublished {
-    /// Connections accepted.
-    pub accepted: AtomicU64,
-    /// Connections closed, however.
-    pub closed: AtomicU64,
-    /// Bytes taken from the kernel.
-    pub bytes_received: AtomicU64,
-    /// Bytes handed to the kernel.
-    pub bytes_sent: AtomicU64,
-    /// Connections that ended in an error (reset, for instance).
-    pub failed: AtomicU64,
-    /// Connections closed because they were idle for too long.
-    pub idle_closed: AtomicU64,
-    /// Times that receiving from a connection was paused because its peer did not read.
-    pub peer_not_reading: AtomicU64,
-    /// Times that accepting backed off because descriptors ran out.
-    pub accept_backoffs: AtomicU64,
-    /// Connections closed at once because the table was full.
-    pub over_limit: AtomicU64,
-    /// Connections that outlived the drain of a stop and were closed by the testee.
-    pub cut_off: AtomicU64,
-    /// System calls of the backend so far; stays 0 where the engine cannot know them.
-    pub system_calls: AtomicU64,
-}
-
-/// Adds to a counter that only the calling thread writes: a load and a store, no locked instruction.
-#[inline]
-pub fn bump(counter: &AtomicU64, by: u64) {
-    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
-}
-
-/// What was sent and never answered, or came due and was never sent.
-#[derive(Clone, Debug)]
-pub struct Unfinished {
-    /// How many.
-    pub count: u64,
-    /// Age of the oldest at the end, ns.
-    pub oldest_age_ns: u64,
-    /// Of these, how many came due and were never sent (open loop).
-    pub never_sent: u64,
-}
-
-/// What a worker recorded, complete.
-#[derive(Clone, Debug)]
-pub struct Recorded {
-    /// First instant of the window, monotonic ns.
-    pub window_start_ns: u64,
-    /// End of the window as it really was, monotonic ns.
-    pub window_end_ns: u64,
-    /// The window was cut short by an order.
-    pub interrupted: bool,
-    /// Operations completed inside the window.
-    pub operations: u64,
-    /// Bytes handed to the kernel inside the window.
-    pub bytes_sent: u64,
-    /// Bytes taken from the kernel inside the window.
-    pub bytes_received: u64,
-    /// Failures inside the window and its drain, by [`ErrorKind`].
-    pub errors: [u64; ErrorKind::ALL.len()],
-    /// Failures before the window (warm-up), all kinds.
-    pub errors_before_window: u64,
-    /// The first error of each kind in words.
-    pub error_texts: Vec<(ErrorKind, String)>,
-    /// Operations without an answer at the end.
-    pub unfinished: Unfinished,
-    /// From the actual send to the answer, ns.
-    pub service: Histogram<u64>,
-    /// From the intended send to the answer, ns; filled in open loop only.
-    pub response: Histogram<u64>,
-    /// Connecting, ns.
-    pub connect: Histogram<u64>,
-    /// Whole transactions (connect to close), ns.
-    pub total: Histogram<u64>,
-    /// Failed operations, from the intended send to the failure, ns.
-    pub failed: Histogram<u64>,
-    /// How late the generator noticed arrivals, ns (open loop).
-    pub lag: Histogram<u64>,
-}
-
-impl Recorded {
-    /// Empty, for a window that has not begun.
-    pub fn new() -> Self {
-        Self::with(new_histogram)
-    }
-
-    fn with(histogram: fn() -> Histogram<u64>) -> Self {
-        Self {
-            window_start_ns: u64::MAX,
-            window_end_ns: u64::MAX,
-            interrupted: false,
-            operations: 0,
-            bytes_sent: 0,
-            bytes_received: 0,
-            errors: [0; ErrorKind::ALL.len()],
-            errors_before_window: 0,
-            error_texts: Vec::with_capacity(ErrorKind::ALL.len()),
-            unfinished: Unfinished {
-                count: 0,
-                oldest_age_ns: 0,
-                never_sent: 0,
-            },
-            service: histogram(),
-            response: histogram(),
-            connect: histogram(),
-            total: histogram(),
-            failed: histogram(),
-            lag: histogram(),
-        }
-    }
-
-    /// Adds another worker's record: counters sum, histograms add, the window is the union.
-    pub fn merge(&mut self, other: &Self) {
-        self.window_start_ns = self.window_start_ns.min(other.window_start_ns);
-        self.window_end_ns = match self.window_end_ns {
-            u64::MAX => other.window_end_ns,
-            own => own.max(other.window_end_ns),
-        };
-        self.interrupted |= other.interrupted;
-        self.operations += other.operations;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_received += other.bytes_received;
-        for (own, others) in self.errors.iter_mut().zip(other.errors) {
-            *own += others;
-        }
-        self.errors_before_window += other.errors_before_window;
-        for (kind, text) in &other.error_texts {
-            if !self.error_texts.iter().any(|(own, _)| own == kind) {
-                self.error_texts.push((*kind, text.clone()));
-            }
-        }
-        self.unfinished.count += other.unfinished.count;
-        self.unfinished.never_sent += other.unfinished.never_sent;
-        self.unfinished.oldest_age_ns = self
-            .unfinished
-            .oldest_age_ns
-            .max(other.unfinished.oldest_age_ns);
-        for (own, others) in [
-            (&mut self.service, &other.service),
-            (&mut self.response, &other.response),
-            (&mut self.connect, &other.connect),
-            (&mut self.total, &other.total),
-            (&mut self.failed, &other.failed),
-            (&mut self.lag, &other.lag),
-        ] {
-            own.add(others)
-                .expect("all histograms have the same bounds");
-        }
-    }
-
-    /// All failures inside the window and its drain.
-    pub fn errors_total(&self) -> u64 {
-        self.errors.iter().sum()
-    }
-}
-
-impl Default for Recorded {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Records for one worker.
 #[derive(Debug)]
@@ -313,12 +43,7 @@ impl Meter {
     /// Like [`Meter::new`] for one of thousands in a process: its histograms begin small and grow
     /// when a latency is longer than all before.
     pub fn new_growing(open_loop: bool, count: Option<u64>, published: Arc<Published>) -> Self {
-        Self::with(
-            Recorded::with(growing_histogram),
-            open_loop,
-            count,
-            published,
-        )
+        Self::with(Recorded::growing(), open_loop, count, published)
     }
 
     fn with(
@@ -351,8 +76,10 @@ impl Meter {
         self.permits = u64::MAX;
     }
 
-    /// Hands out the window's permits in a run that counts. Call it when the window opens.
+    /// Reads what the process has used so far, and hands out the window's permits in a run that
+    /// counts. Call it when the window opens.
     pub fn open_window(&mut self) {
+        self.recorded.process_at_start = Some(ProcessReading::take());
         if let Some(count) = self.count {
             self.permits = count;
         }
@@ -369,8 +96,12 @@ impl Meter {
         self.permits = 0;
     }
 
-    /// Ends the window at `end_ns` if it has not ended before.
+    /// Ends the window at `end_ns` if it has not ended before. Call it at that moment, for the
+    /// first call reads what the process has used.
     pub fn end_window(&mut self, end_ns: u64, interrupted: bool) {
+        if self.recorded.process_at_start.is_some() && self.recorded.process_at_end.is_none() {
+            self.recorded.process_at_end = Some(ProcessReading::take());
+        }
         self.recorded.window_end_ns = self
             .recorded
             .window_end_ns
@@ -404,24 +135,50 @@ impl Meter {
     /// An operation was answered: due at `intended_ns`, sent at `sent_ns`, answered at `now_ns`.
     #[inline]
     pub fn operation(&mut self, intended_ns: u64, sent_ns: u64, now_ns: u64) {
-        let service_ns = now_ns.saturating_sub(sent_ns);
+        self.completed(
+            |recorded| &mut recorded.service,
+            intended_ns,
+            sent_ns,
+            now_ns,
+        );
+    }
+
+    /// A whole transaction ended, connect to close: one operation.
+    #[inline]
+    pub fn transaction(&mut self, intended_ns: u64, started_ns: u64, now_ns: u64) {
+        self.completed(
+            |recorded| &mut recorded.total,
+            intended_ns,
+            started_ns,
+            now_ns,
+        );
+    }
+
+    /// Something that counts as an operation ended well; `histogram` has what it took.
+    #[inline]
+    fn completed(
+        &mut self,
+        histogram: impl FnOnce(&mut Recorded) -> &mut Histogram<u64>,
+        intended_ns: u64,
+        began_ns: u64,
+        now_ns: u64,
+    ) {
+        let taken_ns = now_ns.saturating_sub(began_ns);
+        let response_ns = now_ns.saturating_sub(intended_ns);
         if self.in_window(now_ns) {
             self.recorded.operations += 1;
         }
         if self.in_window(intended_ns) {
             self.ended += 1;
-            record(&mut self.recorded.service, service_ns);
+            record(histogram(&mut self.recorded), taken_ns);
             if self.open_loop {
-                record(
-                    &mut self.recorded.response,
-                    now_ns.saturating_sub(intended_ns),
-                );
+                record(&mut self.recorded.response, response_ns);
             }
         }
         self.publish_operation(if self.open_loop {
-            now_ns.saturating_sub(intended_ns)
+            response_ns
         } else {
-            service_ns
+            taken_ns
         });
     }
 
@@ -461,30 +218,6 @@ impl Meter {
         if self.in_window(intended_ns) {
             record(&mut self.recorded.service, now_ns.saturating_sub(sent_ns));
         }
-    }
-
-    /// A whole transaction ended, connect to close: one operation.
-    #[inline]
-    pub fn transaction(&mut self, intended_ns: u64, started_ns: u64, now_ns: u64) {
-        let total_ns = now_ns.saturating_sub(started_ns);
-        if self.in_window(now_ns) {
-            self.recorded.operations += 1;
-        }
-        if self.in_window(intended_ns) {
-            self.ended += 1;
-            record(&mut self.recorded.total, total_ns);
-            if self.open_loop {
-                record(
-                    &mut self.recorded.response,
-                    now_ns.saturating_sub(intended_ns),
-                );
-            }
-        }
-        self.publish_operation(if self.open_loop {
-            now_ns.saturating_sub(intended_ns)
-        } else {
-            total_ns
-        });
     }
 
     /// Bytes were handed to the kernel.
@@ -558,6 +291,23 @@ impl Meter {
             .max(now_ns.saturating_sub(intended_ns));
     }
 
+    /// A run that counts is given up, for nobody has answered since `alive_ns`: what was left of
+    /// its count is unfinished.
+    pub fn give_up_count(&mut self, alive_ns: u64, now_ns: u64) {
+        // Before the window opens there are more permits than the count.
+        if self.count.is_none_or(|count| self.permits > count) {
+            return;
+        }
+        let left = std::mem::take(&mut self.permits);
+        if left > 0 {
+            let unfinished = &mut self.recorded.unfinished;
+            unfinished.count += left;
+            unfinished.never_sent += left;
+            let age_ns = now_ns.saturating_sub(alive_ns);
+            unfinished.oldest_age_ns = unfinished.oldest_age_ns.max(age_ns);
+        }
+    }
+
     /// Takes the record out.
     pub fn into_recorded(self) -> Recorded {
         self.recorded
@@ -615,6 +365,49 @@ mod tests {
         assert!(!meter.count_reached());
         meter.failure(ErrorKind::Reset, Some(11), 30, String::new);
         assert!(meter.count_reached(), "a failed operation has ended too");
+    }
+
+    #[test]
+    fn what_is_left_of_a_count_that_is_given_up_is_unfinished() {
+        let mut meter = Meter::new(false, Some(5), Arc::default());
+        meter.begin(10, u64::MAX);
+        meter.give_up_count(10, 10);
+        assert_eq!(
+            meter.recorded().unfinished.count,
+            0,
+            "before the window opens"
+        );
+        meter.begin(10, u64::MAX);
+        meter.open_window();
+        assert!(meter.permit() && meter.permit());
+        meter.operation(10, 10, 20);
+        meter.failure(ErrorKind::Reset, Some(11), 30, String::new);
+        meter.give_up_count(30, 530);
+        let unfinished = &meter.recorded().unfinished;
+        assert_eq!((unfinished.count, unfinished.never_sent), (3, 3));
+        assert_eq!(unfinished.oldest_age_ns, 500);
+        assert!(!meter.permit());
+    }
+
+    #[test]
+    fn the_process_is_read_when_the_window_opens_and_when_it_ends() {
+        let mut meter = Meter::new(false, None, Arc::default());
+        meter.begin(10, 20);
+        meter.end_window(20, false);
+        assert!(meter.recorded().process_at_end.is_none(), "it never opened");
+        let mut meter = Meter::new(false, None, Arc::default());
+        meter.begin(10, 20);
+        meter.open_window();
+        let mut sum = 0u64;
+        for i in 0..1_000_000u64 {
+            sum = std::hint::black_box(sum.wrapping_add(i));
+        }
+        meter.end_window(20, false);
+        let ended = meter.recorded().process_at_end;
+        meter.end_window(20, false);
+        let recorded = meter.into_recorded();
+        assert_eq!(recorded.process_at_end, ended, "the first end is the end");
+        assert!(recorded.process_at_start.unwrap().cpu_ns < ended.unwrap().cpu_ns);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const BLOCKS_KEPT: usize = 1024;
 pub struct BlockPool {
     blocks: Vec<Vec<u8>>,
     /// Scratch of [`Outbox::settle`], empty between calls.
-    ranges: Vec<Range<usize>>,
+    moved: Vec<Chunk>,
 }
 
 impl BlockPool {
@@ -60,7 +60,36 @@ enum Chunk {
 }
 
 impl Chunk {
+    /// Where its bytes are.
+    #[inline]
+    fn piece<P: Proactor>(&self, pattern: &Pattern, proactor: &mut P) -> Piece {
+        let bytes: &[u8] = match self {
+            Self::Shared { at, len } => pattern.slice(*at..*at + *len),
+            Self::Leased {
+                buffer,
+                lease_offset,
+                lease_len,
+                at,
+                len,
+                ..
+            } => {
+                let lease = Lease {
+                    buffer: *buffer,
+                    offset: *lease_offset,
+                    len: *lease_len,
+                };
+                &proactor.bytes(&lease)[*at as usize..(*at + *len) as usize]
+            }
+            Self::Copied { block } => block,
+        };
+        Piece {
+            ptr: bytes.as_ptr(),
+            len: bytes.len(),
+        }
+    }
+
     /// Bytes that were received and go back.
+    #[inline]
     fn echo_len(&self) -> usize {
         match self {
             Self::Shared { .. } => 0,
@@ -102,6 +131,8 @@ pub struct Outbox {
     /// How many of the oldest are in flight.
     in_flight: u32,
     leases: u32,
+    /// Chunks of the lease being delivered, until [`Outbox::settle`] decides about it.
+    unsettled: u32,
     /// Bytes that were received and are to go back: what pausing the receiving can stop.
     echo_bytes: u64,
     /// The only chunk is a request whose answer will prove that it was sent.
@@ -186,6 +217,7 @@ impl Outbox {
             "an echo lies within what was received"
         );
         self.echo_bytes += u64::from(len);
+        self.unsettled += 1;
         self.chunks.push_back(Chunk::Leased {
             buffer: lease.buffer,
             lease_offset: lease.offset,
@@ -206,8 +238,8 @@ impl Outbox {
         proactor: &mut P,
         pool: &mut BlockPool,
     ) {
-        let echoed = matches!(self.chunks.back(), Some(Chunk::Leased { buffer, owns: false, .. }) if *buffer == lease.buffer);
-        if !echoed {
+        let echoes = std::mem::take(&mut self.unsettled);
+        if echoes == 0 {
             return proactor.give_back(lease);
         }
         let may_keep = match supply {
@@ -216,37 +248,44 @@ impl Outbox {
             Supply::Critical => 0,
         };
         if self.leases >= may_keep {
-            return self.copy_out(lease, proactor, pool);
+            return self.copy_out(echoes, lease, proactor, pool);
         }
-        if let Some(Chunk::Leased { owns, .. }) = self.chunks.back_mut() {
-            *owns = true;
-        }
+        // The session may have asked for something else after its last echo.
+        let last = self.chunks.iter_mut().rev().find_map(|chunk| match chunk {
+            Chunk::Leased { owns, .. } => Some(owns),
+            _ => None,
+        });
+        *last.expect("what was echoed is queued") = true;
         self.leases += 1;
         // The lease now lives in the chunk, which gives it back.
         drop(lease);
     }
 
-    /// Copies all chunks of `lease` (they are the newest) into blocks and gives the lease back.
+    /// Copies the newest `echoes` leased chunks, all of `lease`, into blocks and gives it back.
     #[cold]
-    fn copy_out<P: Proactor>(&mut self, lease: Lease, proactor: &mut P, pool: &mut BlockPool) {
-        let first = self.chunks.len()
-            - self
-                .chunks
-                .iter()
-                .rev()
-                .take_while(|chunk| matches!(chunk, Chunk::Leased { buffer, owns: false, .. } if *buffer == lease.buffer))
-                .count();
-        let mut ranges = std::mem::take(&mut pool.ranges);
-        while self.chunks.len() > first {
-            if let Some(Chunk::Leased { at, len, .. }) = self.chunks.pop_back() {
-                ranges.push(at as usize..(at + len) as usize);
-            }
+    fn copy_out<P: Proactor>(
+        &mut self,
+        mut echoes: u32,
+        lease: Lease,
+        proactor: &mut P,
+        pool: &mut BlockPool,
+    ) {
+        let mut moved = std::mem::take(&mut pool.moved);
+        while echoes > 0 {
+            let chunk = self.chunks.pop_back().expect("what was echoed is queued");
+            echoes -= u32::from(matches!(chunk, Chunk::Leased { .. }));
+            moved.push(chunk);
         }
         let bytes = proactor.bytes(&lease);
-        for range in ranges.drain(..).rev() {
-            self.append_copy(&bytes[range], pool);
+        for chunk in moved.drain(..).rev() {
+            match chunk {
+                Chunk::Leased { at, len, .. } => {
+                    self.append_copy(&bytes[at as usize..(at + len) as usize], pool);
+                }
+                other => self.chunks.push_back(other),
+            }
         }
-        pool.ranges = ranges;
+        pool.moved = moved;
         proactor.give_back(lease);
     }
 
@@ -266,47 +305,37 @@ impl Outbox {
         }
     }
 
-    /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.
-    /// Returns how many pieces there are and their bytes in total.
+    /// If there is one chunk, which is the common case: marks it as in flight and describes it.
     #[inline]
+    pub fn gather_one<P: Proactor>(
+        &mut self,
+        pattern: &Pattern,
+        proactor: &mut P,
+    ) -> Option<Piece> {
+        debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
+        if self.chunks.len() != 1 {
+            return None;
+        }
+        self.in_flight = 1;
+        Some(self.chunks[0].piece(pattern, proactor))
+    }
+
+    /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.
+    /// Returns how many pieces there are.
     pub fn gather<P: Proactor>(
         &mut self,
         pieces: &mut [Piece; PIECES_MAX],
         pattern: &Pattern,
         proactor: &mut P,
-    ) -> (usize, usize) {
+    ) -> usize {
         debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
-        let mut total = 0;
         let mut count = 0;
-        for chunk in self.chunks.iter().take(PIECES_MAX) {
-            let bytes: &[u8] = match chunk {
-                Chunk::Shared { at, len } => pattern.slice(*at..*at + *len),
-                Chunk::Leased {
-                    buffer,
-                    lease_offset,
-                    lease_len,
-                    at,
-                    len,
-                    ..
-                } => {
-                    let lease = Lease {
-                        buffer: *buffer,
-                        offset: *lease_offset,
-                        len: *lease_len,
-                    };
-                    &proactor.bytes(&lease)[*at as usize..(*at + *len) as usize]
-                }
-                Chunk::Copied { block } => block,
-            };
-            pieces[count] = Piece {
-                ptr: bytes.as_ptr(),
-                len: bytes.len(),
-            };
-            total += bytes.len();
+        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
+            *piece = chunk.piece(pattern, proactor);
             count += 1;
         }
         self.in_flight = count as u32;
-        (count, total)
+        count
     }
 
     /// The send in flight is over: forgets its chunks and gives their memory back.
@@ -327,6 +356,7 @@ impl Outbox {
             self.release(chunk, proactor, pool);
         }
         self.in_flight = 0;
+        self.unsettled = 0;
         self.echo_bytes = 0;
         self.shutdown = false;
         self.close = None;
@@ -377,3 +407,6 @@ impl From<&Lease> for LeaseShape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

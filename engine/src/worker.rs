@@ -7,16 +7,29 @@ mod serve;
 pub use load::load;
 pub use serve::serve;
 
+use crate::clock::now_ns;
+use crate::control::WakeEnd;
+use crate::driver::EngineError;
 use crate::meter::Meter;
 use crate::outbox::{BlockPool, LeaseShape, Outbox, Supply};
 use crate::pattern::Pattern;
-use crate::proactor::{ConnectionId, How, Lease, PIECES_MAX, Piece, Proactor, Sending};
+use crate::proactor::{
+    ConnectionId, Event, How, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings,
+};
 use crate::session::{Boundary, Hints, Out, Session};
+use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Sends that one connection may make per turn when the kernel takes them at once; then the others
 /// have their turn.
 const SENDS_PER_TURN: u32 = 16;
+
+/// Connections whose TCP_INFO is read at the end.
+const TCP_INFO_SAMPLES: usize = 1_000;
+
+/// How long the end of a worker waits for its backend to let go of the connections' memory, ns.
+const CLOSING_LIMIT_NS: u64 = 2_000_000_000;
 
 /// One open connection: its protocol and its output.
 #[derive(Debug)]
@@ -61,7 +74,7 @@ impl<S> Wire<S> {
 #[derive(Debug)]
 struct Bench<P: Proactor> {
     proactor: P,
-    pattern: std::sync::Arc<Pattern>,
+    pattern: Arc<Pattern>,
     pool: BlockPool,
     meter: Meter,
     /// Receive buffers in all, as the backend has them.
@@ -69,6 +82,56 @@ struct Bench<P: Proactor> {
 }
 
 impl<P: Proactor> Bench<P> {
+    /// The backend and what goes with it, on the thread that will use it. `buffer_group` is the
+    /// size and number of the receive buffers.
+    fn new(
+        connections: u32,
+        (buffer_bytes, buffers): (u32, u32),
+        pattern_bytes: u32,
+        wake: &WakeEnd,
+        options: &[(String, String)],
+        meter: Meter,
+    ) -> Result<Self, EngineError> {
+        crate::os::use_exact_timers();
+        let settings = Settings {
+            connections,
+            buffer_bytes,
+            buffers,
+            wake_fd: wake.descriptor(),
+            options: options.to_vec(),
+        };
+        let proactor = P::new(&settings).map_err(unusable)?;
+        Ok(Self {
+            buffers: proactor.buffers_free(),
+            proactor,
+            pattern: Arc::new(Pattern::new(pattern_bytes)),
+            pool: BlockPool::default(),
+            meter,
+        })
+    }
+
+    #[inline]
+    fn wait(&mut self, deadline_ns: Option<u64>) -> Result<(), EngineError> {
+        self.proactor.wait(deadline_ns).map_err(unusable)
+    }
+
+    /// The next connection of which the backend references nothing any more; all else that happens
+    /// is dropped. `None` after `give_up_ns`, or when the backend is unusable.
+    fn next_closed(&mut self, give_up_ns: u64) -> Option<ConnectionId> {
+        loop {
+            while let Some(event) = self.proactor.next() {
+                match event {
+                    Event::Closed(id) => return Some(id),
+                    Event::Received(_, lease) => self.proactor.give_back(lease),
+                    _ => {}
+                }
+            }
+            if now_ns() >= give_up_ns || self.proactor.wait(Some(give_up_ns)).is_err() {
+                return None;
+            }
+        }
+    }
+
     /// Tells the session something through `tell`, with an [`Out`] to answer through.
     #[inline]
     fn tell<S>(
@@ -179,21 +242,34 @@ impl<P: Proactor> Bench<P> {
 
     #[inline]
     fn send<S>(&mut self, wire: &mut Wire<S>) -> Sending {
+        let proven_by_answer = wire.outbox.take_proven_by_answer();
+        let Some(piece) = wire.outbox.gather_one(&self.pattern, &mut self.proactor) else {
+            return self.send_several(wire);
+        };
+        if proven_by_answer {
+            // SAFETY: the one piece points into the pattern, which outlives the backend (it is
+            // declared after it) and never changes; the session vouches that all that was sent
+            // before has been answered.
+            return unsafe { self.proactor.send_unconfirmed(wire.id, piece) };
+        }
+        if wire.outbox.sends_pattern_only() {
+            // SAFETY: as above: the pattern outlives the backend and never changes.
+            return unsafe { self.proactor.send_lasting(wire.id, &[piece]) };
+        }
+        // SAFETY: as in `send_several`.
+        unsafe { self.proactor.send(wire.id, &[piece]) }
+    }
+
+    fn send_several<S>(&mut self, wire: &mut Wire<S>) -> Sending {
         let mut pieces = [Piece {
             ptr: std::ptr::null(),
             len: 0,
         }; PIECES_MAX];
-        let (count, _) = wire
+        let count = wire
             .outbox
             .gather(&mut pieces, &self.pattern, &mut self.proactor);
-        if wire.outbox.take_proven_by_answer() {
-            // SAFETY: the one piece points into the pattern, which outlives the backend (it is
-            // declared after it) and never changes; the session vouches that all that was sent
-            // before has been answered.
-            return unsafe { self.proactor.send_unconfirmed(wire.id, pieces[0]) };
-        }
         if wire.outbox.sends_pattern_only() {
-            // SAFETY: as above: the pattern outlives the backend and never changes.
+            // SAFETY: as in `send`: the pattern outlives the backend and never changes.
             return unsafe { self.proactor.send_lasting(wire.id, &pieces[..count]) };
         }
         // SAFETY: the pieces point into the pattern, which lives as long as the worker; into
@@ -220,6 +296,11 @@ impl<P: Proactor> Bench<P> {
             self.proactor.receive_resume(wire.id);
         }
     }
+}
+
+/// What makes a backend unusable.
+fn unusable(error: io::Error) -> EngineError {
+    EngineError::Machine(error.to_string())
 }
 
 /// The [`Out`] of the proactor workers.

@@ -4,9 +4,10 @@ use super::line::{End, Line, Next, Party, converse};
 use super::seats::Seat;
 use super::{STACK_BYTES, features};
 use crate::sys;
+use engine::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
-use engine::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
+use engine::driver::{EngineError, ServeJob, ServeOutcome};
 use engine::meter::{Meter, ServePublished};
 use engine::pattern::Pattern;
 use engine::proactor::{BackendCounters, How};
@@ -19,9 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-
-/// After descriptors or threads ran out, accepting rests this long (ns).
-const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
 
 /// Connections whose TCP_INFO is read at the end.
 const TCP_INFO_SAMPLES: usize = 1_000;
@@ -72,7 +70,7 @@ struct Server<W: ServeWorkload> {
     places: Vec<Place>,
     free: Vec<usize>,
     open: u32,
-    next_taker: usize,
+    dealer: Dealer,
     is_ip: bool,
     granted: Option<Granted>,
     accept_again_ns: Option<u64>,
@@ -81,7 +79,7 @@ struct Server<W: ServeWorkload> {
 }
 
 impl<W: ServeWorkload> Server<W> {
-    fn new(job: ServeJob, workload: W) -> Result<Self, EngineError> {
+    fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
         engine::os::use_exact_timers();
         let (waker, own_end) = Waker::pair()
             .map_err(|error| EngineError::Machine(format!("a socket pair to be woken: {error}")))?;
@@ -110,7 +108,7 @@ impl<W: ServeWorkload> Server<W> {
             places: Vec::new(),
             free: Vec::new(),
             open: 0,
-            next_taker: 0,
+            dealer: Dealer::new(job.handoff.take(), Arc::clone(&job.published)),
             is_ip,
             granted: None,
             accept_again_ns: None,
@@ -158,8 +156,7 @@ impl<W: ServeWorkload> Server<W> {
     /// Waits for a connection, a wake-up or the next deadline, and acts on it.
     fn turn(&mut self) {
         let calls_before = self.system_calls;
-        let room = self.open < self.job.limits.connections
-            || matches!(self.job.handoff, Some(Handoff::Give(_)));
+        let room = self.open < self.job.limits.connections || self.dealer.accepts_for_others();
         let accepting = room && self.stop_at_ns.is_none() && self.accept_again_ns.is_none();
         // poll(2) ignores negative descriptors.
         let listener = match &self.job.listener {
@@ -210,41 +207,20 @@ impl<W: ServeWorkload> Server<W> {
     }
 
     fn accepted(&mut self, socket: OwnedFd) {
-        let published = &self.house.published;
-        published.accepted.fetch_add(1, Relaxed);
-        if let Some(Handoff::Give(others)) = &self.job.handoff {
-            let turn = self.next_taker;
-            self.next_taker = (turn + 1) % (others.len() + 1);
-            if turn > 0 {
-                let (sender, waker) = &others[turn - 1];
-                match sender.try_send(socket) {
-                    Ok(()) => waker.wake(),
-                    Err(_) => {
-                        published.over_limit.fetch_add(1, Relaxed);
-                        published.closed.fetch_add(1, Relaxed);
-                    }
-                }
-                return;
-            }
+        if let Some(socket) = self.dealer.deal(socket) {
+            self.admit(socket);
         }
-        self.admit(socket);
     }
 
     fn take_handed(&mut self) {
-        while let Some(Handoff::Take(receiver)) = &self.job.handoff {
-            match receiver.try_recv() {
-                Ok(socket) => self.admit(socket),
-                Err(_) => return,
-            }
+        while let Some(socket) = self.dealer.take() {
+            self.admit(socket);
         }
     }
 
     fn admit(&mut self, socket: OwnedFd) {
-        let published = &self.house.published;
         if self.open >= self.job.limits.connections {
-            published.over_limit.fetch_add(1, Relaxed);
-            published.closed.fetch_add(1, Relaxed);
-            return;
+            return self.dealer.over_limit();
         }
         self.system_calls += sys::suppress_sigpipe(socket.as_raw_fd());
         socket::accepted(socket.as_fd(), self.is_ip, &self.job.socket);

@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
-use table::{Blocked, BlockedSends, Buffers, Connection};
+use table::{Blocked, BlockedSends, Buffers, Connection, Received};
 
 /// Receives of one connection per turn, at most.
 pub const RECEIVE_BUDGET: u32 = 16;
@@ -192,10 +192,7 @@ impl<S: Selector> Readiness<S> {
             let Some(socket) = &connection.socket else {
                 continue;
             };
-            let id = ConnectionId {
-                index,
-                generation: connection.generation,
-            };
+            let id = connection.id(index);
             let change = Change {
                 fd: socket.as_raw_fd(),
                 filter: Filter::Read,
@@ -247,8 +244,11 @@ impl<S: Selector> Readiness<S> {
         !self.queue.is_empty() || (!self.ready.is_empty() && self.buffers.free() > 0)
     }
 
+    #[inline]
     fn next_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.next_queued() {
+        if !self.queue.is_empty()
+            && let Some(event) = self.next_queued()
+        {
             return Some(event);
         }
         while let Some(&report) = self.reports.get(self.cursor) {
@@ -305,12 +305,12 @@ impl<S: Selector> Readiness<S> {
     }
 
     /// Receives from the connections of the ready queue until one gives something to report.
+    #[inline]
     fn receive_one(&mut self) -> Option<Event> {
-        while let Some(&index) = self.ready.front() {
+        while let Some(index) = self.ready.pop_front() {
             let connection = &mut self.connections[index as usize];
             if !connection.receiving || connection.paused || !connection.readable {
                 connection.queued = false;
-                self.ready.pop_front();
                 continue;
             }
             if connection.turn != self.turn {
@@ -318,12 +318,12 @@ impl<S: Selector> Readiness<S> {
                 connection.receives = 0;
             }
             if connection.receives == RECEIVE_BUDGET {
-                self.ready.pop_front();
                 self.later.push_back(index);
                 continue;
             }
             let Some(buffer) = self.buffers.top() else {
                 // It stays where it is until a lease is given back.
+                self.ready.push_front(index);
                 if !connection.starved {
                     connection.starved = true;
                     self.counters.no_buffers += 1;
@@ -334,64 +334,24 @@ impl<S: Selector> Readiness<S> {
             connection.receives += 1;
             self.counters.system_calls += 1;
             let fd = connection.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            let (capacity, received) = (buffer.len(), sys::receive(fd, buffer));
-            self.ready.pop_front();
-            let event = self.received(index, capacity, received);
-            let connection = &mut self.connections[index as usize];
+            let (capacity, answer) = (buffer.len(), sys::receive(fd, buffer));
+            let received = connection.received(capacity, answer);
             if connection.readable && connection.receiving {
                 self.ready.push_back(index);
             } else {
                 connection.queued = false;
             }
-            if event.is_some() {
-                return event;
+            let id = connection.id(index);
+            match received {
+                Received::Nothing => {}
+                Received::Bytes(len) => {
+                    return Some(Event::Received(id, self.buffers.lease(len)));
+                }
+                Received::Finished => return Some(Event::Finished(id)),
+                Received::Failed(errno) => return Some(Event::ReceiveFailed(id, errno)),
             }
         }
         None
-    }
-
-    /// Judges the result of one receive.
-    #[inline]
-    fn received(
-        &mut self,
-        index: u32,
-        capacity: usize,
-        received: Result<usize, i32>,
-    ) -> Option<Event> {
-        let connection = &mut self.connections[index as usize];
-        let id = ConnectionId {
-            index,
-            generation: connection.generation,
-        };
-        match received {
-            Ok(0) => {
-                connection.receiving = false;
-                connection.readable = false;
-                Some(Event::Finished(id))
-            }
-            Ok(len) => {
-                connection.avail = connection
-                    .avail
-                    .map(|avail| avail.saturating_sub(len as i64));
-                // After an EOF mark only the receive that fails or finds nothing is the last.
-                connection.readable = connection.eof
-                    || match connection.avail {
-                        Some(left) => left > 0,
-                        None => len == capacity,
-                    };
-                Some(Event::Received(id, self.buffers.lease(len)))
-            }
-            Err(errno) if sys::would_block(errno) => {
-                connection.readable = false;
-                connection.avail = None;
-                None
-            }
-            Err(errno) => {
-                connection.receiving = false;
-                connection.readable = false;
-                Some(Event::ReceiveFailed(id, errno))
-            }
-        }
     }
 }
 
@@ -540,8 +500,13 @@ impl<S: Selector> Proactor for Readiness<S> {
         self.reports.clear();
         self.cursor = 0;
         self.turn = self.turn.wrapping_add(1);
-        self.ready.append(&mut self.later);
-        self.flush();
+        // Guarded, because these are empty in most turns, and to find that out costs more inside.
+        if !self.later.is_empty() {
+            self.ready.append(&mut self.later);
+        }
+        if !self.dirty.is_empty() {
+            self.flush();
+        }
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {

@@ -1,6 +1,7 @@
 //! The memory of a readiness backend: connections, receive buffers, blocked sends. All of it is
 //! reserved at creation.
 
+use crate::sys;
 use engine::proactor::{ConnectionId, Lease, PIECES_MAX, Piece};
 use std::os::fd::OwnedFd;
 
@@ -58,11 +59,65 @@ impl Connection {
         };
     }
 
+    /// The present tenant, `index` being this entry's.
+    #[inline]
+    pub fn id(&self, index: u32) -> ConnectionId {
+        ConnectionId {
+            index,
+            generation: self.generation,
+        }
+    }
+
+    /// Judges the answer of one receive into a buffer of `capacity` bytes.
+    #[inline]
+    pub fn received(&mut self, capacity: usize, answer: Result<usize, i32>) -> Received {
+        match answer {
+            Ok(0) => {
+                self.receiving = false;
+                self.readable = false;
+                Received::Finished
+            }
+            Ok(len) => {
+                self.avail = self.avail.map(|avail| avail.saturating_sub(len as i64));
+                // After an EOF mark only the receive that fails or finds nothing is the last.
+                self.readable = self.eof
+                    || match self.avail {
+                        Some(left) => left > 0,
+                        None => len == capacity,
+                    };
+                Received::Bytes(len)
+            }
+            Err(errno) if sys::would_block(errno) => {
+                self.readable = false;
+                self.avail = None;
+                Received::Nothing
+            }
+            Err(errno) => {
+                self.receiving = false;
+                self.readable = false;
+                Received::Failed(errno)
+            }
+        }
+    }
+
     /// Whether this is the tenant that `id` names.
     #[inline]
     pub fn is(&self, id: ConnectionId) -> bool {
         self.socket.is_some() && self.generation == id.generation
     }
+}
+
+/// What one receive gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It would have had to wait.
+    Nothing,
+    /// So many bytes, never 0.
+    Bytes(usize),
+    /// The peer's FIN.
+    Finished,
+    /// An errno.
+    Failed(i32),
 }
 
 /// Receive buffers in one piece of memory. The free ones form a stack, so that the buffer used

@@ -1,27 +1,24 @@
 //! The load's loop: open, wait for the go, run, drain, account for everything.
 
+mod ending;
+mod lateness;
 mod opening;
+mod window;
 
 use super::{Bench, Pumped, Wire, buffer_group};
 use crate::clock::now_ns;
-use crate::control::Order;
 use crate::driver::{EngineError, LoadJob, LoadOutcome, Stop};
 use crate::meter::{ErrorKind, Meter};
-use crate::outbox::{BlockPool, Outbox};
-use crate::pattern::Pattern;
-use crate::proactor::{BackendCounters, ConnectionId, Event, How, Lease, Proactor, Settings};
+use crate::outbox::Outbox;
+use crate::proactor::{BackendCounters, ConnectionId, Event, How, Lease, Proactor};
 use crate::session::Session;
 use crate::socket::Granted;
-use crate::tcp_info::{self, TcpInfoSummary};
 use crate::workload::{LoadSession, LoadSpec, LoadVisitor, LoadWorkload, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
 
 /// Workers look up at least this often (ns), for the end of the window and for timeouts.
 const TICK_NS: u64 = 20_000_000;
@@ -130,29 +127,23 @@ struct Loader<P: Proactor, W: LoadWorkload> {
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
-        crate::os::use_exact_timers();
         let count = job.share.count;
-        let (buffer_bytes, buffers) = buffer_group(workload.hints(), count);
-        let settings = Settings {
-            connections: count,
-            buffer_bytes,
-            buffers,
-            wake_fd: job.wake.descriptor(),
-            options: job.engine_options.clone(),
-        };
-        let proactor =
-            P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
-        let buffers = proactor.buffers_free();
-        let pattern = Arc::new(Pattern::new(workload.pattern_bytes()));
         let limit = match job.stop {
             Stop::Count(count) => Some(count),
             Stop::After(_) => None,
         };
-        let meter = Meter::new(job.spec.is_open_loop(), limit, Arc::clone(&job.published));
+        let bench = Bench::new(
+            count,
+            buffer_group(workload.hints(), count),
+            workload.pattern_bytes(),
+            &job.wake,
+            &job.engine_options,
+            Meter::new(job.spec.is_open_loop(), limit, Arc::clone(&job.published)),
+        )?;
         let places = (0..count)
             .map(|index| {
                 let mut slot = workload.slot(job.share.first + index, job.share.total);
-                slot.pattern = Arc::clone(&pattern);
+                slot.pattern = Arc::clone(&bench.pattern);
                 let id = ConnectionId {
                     index,
                     generation: 0,
@@ -172,13 +163,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         let shortest_ns = job.operation_timeout_ns.min(job.connect_timeout_ns);
         let sweep_every_ns = (shortest_ns / 8).clamp(1_000_000, 100_000_000);
         Ok(Self {
-            bench: Bench {
-                proactor,
-                pattern,
-                pool: BlockPool::default(),
-                meter,
-                buffers,
-            },
+            bench,
             places,
             workload,
             phase: Phase::Preparing,
@@ -223,54 +208,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         Ok(self.finish())
     }
 
-    // ---- phases ----------------------------------------------------------------------------
-
-    /// Waits for the go while keeping an eye on the connections; `None` when aborted.
-    fn wait_for_go(&mut self) -> Result<Option<u64>, EngineError> {
-        loop {
-            if self.job.control.order() != Order::Run {
-                return Ok(None);
-            }
-            let go_ns = self.job.control.go_ns();
-            if let Some(go_ns) = go_ns.filter(|&at| now_ns() >= at) {
-                return Ok(Some(go_ns));
-            }
-            self.wait(go_ns)?;
-            self.drain_events();
-        }
-    }
-
-    fn start(&mut self, go_ns: u64) -> Result<(), EngineError> {
-        self.window_start_ns = go_ns + self.job.warmup_ns;
-        self.window_end_ns = match self.job.stop {
-            Stop::After(duration_ns) => self.window_start_ns + duration_ns,
-            Stop::Count(_) => u64::MAX,
-        };
-        self.bench
-            .meter
-            .begin(self.window_start_ns, self.window_end_ns);
-        self.phase = Phase::Running;
-        self.alive_ns = go_ns;
-        self.sweep_at_ns = go_ns + self.sweep_every_ns;
-        self.open_window_if_due(go_ns);
-        for index in 0..self.places.len() as u32 {
-            let place = &mut self.places[index as usize];
-            place.slot.pacer.start(go_ns);
-            if let Some(due_ns) = place.slot.pacer.next_due_ns() {
-                self.schedule.push(Reverse((due_ns, index)));
-            }
-            if W::RECONNECTS {
-                self.open_next_transaction(index, now_ns());
-            } else if place.state == State::Waiting {
-                self.begin_traffic(index, now_ns());
-            } else if place.state == State::Idle && place.retry_at_ns.is_none() {
-                // Lost between being ready and the go.
-                self.queue_open(index);
-            }
-        }
-        self.drain_to_open()
-    }
-
     /// Lets traffic flow on an established connection.
     fn begin_traffic(&mut self, index: u32, now_ns: u64) {
         let place = &mut self.places[index as usize];
@@ -284,21 +221,21 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     /// One turn: wait, handle what happened, send what came due, look after the late.
     fn turn(&mut self) -> Result<(), EngineError> {
         let deadline_ns = self.next_deadline_ns();
-        self.wait(deadline_ns)?;
+        self.bench.wait(deadline_ns)?;
         self.drain_events();
         self.send_due();
         self.go_round_again();
         self.drain_to_open()?;
-        self.turn_ns = now_ns();
-        self.sweep();
+        // What was received in this turn told the time: an operation costs one look at the clock.
+        self.turn_ns = if self.alive_ns > self.turn_ns {
+            self.alive_ns
+        } else {
+            now_ns()
+        };
+        if self.turn_ns >= self.sweep_at_ns {
+            self.sweep();
+        }
         Ok(())
-    }
-
-    fn wait(&mut self, deadline_ns: Option<u64>) -> Result<(), EngineError> {
-        self.bench
-            .proactor
-            .wait(deadline_ns)
-            .map_err(|error| EngineError::Machine(error.to_string()))
     }
 
     fn drain_events(&mut self) {
@@ -325,107 +262,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             self.window_start_ns
         };
         Some((*due_ns).min(boundary_ns).min(self.sweep_at_ns))
-    }
-
-    /// Called before anything is sent, so that a run that counts hands out exactly its count.
-    #[inline]
-    fn open_window_if_due(&mut self, now: u64) {
-        if !self.window_open && now >= self.window_start_ns && self.phase == Phase::Running {
-            self.open_window();
-        }
-    }
-
-    #[cold]
-    fn open_window(&mut self) {
-        self.window_open = true;
-        self.bench.meter.open_window();
-        self.backend_at_start = self.counters_now();
-        if matches!(self.job.stop, Stop::Count(_)) {
-            self.refill();
-        }
-    }
-
-    /// In a run that counts, connections that fell idle for want of permits in the warm-up go on.
-    fn refill(&mut self) {
-        for index in 0..self.places.len() as u32 {
-            if self.places[index as usize].state == State::Open {
-                self.tell_due(index, now_ns());
-            }
-        }
-    }
-
-    fn advance_phase(&mut self) {
-        let now = self.turn_ns;
-        self.open_window_if_due(now);
-        let ordered = self.job.control.order() != Order::Run;
-        let over = now >= self.window_end_ns || self.bench.meter.count_reached();
-        if over || ordered || self.peer_is_gone(now) {
-            self.close_window(now, !over);
-        }
-    }
-
-    /// A run that counts has no other end than its count. Without a living connection for several
-    /// timeouts it would wait for ever.
-    fn peer_is_gone(&self, now: u64) -> bool {
-        let patience_ns = 4 * self
-            .job
-            .operation_timeout_ns
-            .max(self.job.connect_timeout_ns);
-        matches!(self.job.stop, Stop::Count(_))
-            && now.saturating_sub(self.alive_ns) > patience_ns
-            && !self.places.iter().any(|place| place.state == State::Open)
-    }
-
-    fn close_window(&mut self, now: u64, interrupted: bool) {
-        let end_ns = now.min(self.window_end_ns);
-        // What came due inside the window and was not even noticed yet belongs to it.
-        for place in &mut self.places {
-            place.slot.pacer.arrive(end_ns, &mut self.bench.meter);
-        }
-        self.bench.meter.end_window(end_ns, interrupted);
-        self.bench.meter.forbid();
-        self.backend_in_window = self
-            .window_open
-            .then(|| self.counters_now().since(&self.backend_at_start));
-        self.phase = Phase::Draining;
-        self.drain_until_ns = now + self.job.drain_ns;
-        self.schedule.clear();
-        self.forget_unopened(now);
-    }
-
-    /// Transactions that came due inside the window and whose connect was not even started.
-    fn forget_unopened(&mut self, now: u64) {
-        while let Some(index) = self.to_open.pop_front() {
-            self.places[index as usize].state = State::Idle;
-            self.places[index as usize].reopen_after_ns = Some(0);
-        }
-        for place in &mut self.places {
-            let untried = place.reopen_after_ns.take().is_some()
-                && matches!(place.state, State::Idle | State::Closing);
-            place.retry_at_ns = None;
-            if untried && W::RECONNECTS {
-                self.bench
-                    .meter
-                    .unfinished(place.slot.connect_intended_ns, now, false);
-            }
-        }
-    }
-
-    fn drained(&self) -> bool {
-        let busy = |place: &Place<W::Session>| match place.state {
-            State::Open => {
-                place.wire.session.waiting_since_ns(&place.slot).is_some() && !self.is_stream()
-            }
-            State::Connecting => W::RECONNECTS,
-            _ => false,
-        };
-        self.job.control.order() == Order::Abort
-            || now_ns() >= self.drain_until_ns
-            || !self.places.iter().any(busy)
-    }
-
-    fn is_stream(&self) -> bool {
-        matches!(self.job.spec, LoadSpec::Stream { .. })
     }
 
     // ---- events ----------------------------------------------------------------------------
@@ -588,12 +424,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         self.rest(index, now + wait_ns);
     }
 
-    /// Opens the connection again at `at_ns`.
-    fn rest(&mut self, index: u32, at_ns: u64) {
-        self.places[index as usize].retry_at_ns = Some(at_ns);
-        self.sweep_at_ns = self.sweep_at_ns.min(at_ns);
-    }
-
     #[inline]
     fn pump(&mut self, index: u32, now: u64) {
         let place = &mut self.places[index as usize];
@@ -664,144 +494,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             place.wire.in_line = false;
             if place.state == State::Open {
                 self.pump(index, now_ns());
-            }
-        }
-    }
-
-    /// Looks for operations and connects that took too long, and opens lost connections again.
-    fn sweep(&mut self) {
-        let now = self.turn_ns;
-        if now < self.sweep_at_ns {
-            return;
-        }
-        self.sweep_at_ns = now + self.sweep_every_ns;
-        for index in 0..self.places.len() as u32 {
-            let place = &mut self.places[index as usize];
-            let age_ns = |since: u64| now.saturating_sub(since);
-            match place.state {
-                State::Connecting
-                    if age_ns(place.slot.connect_started_ns) >= self.job.connect_timeout_ns =>
-                {
-                    self.connect_timed_out(index);
-                }
-                State::Open => {
-                    let waiting = place.wire.session.waiting_since_ns(&place.slot);
-                    if waiting.is_some_and(|since| age_ns(since) >= self.job.operation_timeout_ns)
-                        && self.phase == Phase::Running
-                    {
-                        self.lose(
-                            index,
-                            ErrorKind::Timeout,
-                            "no answer within the operation timeout".into(),
-                        );
-                    }
-                }
-                State::Idle => self.reopen_if_rested(index, now),
-                _ => {}
-            }
-        }
-    }
-
-    fn reopen_if_rested(&mut self, index: u32, now: u64) {
-        let place = &mut self.places[index as usize];
-        match place.retry_at_ns {
-            Some(at_ns) if now >= at_ns => place.retry_at_ns = None,
-            Some(at_ns) => return self.sweep_at_ns = self.sweep_at_ns.min(at_ns),
-            None => return,
-        }
-        if W::RECONNECTS && place.reopen_after_ns.is_none() {
-            self.open_next_transaction(index, now);
-        } else {
-            self.queue_open(index);
-        }
-    }
-
-    // ---- end -------------------------------------------------------------------------------
-
-    fn counters_now(&self) -> BackendCounters {
-        let mut counters = self.bench.proactor.counters().clone();
-        counters.system_calls += self.system_calls;
-        counters
-    }
-
-    fn finish(mut self) -> LoadOutcome {
-        let now = now_ns();
-        self.bench
-            .meter
-            .end_window(now, self.phase != Phase::Draining);
-        let infos: Vec<_> = self
-            .places
-            .iter()
-            .filter(|place| matches!(place.state, State::Open | State::Waiting))
-            .take(TCP_INFO_SAMPLES)
-            .filter_map(|place| tcp_info::read(self.bench.proactor.descriptor(place.wire.id)))
-            .collect();
-        for place in &mut self.places {
-            match place.state {
-                State::Open => {
-                    place
-                        .wire
-                        .session
-                        .abandon(&mut place.slot, now, &mut self.bench.meter)
-                }
-                State::Connecting if W::RECONNECTS => {
-                    self.bench
-                        .meter
-                        .unfinished(place.slot.connect_intended_ns, now, true);
-                }
-                _ => {}
-            }
-            while let Some(intended_ns) = place.slot.pacer.take() {
-                if !matches!(self.job.spec, LoadSpec::Stream { .. }) {
-                    self.bench.meter.unfinished(intended_ns, now, false);
-                }
-            }
-        }
-        self.close_all();
-        let features = self.bench.proactor.features();
-        let options_granted = self.bench.proactor.options_granted();
-        LoadOutcome {
-            recorded: self.bench.meter.into_recorded(),
-            backend: self.backend_in_window,
-            features,
-            options_granted,
-            granted: self.granted,
-            tcp_info: TcpInfoSummary::of(&infos),
-            connections_opened: self.opened,
-            spare_sources_used: self.spare_source,
-        }
-    }
-
-    /// Closes everything and waits, bounded, until the backend references none of it.
-    fn close_all(&mut self) {
-        self.phase = Phase::Draining;
-        self.bench.meter.forbid();
-        for index in 0..self.places.len() as u32 {
-            // Streams are cut: what is queued in the kernel is of no interest any more.
-            let how = if self.is_stream() { How::Rst } else { How::Fin };
-            self.close(index, how);
-        }
-        let give_up_ns = now_ns() + 2_000_000_000;
-        while self
-            .places
-            .iter()
-            .any(|place| place.state == State::Closing)
-            && now_ns() < give_up_ns
-        {
-            if self
-                .bench
-                .proactor
-                .wait(Some(now_ns() + 50_000_000))
-                .is_err()
-            {
-                return;
-            }
-            while let Some(event) = self.bench.proactor.next() {
-                match event {
-                    Event::Closed(id) => self.closed(id.index),
-                    Event::Received(_, lease) => self.bench.proactor.give_back(lease),
-                    _ => {}
-                }
             }
         }
     }

@@ -1,13 +1,13 @@
 //! The testee's loop.
 
-use super::{Bench, Pumped, Wire, buffer_group};
+use super::{Bench, CLOSING_LIMIT_NS, Pumped, TCP_INFO_SAMPLES, Wire, buffer_group};
+use crate::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use crate::clock::now_ns;
 use crate::control::Order;
-use crate::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
+use crate::driver::{EngineError, ServeJob, ServeOutcome};
 use crate::meter::{Meter, ServePublished, bump};
-use crate::outbox::{BlockPool, Outbox};
-use crate::pattern::Pattern;
-use crate::proactor::{ConnectionId, Event, How, Lease, Proactor, Settings};
+use crate::outbox::Outbox;
+use crate::proactor::{ConnectionId, Event, How, Lease, Proactor};
 use crate::session::Session;
 use crate::socket;
 use crate::tcp_info::{self, TcpInfoSummary};
@@ -17,12 +17,6 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// After descriptors ran out, accepting rests this long (ns), unless a connection closes before.
-const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
-
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
 
 /// Serves `job` on backend `P` until told to stop. See [`crate::driver::Driver::serve`].
 ///
@@ -50,6 +44,14 @@ struct Place<S> {
     last_traffic_ns: u64,
 }
 
+/// The earlier of two instants, as far as there are any.
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 struct Server<P: Proactor, W: ServeWorkload> {
     // Dropped first: nothing may reference the outboxes' memory once they go.
     bench: Bench<P>,
@@ -60,7 +62,7 @@ struct Server<P: Proactor, W: ServeWorkload> {
     workload: W,
     accepting: bool,
     accept_again_ns: Option<u64>,
-    next_taker: usize,
+    dealer: Dealer,
     granted: Option<socket::Granted>,
     is_ip: bool,
     open: u32,
@@ -68,46 +70,36 @@ struct Server<P: Proactor, W: ServeWorkload> {
 }
 
 impl<P: Proactor, W: ServeWorkload> Server<P, W> {
-    fn new(job: ServeJob, workload: W) -> Result<Self, EngineError> {
-        crate::os::use_exact_timers();
+    fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
         let hints = workload.hints(job.expected_message_bytes);
         let expected = job
             .expected_connections
             .unwrap_or(128)
             .min(job.limits.connections);
-        let (buffer_bytes, buffers) = buffer_group(hints, expected);
-        let settings = Settings {
-            connections: job.limits.connections,
-            buffer_bytes,
-            buffers,
-            wake_fd: job.wake.descriptor(),
-            options: job.engine_options.clone(),
-        };
         if let Some(listener) = &job.listener {
             socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
                 .map_err(|error| EngineError::Machine(format!("listener: {error}")))?;
         }
-        let proactor =
-            P::new(&settings).map_err(|error| EngineError::Machine(error.to_string()))?;
-        let buffers = proactor.buffers_free();
+        let bench = Bench::new(
+            job.limits.connections,
+            buffer_group(hints, expected),
+            workload.pattern_bytes(),
+            &job.wake,
+            &job.engine_options,
+            Meter::new(false, None, Arc::default()),
+        )?;
         let is_ip = job.listener.as_ref().is_none_or(|fd| {
             socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
         });
         Ok(Self {
-            bench: Bench {
-                proactor,
-                pattern: Arc::new(Pattern::new(workload.pattern_bytes())),
-                pool: BlockPool::default(),
-                meter: Meter::new(false, None, Arc::default()),
-                buffers,
-            },
+            bench,
             places: Vec::new(),
             free: Vec::new(),
             again: VecDeque::new(),
             workload,
             accepting: false,
             accept_again_ns: None,
-            next_taker: 0,
+            dealer: Dealer::new(job.handoff.take(), Arc::clone(&job.published)),
             granted: None,
             is_ip,
             open: 0,
@@ -128,10 +120,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
                 break;
             }
             let deadline_ns = self.next_deadline_ns();
-            self.bench
-                .proactor
-                .wait(deadline_ns)
-                .map_err(|error| EngineError::Machine(error.to_string()))?;
+            self.bench.wait(deadline_ns)?;
             while let Some(event) = self.bench.proactor.next() {
                 self.handle(event);
             }
@@ -162,17 +151,14 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         if !self.again.is_empty() {
             return Some(0);
         }
+        let soonest = earlier(self.accept_again_ns, self.stop_at_ns);
+        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
+            return soonest;
+        };
         // An idle-timeout sweep costs one pass over the table; a quarter of the timeout bounds how
         // late a connection is closed.
-        let sweep = self
-            .job
-            .limits
-            .idle_timeout_ns
-            .map(|idle| now_ns() + (idle / 4).clamp(1_000_000, 1_000_000_000));
-        [sweep, self.accept_again_ns, self.stop_at_ns]
-            .into_iter()
-            .flatten()
-            .min()
+        let sweep_ns = now_ns() + (idle_ns / 4).clamp(1_000_000, 1_000_000_000);
+        earlier(soonest, Some(sweep_ns))
     }
 
     fn handle(&mut self, event: Event) {
@@ -196,8 +182,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         let Some(listener) = &self.job.listener else {
             return;
         };
-        let room = self.open < self.job.limits.connections
-            || matches!(self.job.handoff, Some(Handoff::Give(_)));
+        let room = self.open < self.job.limits.connections || self.dealer.accepts_for_others();
         if room && !self.accepting && self.stop_at_ns.is_none() && self.accept_again_ns.is_none() {
             self.accepting = true;
             self.bench.proactor.accept_many(listener.as_raw_fd());
@@ -219,31 +204,14 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     }
 
     fn accepted(&mut self, fd: OwnedFd) {
-        bump(&self.published().accepted, 1);
-        if let Some(Handoff::Give(others)) = &self.job.handoff {
-            let turn = self.next_taker;
-            self.next_taker = (turn + 1) % (others.len() + 1);
-            if turn > 0 {
-                let (sender, waker) = &others[turn - 1];
-                match sender.try_send(fd) {
-                    Ok(()) => waker.wake(),
-                    Err(_) => {
-                        bump(&self.published().over_limit, 1);
-                        bump(&self.published().closed, 1);
-                    }
-                }
-                return;
-            }
+        if let Some(fd) = self.dealer.deal(fd) {
+            self.admit(fd);
         }
-        self.admit(fd);
     }
 
     fn take_handed(&mut self) {
-        while let Some(Handoff::Take(receiver)) = &self.job.handoff {
-            match receiver.try_recv() {
-                Ok(fd) => self.admit(fd),
-                Err(_) => break,
-            }
+        while let Some(fd) = self.dealer.take() {
+            self.admit(fd);
         }
     }
 
@@ -251,9 +219,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     fn admit(&mut self, fd: OwnedFd) {
         if self.open >= self.job.limits.connections {
             // Delivered by the kernel before accepting stopped.
-            bump(&self.published().over_limit, 1);
-            bump(&self.published().closed, 1);
-            return;
+            return self.dealer.over_limit();
         }
         socket::accepted(fd.as_fd(), self.is_ip, &self.job.socket);
         if self.granted.is_none() {
@@ -294,9 +260,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
                 .tell(wire, now_ns, |session, out| session.opened(&mut (), out));
         }
         self.pump(index, now_ns);
-        if self.open >= self.job.limits.connections
-            && !matches!(self.job.handoff, Some(Handoff::Give(_)))
-        {
+        if self.open >= self.job.limits.connections && !self.dealer.accepts_for_others() {
             self.stop_accepting();
         }
     }
@@ -479,23 +443,11 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
 
     /// Waits, bounded, until the backend references none of the connections' memory.
     fn close_out(&mut self) {
-        let give_up_ns = now_ns() + 2_000_000_000;
-        while self.open > 0 && now_ns() < give_up_ns {
-            if self
-                .bench
-                .proactor
-                .wait(Some(now_ns() + 50_000_000))
-                .is_err()
-            {
-                return;
-            }
-            while let Some(event) = self.bench.proactor.next() {
-                match event {
-                    Event::Closed(id) => self.closed(id),
-                    Event::Received(_, lease) => self.bench.proactor.give_back(lease),
-                    _ => {}
-                }
-            }
+        let give_up_ns = now_ns() + CLOSING_LIMIT_NS;
+        while self.open > 0
+            && let Some(id) = self.bench.next_closed(give_up_ns)
+        {
+            self.closed(id);
         }
     }
 

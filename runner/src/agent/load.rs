@@ -244,6 +244,10 @@ impl Round {
     }
 
     fn conduct<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
+        if self.window_start_ns == self.go_ns {
+            self.edges.begin_before(self.window_start_ns);
+            self.series.begin(self.window_start_ns);
+        }
         agent.control.go(self.go_ns);
         while self.ends.len() < self.workers {
             match agent.next(self.next_instant_ns())? {
@@ -349,6 +353,8 @@ impl Round {
         for outcome in &outcomes {
             recorded.merge(&outcome.recorded);
         }
+        self.edges
+            .correct(recorded.process_at_start, recorded.process_at_end);
         let backend = side::backend_sum(outcomes.iter().map(|outcome| &outcome.backend));
         let granted = outcomes.iter().find_map(|outcome| outcome.granted.as_ref());
         let infos: Vec<&TcpInfoSummary> = outcomes

@@ -2,28 +2,25 @@
 //! twice per round, an interval costs a few loads.
 
 use crate::host::{CounterDelta, CounterSnapshot};
-use engine::clock::{now_ns, process_cpu_ns};
-use engine::meter::Published;
-use engine::os::{ProcessUse, process_use};
+use engine::clock::now_ns;
+use engine::meter::{ProcessReading, Published};
 use report::document::{Finite, Interval, ProcessCost, Unknown};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What the process and its host had used when the window began or ended.
+/// What the process had used when the window began or ended.
 #[derive(Debug)]
 pub(super) struct Edge {
     /// When it was taken, monotonic ns.
     pub at_ns: u64,
-    cpu_ns: u64,
-    usage: ProcessUse,
+    process: ProcessReading,
 }
 
 impl Edge {
     fn take() -> Self {
         Self {
             at_ns: now_ns(),
-            cpu_ns: process_cpu_ns(),
-            usage: process_use(),
+            process: ProcessReading::take(),
         }
     }
 }
@@ -52,6 +49,26 @@ impl Edges {
         self.start = Some(Edge::take());
     }
 
+    /// The window will begin at `start_ns`, and until then nothing happens. Reading takes about a
+    /// millisecond, in which a load that has begun would be missed.
+    pub fn begin_before(&mut self, start_ns: u64) {
+        self.begin();
+        if let Some(edge) = &mut self.start {
+            edge.at_ns = start_ns;
+        }
+    }
+
+    /// The workers' own readings at the edges of their window: nearer than what another thread can
+    /// take, above all in a run that counts, whose end nobody else sees.
+    pub fn correct(&mut self, start: Option<ProcessReading>, end: Option<ProcessReading>) {
+        if let (Some(edge), Some(process)) = (&mut self.start, start) {
+            edge.process = process;
+        }
+        if let (Some((edge, _)), Some(process)) = (&mut self.end, end) {
+            edge.process = process;
+        }
+    }
+
     /// The window ends now, unless it has ended before.
     pub fn end(&mut self) {
         if self.start.is_some() && self.end.is_none() {
@@ -71,7 +88,8 @@ impl Edges {
 
     /// First and last instant, if both are known.
     pub fn instants_ns(&self) -> Option<(u64, u64)> {
-        Some((self.start.as_ref()?.at_ns, self.end.as_ref()?.0.at_ns))
+        let start_ns = self.start.as_ref()?.at_ns;
+        Some((start_ns, self.end.as_ref()?.0.at_ns.max(start_ns)))
     }
 
     /// What the host did.
@@ -103,20 +121,19 @@ impl Edges {
                 ..ProcessCost::default()
             };
         };
-        let (before, after) = (&start.usage, &end.usage);
+        let (before, after) = (&start.process.usage, &end.process.usage);
+        let between = |before: u64, after: u64| Some(after.saturating_sub(before));
         ProcessCost {
-            cpu_ns: Some(end.cpu_ns - start.cpu_ns),
-            user_tick_sampled_ns: Some(after.user_ns.saturating_sub(before.user_ns)),
-            system_tick_sampled_ns: Some(after.system_ns.saturating_sub(before.system_ns)),
-            voluntary_context_switches: Some(
-                after
-                    .voluntary_switches
-                    .saturating_sub(before.voluntary_switches),
+            cpu_ns: between(start.process.cpu_ns, end.process.cpu_ns),
+            user_tick_sampled_ns: between(before.user_ns, after.user_ns),
+            system_tick_sampled_ns: between(before.system_ns, after.system_ns),
+            voluntary_context_switches: between(
+                before.voluntary_switches,
+                after.voluntary_switches,
             ),
-            involuntary_context_switches: Some(
-                after
-                    .involuntary_switches
-                    .saturating_sub(before.involuntary_switches),
+            involuntary_context_switches: between(
+                before.involuntary_switches,
+                after.involuntary_switches,
             ),
             syscalls,
             max_rss_bytes,
@@ -172,7 +189,7 @@ impl Series {
     /// The window begins now.
     pub fn begin(&mut self, window_start_ns: u64) {
         self.window_start_ns = window_start_ns;
-        self.last_at_ns = now_ns();
+        self.last_at_ns = now_ns().max(window_start_ns);
         (self.last, _) = self.read();
     }
 
@@ -259,6 +276,23 @@ mod tests {
             first.start_offset_ns + first.length_ns
         );
         assert_eq!(series.into_intervals().len(), 2);
+    }
+
+    #[test]
+    fn what_the_workers_read_themselves_counts() {
+        let reading = |cpu_ns| {
+            Some(ProcessReading {
+                cpu_ns,
+                ..ProcessReading::default()
+            })
+        };
+        let mut edges = Edges::new();
+        edges.begin_before(now_ns() + 1_000_000_000);
+        edges.end();
+        edges.correct(reading(1_000), reading(1_700));
+        assert_eq!(edges.cost(Ok(1)).cpu_ns, Some(700));
+        edges.correct(None, None);
+        assert_eq!(edges.cost(Ok(1)).cpu_ns, Some(700), "nothing to correct");
     }
 
     #[test]

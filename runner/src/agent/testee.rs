@@ -136,6 +136,11 @@ impl Round {
         let start_ns = go_ns + plan.warmup_ns;
         let end_ns = plan.duration_ns().map_or(u64::MAX, |ns| start_ns + ns);
         let deadline_ns = go_ns + ROUND_DEADLINE_NS;
+        if start_ns == go_ns {
+            // Nothing is sent before the go, and all that is sent belongs to the window.
+            self.at_start = ServeCounts::of(&listening.published);
+            self.edges.begin_before(start_ns);
+        }
         loop {
             let until_ns = match (self.edges.has_begun(), self.edges.has_ended()) {
                 (false, _) => start_ns,

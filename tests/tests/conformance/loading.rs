@@ -9,7 +9,7 @@ use linerate_tests::raw::{self, Conn, Server};
 use linerate_tests::{Directory, Family, each_family, eventually};
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 linerate_tests::for_every_engine!(
@@ -27,6 +27,7 @@ linerate_tests::for_every_engine!(
     a_peer_that_resets_is_an_error,
     a_peer_that_sends_too_much_is_an_error,
     a_connection_lost_before_the_go_is_opened_again,
+    a_count_is_given_up_when_the_peer_is_gone,
     a_stop_ends_the_window_early_and_says_so,
     warm_up_is_not_measured,
 );
@@ -411,6 +412,42 @@ fn a_connection_lost_before_the_go_is_opened_again(driver: &'static dyn Driver) 
             "and both losses are counted: {:?}",
             loaded.recorded.error_texts
         );
+    });
+}
+
+fn a_count_is_given_up_when_the_peer_is_gone(driver: &'static dyn Driver) {
+    each_family(|family| {
+        let count = 1 << 40;
+        let dead = Arc::new(AtomicBool::new(false));
+        let is_dead = Arc::clone(&dead);
+        let server = Server::start(family, move |conn, _| {
+            raw::answer(&conn, 1, |_, _| (!is_dead.load(SeqCst)).then(|| vec![1]));
+        });
+        let mut plan = Plan::new(driver, &server.address, rr(1, 1))
+            .connections(3)
+            .count(count);
+        plan.operation_timeout = Duration::from_millis(100);
+        plan.connect_timeout = Duration::from_millis(100);
+        let running = plan.begin().expect("the peer is there");
+        let done = || running.published[0].operations.load(SeqCst);
+        assert!(eventually(Duration::from_secs(5), || done() >= 50));
+        dead.store(true, SeqCst);
+        drop(server);
+        let died = Instant::now();
+        let recorded = running.join().expect("a result").recorded;
+        assert!(
+            died.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            died.elapsed()
+        );
+        assert!(recorded.interrupted, "it did not reach its count");
+        let unfinished = &recorded.unfinished;
+        assert_eq!(
+            recorded.service.len() + recorded.failed.len() + unfinished.count,
+            count,
+            "nothing of the count is forgotten: {unfinished:?}"
+        );
+        assert!(unfinished.never_sent > 0 && unfinished.oldest_age_ns >= 400_000_000);
     });
 }
 

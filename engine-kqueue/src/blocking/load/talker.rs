@@ -43,6 +43,8 @@ pub struct Talker<W: LoadWorkload> {
     calls_in_window: Option<BackendCounters>,
     /// When the kernel took the last bytes, ns.
     moved_ns: u64,
+    /// When something was received or the connection established last, ns.
+    alive_ns: u64,
 }
 
 impl<W: LoadWorkload> Talker<W> {
@@ -85,6 +87,7 @@ impl<W: LoadWorkload> Talker<W> {
             calls: BackendCounters::default(),
             calls_in_window: None,
             moved_ns: 0,
+            alive_ns: 0,
             stage,
         }
     }
@@ -119,6 +122,7 @@ impl<W: LoadWorkload> Talker<W> {
         };
         self.meter.begin(self.window_start_ns, self.window_end_ns);
         self.slot.pacer.start(go_ns);
+        self.alive_ns = go_ns;
     }
 
     fn seat(&self) -> &Seat {
@@ -183,7 +187,7 @@ impl<W: LoadWorkload> Talker<W> {
                 self.settle(end);
             }
             // Still connected: it has done its share, or the run is over.
-            if self.connected || !self.tick(now_ns()) || !self.rest() {
+            if self.connected || !self.tick(now_ns()) || self.gives_up() || !self.rest() {
                 return;
             }
             if let Err(refused) = self.connect() {
@@ -192,6 +196,19 @@ impl<W: LoadWorkload> Talker<W> {
                 self.meter.failure(kind, None, now_ns(), || text);
             }
         }
+    }
+
+    /// Whether this thread has waited long enough for a peer that is gone: see
+    /// [`engine::driver::LoadJob::patience_ns`].
+    fn gives_up(&mut self) -> bool {
+        let (job, now) = (&self.stage.job, now_ns());
+        let gone = matches!(job.stop, Stop::Count(_))
+            && now.saturating_sub(self.alive_ns) > job.patience_ns();
+        if gone {
+            self.meter.give_up_count(self.alive_ns, now);
+            self.stage.interrupted.store(true, Ordering::SeqCst);
+        }
+        gone
     }
 
     /// Rests before the next try, longer with each failure; false when the run is over.
@@ -304,7 +321,7 @@ impl<W: LoadWorkload> Talker<W> {
                     self.lose(refused.kind, refused.text);
                 }
             }
-            if self.failures > 0 && !self.rest() {
+            if self.failures > 0 && (self.gives_up() || !self.rest()) {
                 return;
             }
         }
@@ -392,6 +409,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
     #[inline]
     fn received(&mut self, line: &mut Line, len: usize) {
         let now = now_ns();
+        self.alive_ns = now;
         self.meter.bytes_received(len as u64, now);
         self.tick_on(line, now);
         self.note_arrivals(now);

@@ -29,10 +29,12 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                 return Err(EngineError::Peer("stopped while connecting".into()));
             }
             self.drain_to_open()?;
-            self.wait(Some(now_ns() + self.sweep_every_ns))?;
+            self.bench.wait(Some(now_ns() + self.sweep_every_ns))?;
             self.drain_events();
             self.turn_ns = now_ns();
-            self.sweep();
+            if self.turn_ns >= self.sweep_at_ns {
+                self.sweep();
+            }
             self.fail_if_refused()?;
         }
         Ok(())

@@ -68,6 +68,7 @@ impl<W: LoadWorkload> Talker<W> {
             .connected(self.slot.connect_started_ns, now, W::RECONNECTS);
         self.connected = true;
         self.failures = 0;
+        self.alive_ns = now;
         if stage.opened.fetch_add(1, Relaxed) == 0 {
             stage.progress().granted = Some(socket::granted(fd));
         }

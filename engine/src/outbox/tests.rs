@@ -1,0 +1,212 @@
+//! The outbox against a backend that only lends buffers and counts what comes back.
+
+use super::*;
+use crate::proactor::{BackendCounters, ConnectionId, Event, Sending, Settings};
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Two buffers; asks nothing of a kernel.
+struct Lender {
+    memory: Vec<u8>,
+    given_back: Vec<u32>,
+    counters: BackendCounters,
+}
+
+impl Lender {
+    fn with_noise() -> Self {
+        let memory = (0..2 * BUFFER_BYTES).map(|i| (i * 7 + i / 251) as u8);
+        Self {
+            memory: memory.collect(),
+            given_back: Vec::new(),
+            counters: BackendCounters::default(),
+        }
+    }
+}
+
+/// What only a kernel could answer is not asked by an outbox.
+impl Proactor for Lender {
+    const NONBLOCKING: bool = true;
+
+    fn new(_: &Settings) -> io::Result<Self> {
+        Ok(Self::with_noise())
+    }
+    fn features(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    fn accept_many(&mut self, _: RawFd) {
+        unreachable!()
+    }
+    fn accept_stop(&mut self) {
+        unreachable!()
+    }
+    fn open(&mut self, _: ConnectionId, _: OwnedFd) -> io::Result<()> {
+        unreachable!()
+    }
+    fn descriptor(&self, _: ConnectionId) -> RawFd {
+        unreachable!()
+    }
+    fn connect(&mut self, _: ConnectionId, _: &socket2::SockAddr) {
+        unreachable!()
+    }
+    fn receive_many(&mut self, _: ConnectionId) {
+        unreachable!()
+    }
+    fn receive_pause(&mut self, _: ConnectionId) {
+        unreachable!()
+    }
+    fn receive_resume(&mut self, _: ConnectionId) {
+        unreachable!()
+    }
+    unsafe fn send(&mut self, _: ConnectionId, _: &[Piece]) -> Sending {
+        unreachable!()
+    }
+    fn shutdown_write(&mut self, _: ConnectionId) {
+        unreachable!()
+    }
+    fn close(&mut self, _: ConnectionId, _: How) {
+        unreachable!()
+    }
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        let start = lease.buffer as usize * BUFFER_BYTES + lease.offset as usize;
+        &mut self.memory[start..start + lease.len as usize]
+    }
+    fn give_back(&mut self, lease: Lease) {
+        self.given_back.push(lease.buffer);
+    }
+    fn buffers_free(&self) -> u32 {
+        unreachable!()
+    }
+    fn wait(&mut self, _: Option<u64>) -> io::Result<()> {
+        unreachable!()
+    }
+    fn next(&mut self) -> Option<Event> {
+        unreachable!()
+    }
+    fn counters(&self) -> &BackendCounters {
+        &self.counters
+    }
+    fn counters_mut(&mut self) -> &mut BackendCounters {
+        &mut self.counters
+    }
+}
+
+/// An outbox and what surrounds it.
+struct Desk {
+    outbox: Outbox,
+    lender: Lender,
+    pool: BlockPool,
+    pattern: Pattern,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            outbox: Outbox::default(),
+            lender: Lender::with_noise(),
+            pool: BlockPool::default(),
+            pattern: Pattern::new(1_000),
+        }
+    }
+
+    fn settle(&mut self, lease: Lease, supply: Supply) {
+        self.outbox
+            .settle(lease, supply, &mut self.lender, &mut self.pool);
+    }
+
+    /// Sends everything; returns the bytes.
+    fn drain(&mut self) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while !self.outbox.is_empty() {
+            let mut pieces = [Piece {
+                ptr: std::ptr::null(),
+                len: 0,
+            }; PIECES_MAX];
+            let lender = &mut self.lender;
+            let count = match self.outbox.gather_one(&self.pattern, lender) {
+                Some(piece) => {
+                    pieces[0] = piece;
+                    1
+                }
+                None => self.outbox.gather(&mut pieces, &self.pattern, lender),
+            };
+            for piece in &pieces[..count] {
+                // SAFETY: the outbox keeps what it gathered alive until `complete`.
+                sent.extend(unsafe { std::slice::from_raw_parts(piece.ptr, piece.len) });
+            }
+            self.outbox.complete(lender, &mut self.pool);
+        }
+        sent
+    }
+}
+
+fn lease(buffer: u32, len: u32) -> Lease {
+    Lease {
+        buffer,
+        offset: 16,
+        len,
+    }
+}
+
+#[test]
+fn a_lease_that_is_not_echoed_goes_back_at_once() {
+    let mut desk = Desk::new();
+    desk.outbox.push_shared(0..10);
+    desk.settle(lease(1, 100), Supply::Ample);
+    assert_eq!(desk.lender.given_back, [1]);
+    assert_eq!(desk.drain().len(), 10);
+}
+
+#[test]
+fn a_lease_is_kept_for_its_last_echo_whatever_is_queued_behind() {
+    for supply in [Supply::Ample, Supply::Critical] {
+        let mut desk = Desk::new();
+        let lease = lease(0, 50_000);
+        let received = desk.lender.bytes(&lease).to_vec();
+        let shape = LeaseShape::from(&lease);
+        desk.outbox.push_shared(5..9);
+        desk.outbox.push_echo(&shape, 0..20);
+        desk.outbox.push_shared(100..300);
+        desk.outbox.push_echo(&shape, 30..50_000);
+        desk.outbox.push_shared(7..8);
+        desk.settle(lease, supply);
+        let kept = supply == Supply::Ample;
+        assert_eq!(desk.lender.given_back.is_empty(), kept, "{supply:?}");
+        assert_eq!(desk.outbox.echo_bytes(), 20 + 49_970);
+        let mut expected = desk.pattern.slice(5..9).to_vec();
+        expected.extend(&received[..20]);
+        expected.extend(desk.pattern.slice(100..300));
+        expected.extend(&received[30..]);
+        expected.extend(desk.pattern.slice(7..8));
+        assert!(desk.drain() == expected, "{supply:?}");
+        assert_eq!(desk.lender.given_back, [0], "once, {supply:?}");
+        assert_eq!(desk.outbox.echo_bytes(), 0);
+    }
+}
+
+#[test]
+fn above_its_share_of_leases_a_connection_copies() {
+    let mut desk = Desk::new();
+    for number in 0..LEASES_MAX + 2 {
+        let lease = lease(number % 2, 10);
+        desk.outbox.push_echo(&LeaseShape::from(&lease), 0..10);
+        desk.settle(lease, Supply::Ample);
+    }
+    assert_eq!(desk.lender.given_back.len(), 2, "two were copied");
+    assert_eq!(desk.drain().len(), 10 * (LEASES_MAX as usize + 2));
+    assert_eq!(desk.lender.given_back.len(), LEASES_MAX as usize + 2);
+}
+
+#[test]
+fn only_a_lone_request_is_proven_by_its_answer() {
+    let mut desk = Desk::new();
+    desk.outbox.push_request(0..4);
+    assert!(desk.outbox.take_proven_by_answer());
+    assert!(!desk.outbox.take_proven_by_answer(), "asking takes it away");
+    let lease = lease(0, 10);
+    desk.outbox.push_echo(&LeaseShape::from(&lease), 0..10);
+    desk.settle(lease, Supply::Ample);
+    assert!(!desk.outbox.take_proven_by_answer());
+    assert_eq!(desk.drain().len(), 14);
+}
