@@ -110,7 +110,9 @@ fn observe(
     let (allocated, done) = (ALLOCATIONS.load(Relaxed), operations());
     std::thread::sleep(Duration::from_millis(250));
     let (allocated, done) = (ALLOCATIONS.load(Relaxed) - allocated, operations() - done);
-    running.join().expect("it ran").assert_clean();
+    // On a busy machine arrivals of the last milliseconds may be left over: no matter here.
+    let recorded = running.join().expect("it ran").recorded;
+    assert_eq!(recorded.errors_total(), 0, "{:?}", recorded.error_texts);
     let line = format!(
         "{} {name}: {allocated} allocations for {done} operations",
         driver.name()

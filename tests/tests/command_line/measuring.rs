@@ -51,6 +51,37 @@ fn check(document: &Value) {
     }
 }
 
+#[test]
+fn a_tiny_run_that_counts_misses_nothing() {
+    within(60, || {
+        for engine in engines() {
+            let finished = call_line(&format!(
+                "run rr --engine {engine} --testee-engine {engine} --warmup 0s --count 400 --connections 4 \
+                 --threads 2 --testee-threads 2 --request 100 --response 10 --format json --quiet"
+            ));
+            assert_eq!(finished.code(), 0, "{engine}: {}", finished.stderr);
+            let document = finished.json();
+            check(&document);
+            for (side, received, sent) in
+                [("load", 4_000.0, 40_000.0), ("testee", 40_000.0, 4_000.0)]
+            {
+                let total = |what: &str| {
+                    number(
+                        &document,
+                        &format!("/rounds/0/{side}/0/measured/totals/{what}"),
+                    )
+                };
+                let totals = (total("bytes_received"), total("bytes_sent"));
+                assert_eq!(totals, (received, sent), "{engine}, {side}");
+            }
+            // CPU time and window are of the same span: no more than the machine has.
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+            let busy = number(&document, "/rounds/0/cost/load/cpu_cores_busy");
+            assert!(busy <= cpus + 0.5, "{engine}: {busy} of {cpus} CPUs");
+        }
+    });
+}
+
 const SHORT: [&str; 6] = [
     "--duration",
     "300ms",
