@@ -1,7 +1,9 @@
 //! The drivers on the readiness core: the worker loops of `engine` over a selector. Both rows exist
 //! on every system, so that users see what there is and why it does not run here.
 
+use crate::options::READINESS;
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::options::EngineOption;
 
 /// The row of `epoll` in the registry.
 pub static EPOLL: EpollDriver = EpollDriver;
@@ -34,6 +36,10 @@ impl Driver for EpollDriver {
         "readiness with Linux epoll: edge-triggered, sends tried at once"
     }
 
+    fn options(&self) -> &'static [EngineOption] {
+        &READINESS
+    }
+
     fn probe(&self) -> Probe {
         on_linux::probe("epoll is a Linux interface", "use kqueue")
     }
@@ -54,6 +60,10 @@ impl Driver for KqueueDriver {
 
     fn describe(&self) -> &'static str {
         "readiness with kqueue of the BSDs and macOS: changes ride in the call that waits"
+    }
+
+    fn options(&self) -> &'static [EngineOption] {
+        &READINESS
     }
 
     fn probe(&self) -> Probe {
@@ -77,7 +87,7 @@ mod over_selector {
     use crate::selector::Selector;
 
     pub fn probe(_: &str, _: &str) -> Probe {
-        match Native::new(1) {
+        match Native::new(1, 1) {
             Ok(selector) => Probe::Available(selector.features()),
             Err(error) => Probe::Unavailable {
                 reason: error.to_string(),

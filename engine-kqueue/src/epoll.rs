@@ -1,12 +1,14 @@
 //! The selector on Linux: epoll(7).
 //!
-//! - A connection's read registration is edge-triggered and made once; EPOLLRDHUP tells of FIN.
+//! - A connection's read registration is made once, as an edge unless a level is asked for;
+//!   EPOLLRDHUP tells of FIN. While writability is asked for too, the registration is an edge in any
+//!   case: a level would report room as long as there is some.
 //! - Changes are system calls here (epoll_ctl(2) has no batch), so neighbouring changes of one
 //!   descriptor are merged, and a one-shot write is not taken back: TCP raises EPOLLOUT only after
 //!   a send that found no room, so the stale bit costs nothing (net/ipv4/tcp_input.c,
 //!   tcp_check_space looks at SOCK_NOSPACE).
-//! - A level-triggered read is a listener's, registered with EPOLLEXCLUSIVE so that one connection
-//!   does not wake every worker that shares the listener.
+//! - A shared read is a listener's, registered with EPOLLEXCLUSIVE so that one connection does not
+//!   wake every worker that shares the listener.
 //! - Timeouts are in nanoseconds through epoll_pwait2(2); where that is missing, in milliseconds
 //!   rounded up: late, never early.
 
@@ -16,13 +18,12 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Events taken by one epoll_wait. What does not fit stays ready in the kernel, which rotates.
-const EVENTS_MAX: usize = 1024;
-
 const READ: u8 = 1;
 const WRITE: u8 = 2;
-/// The read registration is a level: a listener's.
-const LEVEL: u8 = 8;
+/// The read registration is a level.
+const LEVEL: u8 = 4;
+/// The read registration is exclusive: a listener's.
+const SHARED: u8 = 8;
 /// The kernel has a registration of the descriptor.
 const REGISTERED: u8 = 16;
 
@@ -54,7 +55,7 @@ struct Interest {
 impl Selector for Epoll {
     const NAME: &'static str = "epoll";
 
-    fn new(connections: u32) -> io::Result<Self> {
+    fn new(connections: u32, batch: u32) -> io::Result<Self> {
         // SAFETY: epoll_create1 takes an integer and touches no memory.
         let raw = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if raw < 0 {
@@ -66,11 +67,12 @@ impl Selector for Epoll {
         }
         // SAFETY: the kernel just returned this descriptor, and nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        let capacity = (connections as usize + 2).clamp(16, EVENTS_MAX);
         let mut epoll = Self {
             fd,
             precision: Precision::Nanoseconds,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; capacity].into_boxed_slice(),
+            // What does not fit stays ready in the kernel, which rotates.
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; batch as usize]
+                .into_boxed_slice(),
             // Descriptors are small numbers, handed out from the lowest free one.
             interests: vec![Interest::default(); connections as usize + 256],
         };
@@ -119,10 +121,7 @@ impl Selector for Epoll {
             Precision::Nanoseconds => "epoll_pwait2 (ns)",
             Precision::Milliseconds => "epoll_wait (ms, rounded up)",
         };
-        vec![
-            ("timer".into(), timer.into()),
-            ("trigger".into(), "edge".into()),
-        ]
+        vec![("timer".into(), timer.into())]
     }
 }
 
@@ -307,9 +306,13 @@ impl Epoll {
 fn changed(interest: Interest, change: &Change) -> Interest {
     let mut bits = interest.bits;
     match (change.op, change.filter) {
-        (Op::Add, Filter::Read) => bits |= if change.clear { READ } else { READ | LEVEL },
+        (Op::Add, Filter::Read) => {
+            let level = if change.clear { 0 } else { LEVEL };
+            let shared = if change.shared { SHARED } else { 0 };
+            bits |= READ | level | shared;
+        }
         (Op::Add, Filter::Write) => bits |= WRITE,
-        (Op::Delete, Filter::Read) => bits &= !(READ | LEVEL),
+        (Op::Delete, Filter::Read) => bits &= !(READ | LEVEL | SHARED),
         (Op::Delete, Filter::Write) => bits &= !WRITE,
     }
     Interest {
@@ -320,12 +323,12 @@ fn changed(interest: Interest, change: &Change) -> Interest {
 
 /// Whether the kernel's entry for this interest is an exclusive one.
 fn is_exclusive(interest: Interest) -> bool {
-    interest.bits & LEVEL != 0
+    interest.bits & SHARED != 0
 }
 
 /// The epoll mask of what is watched.
 fn mask(bits: u8) -> u32 {
-    if bits & LEVEL != 0 {
+    if bits & SHARED != 0 {
         // EPOLLEXCLUSIVE permits hardly any other flag (epoll_ctl(2)).
         return (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32;
     }
@@ -335,5 +338,10 @@ fn mask(bits: u8) -> u32 {
         0
     };
     let write = if bits & WRITE != 0 { libc::EPOLLOUT } else { 0 };
-    (libc::EPOLLET | read | write) as u32
+    let edge = if bits & (LEVEL | WRITE) == LEVEL {
+        0
+    } else {
+        libc::EPOLLET
+    };
+    (edge | read | write) as u32
 }

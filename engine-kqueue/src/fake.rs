@@ -195,7 +195,7 @@ impl Fake {
 impl Selector for Fake {
     const NAME: &'static str = "fake";
 
-    fn new(_connections: u32) -> io::Result<Self> {
+    fn new(_connections: u32, _batch: u32) -> io::Result<Self> {
         Ok(Self::default())
     }
 

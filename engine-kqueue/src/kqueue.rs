@@ -39,12 +39,14 @@ pub struct Kqueue {
     /// Written by the kernel. One longer than the longest changelist, so that failed changes
     /// always have room as entries and none makes the whole call fail.
     events: Box<[Kevent]>,
+    /// Reports of one call at most, unless changes need room for their errors.
+    batch: usize,
 }
 
 impl Selector for Kqueue {
     const NAME: &'static str = "kqueue";
 
-    fn new(connections: u32) -> io::Result<Self> {
+    fn new(connections: u32, batch: u32) -> io::Result<Self> {
         // SAFETY: kqueue takes nothing and touches no memory.
         let raw = unsafe { libc::kqueue() };
         if raw < 0 {
@@ -60,7 +62,8 @@ impl Selector for Kqueue {
         Ok(Self {
             fd,
             encoded: Vec::with_capacity(capacity),
-            events: vec![Kevent::EMPTY; capacity + 1].into_boxed_slice(),
+            events: vec![Kevent::EMPTY; capacity.max(batch as usize) + 1].into_boxed_slice(),
+            batch: batch as usize,
         })
     }
 
@@ -98,10 +101,7 @@ impl Selector for Kqueue {
     }
 
     fn features(&self) -> Vec<(String, String)> {
-        vec![
-            ("timer".into(), "kevent timeout (ns)".into()),
-            ("trigger".into(), "edge (EV_CLEAR)".into()),
-        ]
+        vec![("timer".into(), "kevent timeout (ns)".into())]
     }
 }
 
@@ -115,6 +115,7 @@ impl Kqueue {
     ) -> io::Result<()> {
         self.encoded.clear();
         self.encoded.extend(changes.iter().map(Kevent::encode));
+        let room = self.batch.max(changes.len() + 1);
         let timeout = timeout.map(|timeout| libc::timespec {
             // The systems refuse absurd seconds; a day is as good as any longer wait here,
             // because the caller looks at its deadline again.
@@ -124,7 +125,8 @@ impl Kqueue {
         let timeout = timeout
             .as_ref()
             .map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: both lists are live and as long as said, Kevent has the layout of libc's kevent
+        // SAFETY: both lists are live and at least as long as said (a part of the changelist is
+        // shorter than `events`, and so is `batch`), Kevent has the layout of libc's kevent
         // (asserted below), and `timeout` is null or points to a live timespec.
         let count = unsafe {
             libc::kevent(
@@ -132,7 +134,7 @@ impl Kqueue {
                 self.encoded.as_ptr().cast(),
                 self.encoded.len() as Length,
                 self.events.as_mut_ptr().cast(),
-                self.events.len() as Length,
+                room as Length,
                 timeout,
             )
         };

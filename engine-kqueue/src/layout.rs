@@ -156,6 +156,7 @@ mod tests {
         filter: Filter::Read,
         op: Op::Add,
         clear: true,
+        shared: false,
         oneshot: false,
         lowat: None,
         token: 0xfedc_ba98_7654_3210,
@@ -185,6 +186,7 @@ mod tests {
                     let once = Change {
                         filter: Filter::Write,
                         clear: false,
+                        shared: true,
                         oneshot: true,
                         lowat: Some(4096),
                         ..CHANGE

@@ -14,6 +14,7 @@ mod fake;
 #[cfg(not(target_os = "linux"))]
 pub mod kqueue;
 pub mod layout;
+mod options;
 pub mod readiness;
 pub mod selector;
 #[cfg(any(debug_assertions, feature = "slowed-engine"))]

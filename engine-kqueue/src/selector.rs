@@ -34,6 +34,8 @@ pub struct Change {
     pub op: Op,
     /// Report on new activity only (an edge); else as long as it is ready (a level).
     pub clear: bool,
+    /// Other threads watch the same descriptor, and one of them is enough: a listener's.
+    pub shared: bool,
     /// Report once and forget the registration. A selector may report surplus readiness later;
     /// the reader of the reports ignores what it does not wait for.
     pub oneshot: bool,
@@ -65,11 +67,12 @@ pub trait Selector: Sized {
     /// The name that users see.
     const NAME: &'static str;
 
-    /// Creates it for about `connections` descriptors.
+    /// Creates it for about `connections` descriptors. A turn makes `batch` reports at most, which
+    /// is at least 1; what does not fit stays ready in the kernel.
     ///
     /// # Errors
     /// What the system refused, with the attempt named in the text.
-    fn new(connections: u32) -> io::Result<Self>;
+    fn new(connections: u32, batch: u32) -> io::Result<Self>;
 
     /// Applies all `changes` and empties the list; then waits until something is ready or
     /// `timeout` has passed (`None`: no limit) and appends the reports to `out`. A change that

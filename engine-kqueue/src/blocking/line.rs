@@ -1,6 +1,7 @@
 //! One connection of a blocking thread: its socket, its buffer, and the conversation on it.
 
 use crate::sys;
+use engine::clock::now_ns;
 use engine::meter::Meter;
 use engine::pattern::Pattern;
 use engine::proactor::{BackendCounters, How, PIECES_MAX, Piece};
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Above this many bytes of unsent output nothing more is received.
 const PAUSE_BYTES: usize = 512 * 1024;
@@ -217,18 +219,21 @@ pub struct Line {
     /// Receive buffer.
     pub buffer: Box<[u8]>,
     pattern: Arc<Pattern>,
+    /// How long to try to receive before sleeping.
+    spin: Duration,
     /// System calls and the like.
     pub counters: BackendCounters,
 }
 
 impl Line {
     /// A line without a socket.
-    pub fn new(buffer_bytes: usize, pattern: Arc<Pattern>) -> Self {
+    pub fn new(buffer_bytes: usize, pattern: Arc<Pattern>, spin: Duration) -> Self {
         Self {
             fd: -1,
             output: Output::default(),
             buffer: vec![0; buffer_bytes].into_boxed_slice(),
             pattern,
+            spin,
             counters: BackendCounters::default(),
         }
     }
@@ -287,17 +292,42 @@ impl Line {
         if !self.output.chunks.is_empty() {
             self.output.detach(&self.buffer);
         }
-        self.counters.system_calls += 1;
-        let received = if wait {
-            sys::receive(self.fd, &mut self.buffer)
-        } else {
-            sys::receive_now(self.fd, &mut self.buffer)
-        };
-        match received {
-            Ok(len) => Ok(Some(len)),
-            Err(errno) if sys::would_block(errno) => Ok(None),
-            Err(errno) => Err(errno),
+        if !wait {
+            return self.receive_now();
         }
+        if !self.spin.is_zero()
+            && let Some(len) = self.spin()?
+        {
+            return Ok(Some(len));
+        }
+        self.counters.system_calls += 1;
+        or_nothing(sys::receive(self.fd, &mut self.buffer))
+    }
+
+    fn receive_now(&mut self) -> Result<Option<usize>, i32> {
+        self.counters.system_calls += 1;
+        or_nothing(sys::receive_now(self.fd, &mut self.buffer))
+    }
+
+    /// Tries to receive without sleeping, as long as the options say.
+    fn spin(&mut self) -> Result<Option<usize>, i32> {
+        let until_ns = now_ns() + self.spin.as_nanos() as u64;
+        loop {
+            let received = self.receive_now()?;
+            if received.is_some() || now_ns() >= until_ns {
+                return Ok(received);
+            }
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// The answer of a receive; `None` if it would have had to wait.
+fn or_nothing(received: Result<usize, i32>) -> Result<Option<usize>, i32> {
+    match received {
+        Ok(len) => Ok(Some(len)),
+        Err(errno) if sys::would_block(errno) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -406,7 +436,7 @@ impl<P: Party> Course<'_, P> {
         let until_ns = self
             .party
             .patience_ns()
-            .map(|patience_ns| engine::clock::now_ns() + patience_ns);
+            .map(|patience_ns| now_ns() + patience_ns);
         self.line.counters.system_calls += 1;
         if !sys::poll(&mut entry, until_ns) && self.party.waited_too_long() {
             return Ok(Step::Over(End::TimedOut));

@@ -4,6 +4,7 @@ mod talker;
 
 use super::seats::Seat;
 use super::{STACK_BYTES, features};
+use crate::options::BlockingOptions;
 use crate::sys;
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
@@ -32,16 +33,16 @@ const TCP_INFO_SAMPLES: usize = 1_000;
 const PUBLISH_EVERY_NS: u64 = 20_000_000;
 
 /// Loads `job`.
-pub fn load(job: LoadJob) -> Result<LoadOutcome, EngineError> {
-    struct Visit(LoadJob);
+pub fn load(job: LoadJob, options: BlockingOptions) -> Result<LoadOutcome, EngineError> {
+    struct Visit(LoadJob, BlockingOptions);
     impl LoadVisitor for Visit {
         type Output = Result<LoadOutcome, EngineError>;
         fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
-            Conductor::start(self.0, workload)?.run()
+            Conductor::start(self.0, self.1, workload)?.run()
         }
     }
     let spec = job.spec.clone();
-    spec.dispatch(Visit(job))
+    spec.dispatch(Visit(job, options))
 }
 
 /// Where the run is. The order matters: it only moves on.
@@ -59,6 +60,7 @@ enum Phase {
 /// What the conductor and its threads share.
 struct Stage {
     job: LoadJob,
+    options: BlockingOptions,
     phase: AtomicU8,
     /// End of the window if it was cut short, ns.
     end_ns: AtomicU64,
@@ -155,7 +157,11 @@ struct Conductor {
 
 impl Conductor {
     /// Starts the threads, which connect.
-    fn start<W: LoadWorkload>(job: LoadJob, workload: W) -> Result<Self, EngineError> {
+    fn start<W: LoadWorkload>(
+        job: LoadJob,
+        options: BlockingOptions,
+        workload: W,
+    ) -> Result<Self, EngineError> {
         engine::os::use_exact_timers();
         let machine = |what: &str, error| EngineError::Machine(format!("{what}: {error}"));
         let (waker, own_end) =
@@ -172,6 +178,7 @@ impl Conductor {
             progress: Mutex::default(),
             changed: Condvar::new(),
             waker,
+            options,
             job,
         });
         let mut conductor = Self {
@@ -400,7 +407,7 @@ impl Conductor {
             recorded,
             backend,
             features: features(),
-            options_granted: Vec::new(),
+            options_granted: stage.options.granted(),
             granted: progress.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
             connections_opened: stage.opened.load(Relaxed),

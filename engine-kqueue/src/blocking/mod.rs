@@ -10,7 +10,9 @@ mod load;
 mod seats;
 mod serve;
 
+use crate::options::{BLOCKING as BLOCKING_OPTIONS, BlockingOptions};
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::options::EngineOption;
 use engine::session::Hints;
 use engine::workload::LoadSpec;
 
@@ -37,17 +39,19 @@ impl Driver for BlockingDriver {
         Probe::Available(features())
     }
 
+    fn options(&self) -> &'static [EngineOption] {
+        &BLOCKING_OPTIONS
+    }
+
     fn serve(&self, job: ServeJob) -> Result<ServeOutcome, EngineError> {
-        self.check_options(&job.engine_options)
-            .map_err(EngineError::Machine)?;
-        serve::serve(job)
+        let options = BlockingOptions::read(&job.engine_options).map_err(EngineError::Machine)?;
+        serve::serve(job, options)
     }
 
     fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError> {
         self.check_load(&job.spec).map_err(EngineError::Machine)?;
-        self.check_options(&job.engine_options)
-            .map_err(EngineError::Machine)?;
-        load::load(job)
+        let options = BlockingOptions::read(&job.engine_options).map_err(EngineError::Machine)?;
+        load::load(job, options)
     }
 
     fn check_load(&self, spec: &LoadSpec) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use super::line::{End, Line, Next, Party, converse};
 use super::seats::Seat;
 use super::{STACK_BYTES, features};
+use crate::options::BlockingOptions;
 use crate::sys;
 use engine::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use engine::clock::now_ns;
@@ -25,16 +26,16 @@ use std::thread::JoinHandle;
 const TCP_INFO_SAMPLES: usize = 1_000;
 
 /// Serves `job` until told to stop.
-pub fn serve(job: ServeJob) -> Result<ServeOutcome, EngineError> {
-    struct Visit(ServeJob);
+pub fn serve(job: ServeJob, options: BlockingOptions) -> Result<ServeOutcome, EngineError> {
+    struct Visit(ServeJob, BlockingOptions);
     impl ServeVisitor for Visit {
         type Output = Result<ServeOutcome, EngineError>;
         fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
-            Server::new(self.0, workload)?.run()
+            Server::new(self.0, self.1, workload)?.run()
         }
     }
     let spec = job.spec.clone();
-    spec.dispatch(Visit(job))
+    spec.dispatch(Visit(job, options))
 }
 
 /// What a thread needs, kept from one connection to the next.
@@ -61,6 +62,7 @@ struct Place {
 
 struct Server<W: ServeWorkload> {
     job: ServeJob,
+    options: BlockingOptions,
     workload: W,
     house: Arc<House>,
     pattern: Arc<Pattern>,
@@ -79,7 +81,7 @@ struct Server<W: ServeWorkload> {
 }
 
 impl<W: ServeWorkload> Server<W> {
-    fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
+    fn new(mut job: ServeJob, options: BlockingOptions, workload: W) -> Result<Self, EngineError> {
         engine::os::use_exact_timers();
         let (waker, own_end) = Waker::pair()
             .map_err(|error| EngineError::Machine(format!("a socket pair to be woken: {error}")))?;
@@ -114,6 +116,7 @@ impl<W: ServeWorkload> Server<W> {
             accept_again_ns: None,
             stop_at_ns: None,
             system_calls: 0,
+            options,
             job,
         })
     }
@@ -258,6 +261,7 @@ impl<W: ServeWorkload> Server<W> {
         let (house, seat, fd) = (Arc::clone(&self.house), Arc::clone(&place.seat), place.fd);
         let (session, leave) = (self.workload.session(), self.leaving.0.clone());
         let (buffer_bytes, pattern) = (self.buffer_bytes, Arc::clone(&self.pattern));
+        let spin = self.options.spin;
         let thread = std::thread::Builder::new()
             .name("blocking".into())
             .stack_size(STACK_BYTES)
@@ -268,7 +272,7 @@ impl<W: ServeWorkload> Server<W> {
                     .unwrap_or_else(PoisonError::into_inner)
                     .pop();
                 let kit = kit.unwrap_or_else(|| Kit {
-                    line: Line::new(buffer_bytes, pattern),
+                    line: Line::new(buffer_bytes, pattern, spin),
                     meter: Meter::new_growing(false, None, Arc::default()),
                 });
                 attend(&house, &seat, fd, session, kit);
@@ -320,7 +324,7 @@ impl<W: ServeWorkload> Server<W> {
         ServeOutcome {
             backend: Some(backend),
             features: features(),
-            options_granted: Vec::new(),
+            options_granted: self.options.granted(),
             granted: self.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
         }

@@ -130,6 +130,7 @@ fn a_selector_obeys_the_low_water_mark_and_eof_beats_it() {
         filter: Filter::Read,
         op: Op::Add,
         clear: true,
+        shared: false,
         oneshot: false,
         lowat: Some(200),
         token: 9,

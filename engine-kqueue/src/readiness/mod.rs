@@ -5,7 +5,9 @@
 //!   after the other and receives into the buffer that was used last, so that the bytes are in the
 //!   cache when the session looks at them.
 //! - Read interest is registered once, as an edge. A connection that may have more to give stays
-//!   in the own queue of the ready; nothing relies on a selector reporting it again.
+//!   in the own queue of the ready; nothing relies on a selector reporting it again. With the option
+//!   `trigger=level` it is the other way round: one receive per report, and read interest is taken
+//!   back while receiving is paused or has ended, or the selector would report it for ever.
 //! - One connection gets at most [`RECEIVE_BUDGET`] receives a turn, and the ready are served in
 //!   rotation, so no flooder starves the others.
 //! - A send is tried at once. Write interest exists only while a send is blocked (or a connect is
@@ -21,8 +23,10 @@ mod reports;
 mod socket_tests;
 mod table;
 
+use crate::options::ReadinessOptions;
 use crate::selector::{Change, Filter, Op, Ready, Selector};
 use crate::sys;
+use engine::clock::now_ns;
 use engine::proactor::{
     BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings, Token,
 };
@@ -77,6 +81,7 @@ struct Accepting {
 #[derive(Debug)]
 pub struct Readiness<S: Selector> {
     selector: S,
+    options: ReadinessOptions,
     changes: Vec<Change>,
     reports: Vec<Ready>,
     /// The next of `reports` to look at.
@@ -100,18 +105,7 @@ pub struct Readiness<S: Selector> {
 }
 
 impl<S: Selector> Readiness<S> {
-    /// A backend on a selector that exists already.
-    ///
-    /// # Errors
-    /// An unknown engine option.
-    pub fn with_selector(selector: S, settings: &Settings) -> io::Result<Self> {
-        if let Some((key, _)) = settings.options.first() {
-            let text = format!(
-                "engine {}: unknown option '{key}'; it has no options",
-                S::NAME
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
+    fn with_selector(selector: S, options: ReadinessOptions, settings: &Settings) -> Self {
         let count = settings.connections as usize;
         // The common number of changes and reports in a turn; only a mass start needs more.
         let burst = (2 * count + 8).min(8192);
@@ -121,12 +115,14 @@ impl<S: Selector> Readiness<S> {
             filter: Filter::Read,
             op: Op::Add,
             clear: true,
+            shared: false,
             oneshot: false,
             lowat: None,
             token: special(KIND_WAKE).0,
         });
-        Ok(Self {
+        Self {
             selector,
+            options,
             changes,
             reports: Vec::with_capacity(burst),
             cursor: 0,
@@ -142,7 +138,7 @@ impl<S: Selector> Readiness<S> {
             turn: 0,
             broken: None,
             counters: BackendCounters::default(),
-        })
+        }
     }
 
     /// The selector, for tests that script it.
@@ -196,30 +192,27 @@ impl<S: Selector> Readiness<S> {
             let change = Change {
                 fd: socket.as_raw_fd(),
                 filter: Filter::Read,
-                op: Op::Add,
-                clear: true,
+                op: add_or_delete(connection.read_wanted),
+                clear: !self.options.level,
+                shared: false,
                 oneshot: false,
                 lowat: None,
                 token: Token::pack(KIND_CONNECTION, id).0,
             };
-            if connection.read_wanted && !connection.read_armed {
-                connection.read_armed = true;
+            if connection.read_wanted != connection.read_armed {
+                connection.read_armed = connection.read_wanted;
                 self.changes.push(change);
             }
             if connection.write_wanted != connection.write_armed {
                 connection.write_armed = connection.write_wanted;
-                let op = if connection.write_wanted {
-                    Op::Add
-                } else {
-                    Op::Delete
-                };
                 self.counters.rearms += u64::from(connection.write_wanted);
-                // A connect ends once; the registration then vanishes without another change.
-                let oneshot = connection.connecting;
                 self.changes.push(Change {
                     filter: Filter::Write,
-                    op,
-                    oneshot,
+                    op: add_or_delete(connection.write_wanted),
+                    clear: true,
+                    // A connect ends once; the registration then vanishes without another change.
+                    // Beside a level it is taken back, for epoll has one trigger for both.
+                    oneshot: connection.connecting && !self.options.level,
                     ..change
                 });
             }
@@ -233,10 +226,38 @@ impl<S: Selector> Readiness<S> {
             filter: Filter::Read,
             op,
             clear: false,
+            shared: true,
             oneshot: false,
             lowat: None,
             token: special(KIND_LISTENER).0,
         });
+    }
+
+    #[inline]
+    fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let calls = self
+            .selector
+            .turn(&mut self.changes, &mut self.reports, timeout)?;
+        self.counters.system_calls += calls;
+        Ok(())
+    }
+
+    /// Looks for reports without sleeping as long as the options say, and sleeps then for what is
+    /// left until `deadline_ns`.
+    fn spin(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
+        let spin_until_ns = now_ns() + self.options.spin.as_nanos() as u64;
+        let until_ns = deadline_ns.map_or(spin_until_ns, |deadline| deadline.min(spin_until_ns));
+        loop {
+            self.turn(Some(Duration::ZERO))?;
+            if !self.reports.is_empty() || self.broken.is_some() {
+                return Ok(());
+            }
+            if now_ns() >= until_ns {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.turn(deadline_ns.map(remaining))
     }
 
     /// Whether `next` has something to do without any report.
@@ -304,6 +325,23 @@ impl<S: Selector> Readiness<S> {
         None
     }
 
+    /// With a level, what is left after a receive is reported again, until receiving ends.
+    fn forget_level(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        connection.readable = false;
+        if !connection.receiving {
+            connection.read_wanted = false;
+            self.mark(index);
+        }
+    }
+
+    /// With a level, a paused connection would be reported for ever.
+    fn set_read_wanted(&mut self, id: ConnectionId, wanted: bool) {
+        let connection = self.connection(id);
+        connection.read_wanted = wanted && connection.receiving;
+        self.mark(id.index);
+    }
+
     /// Receives from the connections of the ready queue until one gives something to report.
     #[inline]
     fn receive_one(&mut self) -> Option<Event> {
@@ -336,6 +374,10 @@ impl<S: Selector> Readiness<S> {
             let fd = connection.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
             let (capacity, answer) = (buffer.len(), sys::receive(fd, buffer));
             let received = connection.received(capacity, answer);
+            if self.options.level {
+                self.forget_level(index);
+            }
+            let connection = &mut self.connections[index as usize];
             if connection.readable && connection.receiving {
                 self.ready.push_back(index);
             } else {
@@ -355,16 +397,24 @@ impl<S: Selector> Readiness<S> {
     }
 }
 
+fn add_or_delete(wanted: bool) -> Op {
+    if wanted { Op::Add } else { Op::Delete }
+}
+
 /// Time from now to `deadline_ns`.
 fn remaining(deadline_ns: u64) -> Duration {
-    Duration::from_nanos(deadline_ns.saturating_sub(engine::clock::now_ns()))
+    Duration::from_nanos(deadline_ns.saturating_sub(now_ns()))
 }
 
 impl<S: Selector> Proactor for Readiness<S> {
     const NONBLOCKING: bool = true;
 
     fn new(settings: &Settings) -> io::Result<Self> {
-        Self::with_selector(S::new(settings.connections)?, settings)
+        let connections = settings.connections;
+        let options = ReadinessOptions::read(S::NAME, &settings.options, connections)
+            .map_err(|refused| io::Error::new(io::ErrorKind::InvalidInput, refused))?;
+        let selector = S::new(connections, options.batch)?;
+        Ok(Self::with_selector(selector, options, settings))
     }
 
     fn features(&self) -> Vec<(String, String)> {
@@ -372,6 +422,10 @@ impl<S: Selector> Proactor for Readiness<S> {
         features.extend(self.selector.features());
         features.push(("receive_budget".into(), RECEIVE_BUDGET.to_string()));
         features
+    }
+
+    fn options_granted(&self) -> Vec<(String, String)> {
+        self.options.granted()
     }
 
     fn accept_many(&mut self, listener: RawFd) {
@@ -401,14 +455,16 @@ impl<S: Selector> Proactor for Readiness<S> {
     }
 
     fn connect(&mut self, id: ConnectionId, address: &socket2::SockAddr) {
+        let level = self.options.level;
         self.counters.system_calls += 1;
         match sys::connect(self.descriptor_at(id.index), address) {
             Err(libc::EINPROGRESS) => {
                 let connection = self.connection(id);
                 connection.connecting = true;
                 connection.write_wanted = true;
-                // Reading will be wanted too, and one change is cheaper than two.
-                connection.read_wanted = true;
+                // Reading will be wanted too, and one change is cheaper than two. A level is asked
+                // for only when it is wanted.
+                connection.read_wanted = !level;
                 self.mark(id.index);
             }
             // EAGAIN is a Unix listener's full backlog, which is not waited for by the kernel.
@@ -426,11 +482,17 @@ impl<S: Selector> Proactor for Readiness<S> {
 
     fn receive_pause(&mut self, id: ConnectionId) {
         self.connection(id).paused = true;
+        if self.options.level {
+            self.set_read_wanted(id, false);
+        }
     }
 
     fn receive_resume(&mut self, id: ConnectionId) {
         // Edges that came meanwhile were noted.
         self.connection(id).paused = false;
+        if self.options.level {
+            self.set_read_wanted(id, true);
+        }
         self.enqueue(id.index);
     }
 
@@ -507,15 +569,13 @@ impl<S: Selector> Proactor for Readiness<S> {
         if !self.dirty.is_empty() {
             self.flush();
         }
-        let timeout = if self.has_work() {
-            Some(Duration::ZERO)
+        if self.has_work() {
+            self.turn(Some(Duration::ZERO))?;
+        } else if self.options.spin.is_zero() {
+            self.turn(deadline_ns.map(remaining))?;
         } else {
-            deadline_ns.map(remaining)
-        };
-        let calls = self
-            .selector
-            .turn(&mut self.changes, &mut self.reports, timeout)?;
-        self.counters.system_calls += calls;
+            self.spin(deadline_ns)?;
+        }
         self.counters.waits += u64::from(!self.reports.is_empty());
         match self.broken {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),

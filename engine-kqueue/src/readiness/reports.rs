@@ -45,12 +45,14 @@ impl<S: Selector> Readiness<S> {
     }
 
     fn reported_writable(&mut self, id: ConnectionId) -> Option<Event> {
+        let level = self.options.level;
         let connection = self.connection(id);
         if connection.connecting {
             connection.connecting = false;
-            // The registration was a one-shot.
-            connection.write_armed = false;
             connection.write_wanted = false;
+            // As a one-shot the registration is gone by itself.
+            connection.write_armed &= level;
+            self.mark(id.index);
             self.counters.system_calls += 1;
             return Some(Event::Connected(
                 id,

@@ -70,7 +70,8 @@ impl<W: LoadWorkload> Talker<W> {
         };
         let mut slot = workload.slot(job.share.first + index, job.share.total);
         slot.pattern = Arc::clone(&pattern);
-        let line = Line::new(super::super::buffer_bytes(workload.hints()), pattern);
+        let buffer_bytes = super::super::buffer_bytes(workload.hints());
+        let line = Line::new(buffer_bytes, pattern, stage.options.spin);
         Self {
             session: workload.session(),
             meter: Meter::new_growing(job.spec.is_open_loop(), count, published),
