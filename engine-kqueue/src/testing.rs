@@ -33,6 +33,29 @@ pub fn native(connections: u32, buffers: u32, buffer_bytes: u32) -> Bench<Readin
     bench(settings(connections, buffers, buffer_bytes))
 }
 
+/// The same with options, as they are written: `trigger=level`.
+pub fn with_options(options: &str, mut settings: Settings) -> Settings {
+    let options = options.split(',').filter_map(|text| text.split_once('='));
+    settings.options = options
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    settings
+}
+
+/// [`native`] with each trigger, which must make no difference.
+pub fn each_trigger(
+    (connections, buffers, buffer_bytes): (u32, u32, u32),
+    body: impl Fn(Bench<Readiness<Native>>),
+) {
+    for options in ["trigger=edge", "trigger=level"] {
+        eprintln!("with {options}");
+        body(bench(with_options(
+            options,
+            settings(connections, buffers, buffer_bytes),
+        )));
+    }
+}
+
 pub fn bench<P: Proactor>(mut settings: Settings) -> Bench<P> {
     let (waker, end) = Waker::pair().unwrap();
     settings.wake_fd = end.descriptor();

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fake::Fake;
-use crate::testing::{Bench, Echo, bench, id, pattern, settings, shrink};
+use crate::testing::{Bench, Echo, bench, id, pattern, settings, shrink, with_options};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,7 +11,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 type Core = Readiness<Fake>;
 
 fn core(connections: u32) -> Bench<Core> {
-    let mut bench: Bench<Core> = bench(settings(connections, 4, 64));
+    core_with("", connections)
+}
+
+fn core_with(options: &str, connections: u32) -> Bench<Core> {
+    let mut bench: Bench<Core> = bench(with_options(options, settings(connections, 4, 64)));
     bench.backend.wait(Some(0)).unwrap();
     assert!(bench.backend.next().is_none());
     bench
@@ -437,8 +441,9 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..60),
         seed in any::<u64>(),
         list_capacity in 0usize..5,
+        trigger in prop_oneof![Just("trigger=edge"), Just("trigger=level")],
     ) {
-        let mut bench = core(PEERS as u32 + 1);
+        let mut bench = core_with(trigger, PEERS as u32 + 1);
         // A closed connection, so that there are stale tokens.
         open(&mut bench.backend, id(PEERS as u32));
         turn(&mut bench.backend);

@@ -18,6 +18,7 @@
 
 #[cfg(test)]
 mod fake_tests;
+mod interests;
 mod reports;
 #[cfg(test)]
 mod socket_tests;
@@ -28,8 +29,9 @@ use crate::selector::{Change, Filter, Op, Ready, Selector};
 use crate::sys;
 use engine::clock::now_ns;
 use engine::proactor::{
-    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings, Token,
+    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
 };
+use interests::special;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -45,17 +47,6 @@ pub const ACCEPT_BUDGET: u32 = 64;
 const KIND_CONNECTION: u8 = 1;
 const KIND_LISTENER: u8 = 2;
 const KIND_WAKE: u8 = 3;
-
-/// A token that belongs to no connection.
-const fn special(kind: u8) -> Token {
-    Token::pack(
-        kind,
-        ConnectionId {
-            index: 0,
-            generation: 0,
-        },
-    )
-}
 
 /// An event that did not come from the selector.
 #[derive(Clone, Copy, Debug)]
@@ -161,15 +152,6 @@ impl<S: Selector> Readiness<S> {
             .map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    /// Notes that the interest of `index` may differ from what the selector knows.
-    fn mark(&mut self, index: u32) {
-        let connection = &mut self.connections[index as usize];
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(index);
-        }
-    }
-
     /// Puts a connection that may have bytes into the ready queue.
     #[inline]
     fn enqueue(&mut self, index: u32) {
@@ -178,59 +160,6 @@ impl<S: Selector> Readiness<S> {
             connection.queued = true;
             self.ready.push_back(index);
         }
-    }
-
-    /// Turns changed interests into changes for the selector.
-    fn flush(&mut self) {
-        for index in self.dirty.drain(..) {
-            let connection = &mut self.connections[index as usize];
-            connection.dirty = false;
-            let Some(socket) = &connection.socket else {
-                continue;
-            };
-            let id = connection.id(index);
-            let change = Change {
-                fd: socket.as_raw_fd(),
-                filter: Filter::Read,
-                op: add_or_delete(connection.read_wanted),
-                clear: !self.options.level,
-                shared: false,
-                oneshot: false,
-                lowat: None,
-                token: Token::pack(KIND_CONNECTION, id).0,
-            };
-            if connection.read_wanted != connection.read_armed {
-                connection.read_armed = connection.read_wanted;
-                self.changes.push(change);
-            }
-            if connection.write_wanted != connection.write_armed {
-                connection.write_armed = connection.write_wanted;
-                self.counters.rearms += u64::from(connection.write_wanted);
-                self.changes.push(Change {
-                    filter: Filter::Write,
-                    op: add_or_delete(connection.write_wanted),
-                    clear: true,
-                    // A connect ends once; the registration then vanishes without another change.
-                    // Beside a level it is taken back, for epoll has one trigger for both.
-                    oneshot: connection.connecting && !self.options.level,
-                    ..change
-                });
-            }
-        }
-    }
-
-    fn watch_listener(&mut self, fd: RawFd, op: Op) {
-        // A level: whatever is left behind after a bounded number of accepts is reported again.
-        self.changes.push(Change {
-            fd,
-            filter: Filter::Read,
-            op,
-            clear: false,
-            shared: true,
-            oneshot: false,
-            lowat: None,
-            token: special(KIND_LISTENER).0,
-        });
     }
 
     #[inline]
@@ -325,23 +254,6 @@ impl<S: Selector> Readiness<S> {
         None
     }
 
-    /// With a level, what is left after a receive is reported again, until receiving ends.
-    fn forget_level(&mut self, index: u32) {
-        let connection = &mut self.connections[index as usize];
-        connection.readable = false;
-        if !connection.receiving {
-            connection.read_wanted = false;
-            self.mark(index);
-        }
-    }
-
-    /// With a level, a paused connection would be reported for ever.
-    fn set_read_wanted(&mut self, id: ConnectionId, wanted: bool) {
-        let connection = self.connection(id);
-        connection.read_wanted = wanted && connection.receiving;
-        self.mark(id.index);
-    }
-
     /// Receives from the connections of the ready queue until one gives something to report.
     #[inline]
     fn receive_one(&mut self) -> Option<Event> {
@@ -395,10 +307,6 @@ impl<S: Selector> Readiness<S> {
         }
         None
     }
-}
-
-fn add_or_delete(wanted: bool) -> Op {
-    if wanted { Op::Add } else { Op::Delete }
 }
 
 /// Time from now to `deadline_ns`.

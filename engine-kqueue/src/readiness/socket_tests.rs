@@ -19,40 +19,41 @@ fn received<S: Selector>(backend: &mut Readiness<S>) -> Vec<u8> {
 
 #[test]
 fn echoes_bytes_and_closes_after_fin() {
-    let mut bench = native(4, 8, 4096);
-    let peers: Vec<_> = (0..4)
-        .map(|index| open_tcp(&mut bench.backend, index))
-        .collect();
-    let mut echo = Echo::new(bench.backend, 4);
-    let talks: Vec<_> = peers
-        .into_iter()
-        .enumerate()
-        .map(|(seed, mut peer)| {
-            std::thread::spawn(move || {
-                let said = pattern(seed as u64, 300_000);
-                let mut reader = peer.try_clone().unwrap();
-                let writer = {
-                    let said = said.clone();
-                    std::thread::spawn(move || {
-                        peer.write_all(&said).unwrap();
-                        peer.shutdown(std::net::Shutdown::Write).unwrap();
-                    })
-                };
-                let mut heard = Vec::new();
-                reader.read_to_end(&mut heard).unwrap();
-                writer.join().unwrap();
-                assert_eq!(heard, said);
+    each_trigger((4, 8, 4096), |mut bench| {
+        let peers: Vec<_> = (0..4)
+            .map(|index| open_tcp(&mut bench.backend, index))
+            .collect();
+        let mut echo = Echo::new(bench.backend, 4);
+        let talks: Vec<_> = peers
+            .into_iter()
+            .enumerate()
+            .map(|(seed, mut peer)| {
+                std::thread::spawn(move || {
+                    let said = pattern(seed as u64, 300_000);
+                    let mut reader = peer.try_clone().unwrap();
+                    let writer = {
+                        let said = said.clone();
+                        std::thread::spawn(move || {
+                            peer.write_all(&said).unwrap();
+                            peer.shutdown(std::net::Shutdown::Write).unwrap();
+                        })
+                    };
+                    let mut heard = Vec::new();
+                    reader.read_to_end(&mut heard).unwrap();
+                    writer.join().unwrap();
+                    assert_eq!(heard, said);
+                })
             })
-        })
-        .collect();
-    let started = Instant::now();
-    while echo.closed < 4 {
-        assert!(started.elapsed() < PATIENCE);
-        echo.turn(now_plus(Duration::from_millis(100)));
-    }
-    talks.into_iter().for_each(|talk| talk.join().unwrap());
-    assert_eq!(echo.backend.buffers_free(), 8);
-    expect_silence(&mut echo.backend, Duration::from_millis(20));
+            .collect();
+        let started = Instant::now();
+        while echo.closed < 4 {
+            assert!(started.elapsed() < PATIENCE);
+            echo.turn(now_plus(Duration::from_millis(100)));
+        }
+        talks.into_iter().for_each(|talk| talk.join().unwrap());
+        assert_eq!(echo.backend.buffers_free(), 8);
+        expect_silence(&mut echo.backend, Duration::from_millis(20));
+    });
 }
 
 #[test]
@@ -83,63 +84,74 @@ fn no_free_buffer_parks_and_does_not_spin() {
 
 #[test]
 fn a_pause_holds_bytes_back_and_resuming_delivers_them() {
-    let mut bench = native(1, 4, 4096);
-    let backend = &mut bench.backend;
-    let mut peer = open_tcp(backend, 0);
-    peer.write_all(b"one").unwrap();
-    assert_eq!(received(backend), b"one");
-    backend.receive_pause(id(0));
-    peer.write_all(b"two").unwrap();
-    expect_silence(backend, Duration::from_millis(40));
-    backend.receive_resume(id(0));
-    assert_eq!(received(backend), b"two");
-    // FIN while paused is not lost either.
-    backend.receive_pause(id(0));
-    drop(peer);
-    expect_silence(backend, Duration::from_millis(40));
-    backend.receive_resume(id(0));
-    assert!(matches!(next(backend), Event::Finished(_)));
+    each_trigger((1, 4, 4096), |mut bench| {
+        let backend = &mut bench.backend;
+        let mut peer = open_tcp(backend, 0);
+        peer.write_all(b"one").unwrap();
+        assert_eq!(received(backend), b"one");
+        backend.receive_pause(id(0));
+        peer.write_all(b"two").unwrap();
+        expect_silence(backend, Duration::from_millis(40));
+        backend.receive_resume(id(0));
+        assert_eq!(received(backend), b"two");
+        // FIN while paused is not lost either.
+        backend.receive_pause(id(0));
+        drop(peer);
+        let before = backend.counters().system_calls;
+        expect_silence(backend, Duration::from_millis(40));
+        assert!(backend.counters().system_calls - before < 10, "it slept");
+        backend.receive_resume(id(0));
+        assert!(matches!(next(backend), Event::Finished(_)));
+        let before = backend.counters().system_calls;
+        expect_silence(backend, Duration::from_millis(40));
+        assert!(
+            backend.counters().system_calls - before < 10,
+            "it slept after the end"
+        );
+    });
 }
 
 #[test]
 fn every_close_gives_one_closed_and_the_index_is_free() {
-    let mut bench = native(1, 4, 4096);
-    let backend = &mut bench.backend;
-    let mut tenant = id(0);
-    for how in [How::Fin, How::Rst, How::Fin] {
-        let (mut peer, socket) = tcp_pair();
-        backend.open(tenant, socket).unwrap();
-        backend.receive_many(tenant);
-        if how == How::Fin {
-            // Bytes under way to a closed connection are not reported.
-            peer.write_all(b"late").unwrap();
-            backend.wait(now_plus(Duration::from_millis(50))).unwrap();
+    each_trigger((1, 4, 4096), |mut bench| {
+        let backend = &mut bench.backend;
+        let mut tenant = id(0);
+        for how in [How::Fin, How::Rst, How::Fin] {
+            let (mut peer, socket) = tcp_pair();
+            backend.open(tenant, socket).unwrap();
+            backend.receive_many(tenant);
+            if how == How::Fin {
+                // Bytes under way to a closed connection are not reported.
+                peer.write_all(b"late").unwrap();
+                backend.wait(now_plus(Duration::from_millis(50))).unwrap();
+            }
+            backend.close(tenant, how);
+            assert!(matches!(next(backend), Event::Closed(closed) if closed == tenant));
+            expect_silence(backend, Duration::from_millis(10));
+            if how == How::Rst {
+                let error = peer.read(&mut [0; 8]).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+            }
+            tenant = tenant.next_generation();
         }
-        backend.close(tenant, how);
-        assert!(matches!(next(backend), Event::Closed(closed) if closed == tenant));
-        expect_silence(backend, Duration::from_millis(10));
-        if how == How::Rst {
-            let error = peer.read(&mut [0; 8]).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
-        }
-        tenant = tenant.next_generation();
-    }
+    });
 }
 
 #[test]
 fn the_peers_reset_is_reported() {
-    let mut bench = native(1, 4, 4096);
-    let peer = open_tcp(&mut bench.backend, 0);
-    expect_silence(&mut bench.backend, Duration::from_millis(5));
-    socket2::SockRef::from(&peer)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(peer);
-    let event = next(&mut bench.backend);
-    assert!(
-        matches!(event, Event::ReceiveFailed(_, libc::ECONNRESET)),
-        "{event:?}"
-    );
+    each_trigger((1, 4, 4096), |mut bench| {
+        let peer = open_tcp(&mut bench.backend, 0);
+        expect_silence(&mut bench.backend, Duration::from_millis(5));
+        socket2::SockRef::from(&peer)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(peer);
+        let event = next(&mut bench.backend);
+        assert!(
+            matches!(event, Event::ReceiveFailed(_, libc::ECONNRESET)),
+            "{event:?}"
+        );
+    });
 }
 
 #[test]
@@ -358,4 +370,73 @@ fn urgent_data_does_not_leave_bytes_behind() {
         heard.extend(received(backend));
     }
     assert_eq!(heard, b"beforeafter");
+}
+
+#[test]
+fn a_level_makes_one_receive_per_report_and_gets_everything() {
+    let mut bench: Bench<Readiness<Native>> =
+        bench(with_options("trigger=level", settings(1, 4, 64)));
+    let backend = &mut bench.backend;
+    let mut peer = open_tcp(backend, 0);
+    let said = pattern(3, 300);
+    peer.write_all(&said).unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < said.len() {
+        backend.wait(now_plus(PATIENCE)).unwrap();
+        let mut receives = 0;
+        while let Some(event) = backend.next() {
+            let Event::Received(_, lease) = event else {
+                panic!("{event:?}");
+            };
+            heard.extend_from_slice(backend.bytes(&lease));
+            backend.give_back(lease);
+            receives += 1;
+        }
+        assert!(receives <= 1, "{receives} in one turn");
+    }
+    assert_eq!(heard, said);
+}
+
+#[test]
+fn spinning_asks_again_and_again_and_keeps_deadlines() {
+    let mut bench: Bench<Readiness<Native>> = bench(with_options("spin=1s", settings(1, 4, 64)));
+    let backend = &mut bench.backend;
+    let mut peer = open_tcp(backend, 0);
+    let started = Instant::now();
+    backend.wait(now_plus(Duration::from_millis(40))).unwrap();
+    assert!(backend.next().is_none());
+    let elapsed = started.elapsed();
+    assert!(elapsed >= Duration::from_millis(40), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(900), "{elapsed:?}");
+    assert!(backend.counters().system_calls > 100, "it did not sleep");
+    peer.write_all(b"now").unwrap();
+    assert_eq!(received(backend), b"now");
+}
+
+#[test]
+fn after_spinning_it_sleeps() {
+    let mut bench: Bench<Readiness<Native>> = bench(with_options("spin=1us", settings(1, 4, 64)));
+    let backend = &mut bench.backend;
+    let mut peer = open_tcp(backend, 0);
+    expect_silence(backend, Duration::from_millis(60));
+    assert!(backend.counters().system_calls < 100, "it slept");
+    peer.write_all(b"now").unwrap();
+    assert_eq!(received(backend), b"now");
+}
+
+#[test]
+fn a_batch_of_one_loses_nobody() {
+    let mut bench: Bench<Readiness<Native>> = bench(with_options("batch=1", settings(3, 4, 64)));
+    let backend = &mut bench.backend;
+    let mut peers: Vec<_> = (0..3).map(|index| open_tcp(backend, index)).collect();
+    backend.wait(Some(0)).unwrap();
+    assert!(backend.next().is_none());
+    for peer in &mut peers {
+        peer.write_all(b"x").unwrap();
+    }
+    for _ in 0..3 {
+        backend.wait(now_plus(PATIENCE)).unwrap();
+        assert!(matches!(backend.next(), Some(Event::Received(..))));
+        assert!(backend.next().is_none(), "one report at a time");
+    }
 }
