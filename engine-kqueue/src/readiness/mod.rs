@@ -194,7 +194,6 @@ impl<S: Selector> Readiness<S> {
         !self.queue.is_empty() || (!self.ready.is_empty() && self.buffers.free() > 0)
     }
 
-    #[inline]
     fn next_event(&mut self) -> Option<Event> {
         if !self.queue.is_empty()
             && let Some(event) = self.next_queued()
@@ -491,7 +490,16 @@ impl<S: Selector> Proactor for Readiness<S> {
         }
     }
 
+    #[inline]
     fn next(&mut self) -> Option<Event> {
+        // Asked once more in every turn than there are events, so the end must be cheap to see.
+        if self.ready.is_empty()
+            && self.cursor == self.reports.len()
+            && self.accepting.left == 0
+            && self.queue.is_empty()
+        {
+            return None;
+        }
         let event = self.next_event()?;
         self.counters.events += 1;
         Some(event)

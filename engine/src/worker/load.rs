@@ -223,9 +223,15 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         let deadline_ns = self.next_deadline_ns();
         self.bench.wait(deadline_ns)?;
         self.drain_events();
-        self.send_due();
-        self.go_round_again();
-        self.drain_to_open()?;
+        if !self.schedule.is_empty() {
+            self.send_due();
+        }
+        if !self.again.is_empty() {
+            self.go_round_again();
+        }
+        if !self.to_open.is_empty() {
+            self.drain_to_open()?;
+        }
         // What was received in this turn told the time: an operation costs one look at the clock.
         self.turn_ns = if self.alive_ns > self.turn_ns {
             self.alive_ns
@@ -447,7 +453,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     // ---- schedule and timeouts -------------------------------------------------------------
 
     fn send_due(&mut self) {
-        if self.phase != Phase::Running || self.schedule.is_empty() {
+        if self.phase != Phase::Running {
             return;
         }
         let mut now = now_ns();
