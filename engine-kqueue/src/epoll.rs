@@ -1,11 +1,10 @@
 //! The selector on Linux: epoll(7).
 //!
 //! - A connection's read registration is made once, as an edge unless a level is asked for;
-//!   EPOLLRDHUP tells of FIN. While writability is asked for too, the registration is an edge in any
-//!   case: a level would report room as long as there is some.
+//!   EPOLLRDHUP tells of FIN.
 //! - Changes are system calls here (epoll_ctl(2) has no batch), so neighbouring changes of one
-//!   descriptor are merged, and a one-shot write is not taken back: TCP raises EPOLLOUT only after
-//!   a send that found no room, so the stale bit costs nothing (net/ipv4/tcp_input.c,
+//!   descriptor are merged, and a one-shot write is not taken back: as an edge, TCP raises EPOLLOUT
+//!   only after a send that found no room, so the stale bit costs nothing (net/ipv4/tcp_input.c,
 //!   tcp_check_space looks at SOCK_NOSPACE).
 //! - A shared read is a listener's, registered with EPOLLEXCLUSIVE so that one connection does not
 //!   wake every worker that shares the listener.
@@ -20,7 +19,7 @@ use std::time::Duration;
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
-/// The read registration is a level.
+/// The registration is a level, in both directions.
 const LEVEL: u8 = 4;
 /// The read registration is exclusive: a listener's.
 const SHARED: u8 = 8;
@@ -305,14 +304,18 @@ impl Epoll {
 /// `interest` after `change`.
 fn changed(interest: Interest, change: &Change) -> Interest {
     let mut bits = interest.bits;
+    if change.op == Op::Add {
+        // One trigger for both directions; the core asks for the same.
+        bits = if change.clear {
+            bits & !LEVEL
+        } else {
+            bits | LEVEL
+        };
+    }
     match (change.op, change.filter) {
-        (Op::Add, Filter::Read) => {
-            let level = if change.clear { 0 } else { LEVEL };
-            let shared = if change.shared { SHARED } else { 0 };
-            bits |= READ | level | shared;
-        }
+        (Op::Add, Filter::Read) => bits |= if change.shared { READ | SHARED } else { READ },
         (Op::Add, Filter::Write) => bits |= WRITE,
-        (Op::Delete, Filter::Read) => bits &= !(READ | LEVEL | SHARED),
+        (Op::Delete, Filter::Read) => bits &= !(READ | SHARED),
         (Op::Delete, Filter::Write) => bits &= !WRITE,
     }
     Interest {
@@ -338,10 +341,6 @@ fn mask(bits: u8) -> u32 {
         0
     };
     let write = if bits & WRITE != 0 { libc::EPOLLOUT } else { 0 };
-    let edge = if bits & (LEVEL | WRITE) == LEVEL {
-        0
-    } else {
-        libc::EPOLLET
-    };
+    let edge = if bits & LEVEL != 0 { 0 } else { libc::EPOLLET };
     (edge | read | write) as u32
 }

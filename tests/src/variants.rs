@@ -26,6 +26,20 @@ pub static VARIANTS: &[Variant] = &[
     uring("uring:taskrun=coop,spin=20us,buffers=16"),
     #[cfg(target_os = "linux")]
     uring("uring:batch=8,min_wait=100us,cq_entries=256"),
+    #[cfg(target_os = "linux")]
+    Variant {
+        name: "epoll:trigger=level,batch=2",
+        engine: &engine_kqueue::EPOLL,
+    },
+    #[cfg(target_os = "linux")]
+    Variant {
+        name: "epoll:spin=50us",
+        engine: &engine_kqueue::EPOLL,
+    },
+    Variant {
+        name: "blocking:spin=50us",
+        engine: &engine_kqueue::BLOCKING,
+    },
 ];
 
 #[cfg(target_os = "linux")]
@@ -92,5 +106,10 @@ macro_rules! for_every_variant {
         mod uring_coop { $($crate::one_engine!($test, "uring:taskrun=coop,spin=20us,buffers=16");)* }
         #[cfg(target_os = "linux")]
         mod uring_batch { $($crate::one_engine!($test, "uring:batch=8,min_wait=100us,cq_entries=256");)* }
+        #[cfg(target_os = "linux")]
+        mod epoll_level { $($crate::one_engine!($test, "epoll:trigger=level,batch=2");)* }
+        #[cfg(target_os = "linux")]
+        mod epoll_spin { $($crate::one_engine!($test, "epoll:spin=50us");)* }
+        mod blocking_spin { $($crate::one_engine!($test, "blocking:spin=50us");)* }
     };
 }

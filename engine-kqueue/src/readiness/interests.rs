@@ -59,9 +59,8 @@ impl<S: Selector> Readiness<S> {
                 self.changes.push(Change {
                     filter: Filter::Write,
                     op: add_or_delete(connection.write_wanted),
-                    clear: true,
                     // A connect ends once; the registration then vanishes without another change.
-                    // Beside a level it is taken back, for epoll has one trigger for both.
+                    // A level is taken back, for epoll would go on to report room.
                     oneshot: connection.connecting && !self.options.level,
                     ..change
                 });

@@ -23,8 +23,8 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
             ),
             ("run rr --testee-engine nosuch", &["'nosuch'", "blocking"]),
             (
-                "run rr --engine blocking:spin=1us",
-                &["engine blocking", "unknown option 'spin'"],
+                "run rr --engine blocking:trigger=edge",
+                &["engine blocking", "unknown option 'trigger'", "it has spin"],
             ),
             (
                 "run rr --testee-engine epoll:warp=9",
