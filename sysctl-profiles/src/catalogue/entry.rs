@@ -107,6 +107,8 @@ pub enum Rounding {
 
 /// The largest `int`: most keys are one.
 pub(super) const INT: i128 = i32::MAX as i128;
+/// Seconds that the kernel keeps in ticks of at most 1000 Hz, in an `int`.
+pub(super) const SECONDS: i128 = INT / 1000;
 /// The largest `unsigned int`.
 pub(super) const UINT: i128 = u32::MAX as i128;
 /// The largest `long` of a 64-bit kernel.

@@ -1,6 +1,6 @@
 //! Keys of the machine outside its network: files, memory, scheduling.
 
-use super::entry::{INT, KeyInfo, Kind, LONG};
+use super::entry::{INT, KeyInfo, Kind, LONG, SECONDS};
 
 const AMOUNT: Kind = Kind::Amount(1);
 
@@ -14,7 +14,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
         .default("a file per 10 KiB of memory; systemd sets 9223372036854775807"),
     KeyInfo::machine("fs.file-nr", Kind::Amount(3), "files").never("it only shows a count"),
     KeyInfo::machine("fs.pipe-max-size", AMOUNT, "bytes")
-        .range(1, 1 << 31)
+        .range(4096, 1 << 31)
         .rounded()
         .default("1048576"),
     KeyInfo::machine("fs.pipe-user-pages-soft", AMOUNT, "pages")
@@ -36,7 +36,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
         .range(0, 200)
         .default("60"),
     KeyInfo::machine("vm.stat_interval", Kind::Number, "s")
-        .range(1, INT)
+        .range(1, SECONDS)
         .default("1")
         .means("how often each CPU folds its counters of memory use: a periodic interruption"),
     KeyInfo::machine("kernel.numa_balancing", Kind::Number, "mode")

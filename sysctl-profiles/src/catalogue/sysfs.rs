@@ -1,4 +1,8 @@
 //! Files below `/sys` that change how fast a network is. A `*` stands for any device, queue or CPU.
+//!
+//! `/sys/class/net` shows the devices of the namespace that has mounted it, which need not be the caller's
+//! (`unshare -n` alone shows the devices of before). So these count as the machine's: two namespaces that
+//! name the same file are kept apart.
 
 use super::entry::{INT, KeyInfo, Kind, LONG};
 
@@ -12,26 +16,26 @@ pub(super) const KEYS: &[KeyInfo] = &[
     KeyInfo::machine("/sys/kernel/mm/transparent_hugepage/enabled", Kind::Choice, "name")
         .default("madvise or always")
         .means("whether memory comes in huge pages; assembling them stalls"),
-    KeyInfo::own("/sys/class/net/*/queues/rx-*/rps_cpus", Kind::CpuMask, "CPUs")
+    KeyInfo::machine("/sys/class/net/*/queues/rx-*/rps_cpus", Kind::CpuMask, "CPUs")
         .default("0")
         .means("CPUs that packets of this queue are spread over in software"),
-    KeyInfo::own("/sys/class/net/*/queues/rx-*/rps_flow_cnt", Kind::Amount(1), "flows")
+    KeyInfo::machine("/sys/class/net/*/queues/rx-*/rps_flow_cnt", Kind::Amount(1), "flows")
         .range(0, INT)
         .rounded()
         .default("0")
         .means("flows of this queue that are steered to the CPU of their reader"),
-    KeyInfo::own("/sys/class/net/*/queues/tx-*/xps_cpus", Kind::CpuMask, "CPUs")
+    KeyInfo::machine("/sys/class/net/*/queues/tx-*/xps_cpus", Kind::CpuMask, "CPUs")
         .default("by the driver")
         .means("CPUs that send through this queue"),
-    KeyInfo::own("/sys/class/net/*/gro_flush_timeout", Kind::Number, "ns")
+    KeyInfo::machine("/sys/class/net/*/gro_flush_timeout", Kind::Number, "ns")
         .range(0, LONG)
         .default("0")
         .means("how long received packets may wait to be merged; with napi_defer_hard_irqs, how long interrupts stay off"),
-    KeyInfo::own("/sys/class/net/*/napi_defer_hard_irqs", Kind::Number, "polls")
+    KeyInfo::machine("/sys/class/net/*/napi_defer_hard_irqs", Kind::Number, "polls")
         .range(0, INT)
         .default("0")
         .means("empty polls before the device's interrupt is switched on again"),
-    KeyInfo::own("/sys/class/net/*/threaded", Kind::Number, "switch")
+    KeyInfo::machine("/sys/class/net/*/threaded", Kind::Number, "switch")
         .range(0, 1)
         .default("0")
         .means("whether the device is polled by a thread of its own instead of a softirq"),

@@ -1,6 +1,6 @@
 //! `net.ipv4`: ports and TCP.
 
-use super::entry::{Acts, INT, KeyInfo, Kind, LONG, UINT};
+use super::entry::{Acts, INT, KeyInfo, Kind, LONG, SECONDS, UINT};
 
 const AMOUNT: Kind = Kind::Amount(1);
 const NUMBER: Kind = Kind::Number;
@@ -91,11 +91,13 @@ pub(super) const KEYS: &[KeyInfo] = &[
         .range(0, 2)
         .default("2"),
     KeyInfo::own("net.ipv4.tcp_tw_reuse_delay", NUMBER, "ms")
-        .range(0, INT)
+        .range(1, 60_000)
         .default("1000"),
     KeyInfo::own("net.ipv4.tcp_max_tw_buckets", AMOUNT, "sockets")
         .default("half the connection hash table"),
-    KeyInfo::own("net.ipv4.tcp_fin_timeout", NUMBER, "s").default("60"),
+    KeyInfo::own("net.ipv4.tcp_fin_timeout", NUMBER, "s")
+        .range(0, SECONDS)
+        .default("60"),
     KeyInfo::own("net.ipv4.tcp_abort_on_overflow", NUMBER, "switch")
         .range(0, BYTE)
         .default("0"),
@@ -107,6 +109,7 @@ pub(super) const KEYS: &[KeyInfo] = &[
         .range(-INT, INT)
         .never("it only shows the size of a table"),
     KeyInfo::own("net.ipv4.tcp_keepalive_time", NUMBER, "s")
+        .range(0, SECONDS)
         .default("7200")
         .means("idle time before a connection is probed"),
     KeyInfo::own("net.ipv4.tcp_syn_retries", NUMBER, "SYNs")

@@ -45,25 +45,42 @@ fn stop(entry: &mut PlanEntry, why: String) {
     entry.obstacle = Some(why);
 }
 
-/// A range that begins below the unprivileged ports is EINVAL (ipv4_local_port_range).
+/// A range that begins below the unprivileged ports is EINVAL (ipv4_local_port_range), and so are
+/// unprivileged ports that begin above the range (ipv4_privileged_ports): when both go up, the range goes
+/// first.
 fn port_range(entries: &mut [PlanEntry], files: &dyn Files) {
-    let start = planned(entries, PORT_START, files).and_then(|text| text.parse::<u32>().ok());
-    let Some(entry) = find(entries, PORT_RANGE) else {
+    let first_of = |text: &str| text.split_whitespace().next()?.parse::<u32>().ok();
+    let planned =
+        |entries: &[PlanEntry], key| planned(entries, key, files).as_deref().and_then(first_of);
+    let (Some(first), Some(start)) = (planned(entries, PORT_RANGE), planned(entries, PORT_START))
+    else {
         return;
     };
-    let first = entry
-        .write
-        .as_deref()
-        .and_then(|text| text.split(' ').next()?.parse::<u32>().ok());
-    if let (Some(first), Some(start)) = (first, start)
-        && first < start
-    {
-        stop(
-            entry,
-            format!(
-                "the kernel refuses a range that begins at {first}, below {PORT_START} ({start})"
-            ),
+    if first < start {
+        let why = format!(
+            "the kernel refuses a range that begins at {first}, below {PORT_START} ({start})"
         );
+        for key in [PORT_RANGE, PORT_START] {
+            if let Some(entry) = find(entries, key) {
+                stop(entry, why.clone());
+            }
+        }
+        return;
+    }
+    let position = |key: &str| {
+        entries
+            .iter()
+            .position(|entry| entry.key == key && entry.is_written())
+    };
+    if let (Some(range), Some(lowest)) = (position(PORT_RANGE), position(PORT_START)) {
+        let now = entries[range]
+            .before
+            .as_deref()
+            .and_then(first_of)
+            .unwrap_or(first);
+        if start > now && lowest < range {
+            entries.swap(lowest, range);
+        }
     }
 }
 

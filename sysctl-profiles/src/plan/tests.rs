@@ -246,6 +246,36 @@ fn a_port_range_below_the_unprivileged_ports_is_refused_beforehand() {
 }
 
 #[test]
+fn ports_that_go_up_are_written_in_the_other_order() {
+    let machine = FakeMachine::new();
+    let keys = |lines: &str| {
+        let plan = machine.host().plan(&profile(lines)).expect("a plan");
+        plan.check(true).expect("the kernel takes it in this order");
+        plan.entries
+            .iter()
+            .map(|entry| entry.key.clone())
+            .collect::<Vec<_>>()
+    };
+    let (start, range) = (
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ip_local_port_range",
+    );
+    assert_eq!(
+        keys(&format!("{start} 80\n{range} 80 65535")),
+        [start, range]
+    );
+    assert_eq!(
+        keys(&format!("{start} 40000\n{range} 50000 65535")),
+        [range, start]
+    );
+    let plan = machine
+        .host()
+        .plan(&profile(&format!("{start} 40000")))
+        .expect("a plan");
+    plan.check(true).expect_err("above the range that is there");
+}
+
+#[test]
 fn a_restricted_congestion_control_takes_its_list_along() {
     let machine = FakeMachine::new();
     let cubic = profile("net.ipv4.tcp_congestion_control cubic");

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
+use sysctl_profiles::catalogue::{self, Access, Kind, Scope};
 use sysctl_profiles::{ApplyOptions, Class, Error, Host, Outcome, RestoreOptions};
 
 use crate::space::{inside, journals, profile, put, value};
@@ -248,16 +249,74 @@ fn what_an_administrator_writes_meanwhile_stays() {
 }
 
 #[test]
+fn ports_go_up_and_come_back() {
+    if !inside("apply::ports_go_up_and_come_back") {
+        return;
+    }
+    let keys = [
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ip_local_port_range",
+    ];
+    let before = keys.map(value);
+    let host = Host::here().expect("Linux");
+    for (start, range) in [("40000", "50000 65535"), ("80", "80 65535")] {
+        let ports = profile(&[(keys[0], start), (keys[1], range)]);
+        let options = ApplyOptions::run().lowering(true);
+        let guard = host
+            .guard(&ports, &options)
+            .unwrap_or_else(|error| panic!("{start}: {error}"));
+        assert_eq!(keys.map(value), [start, range]);
+        guard.restore().expect("it goes back");
+        assert_eq!(keys.map(value), before);
+    }
+}
+
+/// Bounds that the kernel draws closer for reasons that are no constants.
+const CLOSER: [&str; 2] = [
+    // The kernel's build says which modes there are.
+    "net.ipv4.tcp_ecn",
+    // Bounded by the port range.
+    "net.ipv4.ip_unprivileged_port_start",
+];
+
+#[test]
+fn the_bounds_of_the_catalogue_are_accepted() {
+    if !inside("apply::the_bounds_of_the_catalogue_are_accepted") {
+        return;
+    }
+    let mut seen = 0;
+    for info in catalogue::keys() {
+        // Only what this namespace has to itself.
+        let own =
+            info.scope == Scope::Namespace && info.access == Access::Settable && !info.is_file();
+        let elements = match info.kind {
+            Kind::Number => 1,
+            Kind::Amount(elements) => usize::from(elements),
+            _ => continue,
+        };
+        if !own || CLOSER.contains(&info.key) || sysctl_profiles::read(info.key).is_err() {
+            continue;
+        }
+        let before = value(info.key);
+        for bound in [info.range.0, info.range.1] {
+            let text = vec![bound.to_string(); elements].join(" ");
+            put(info.key, &text).unwrap_or_else(|error| panic!("{} {text}: {error}", info.key));
+            assert_eq!(value(info.key), text, "{}", info.key);
+        }
+        put(info.key, &before).expect("it was there");
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} keys");
+}
+
+#[test]
 fn every_value_of_this_kernel_is_one_that_the_catalogue_accepts() {
     if !inside("apply::every_value_of_this_kernel_is_one_that_the_catalogue_accepts") {
         return;
     }
     let mut seen = 0;
-    for info in sysctl_profiles::catalogue::keys().filter(|info| !info.is_file()) {
-        let (Ok(now), Ok(_)) = (
-            sysctl_profiles::read(info.key),
-            sysctl_profiles::catalogue::find(info.key),
-        ) else {
+    for info in catalogue::keys().filter(|info| !info.is_file()) {
+        let (Ok(now), Ok(_)) = (sysctl_profiles::read(info.key), catalogue::find(info.key)) else {
             continue;
         };
         if now.is_empty() {
