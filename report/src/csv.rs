@@ -6,6 +6,8 @@
 //! are in the names, as in the JSON, and numbers are written as there. Nulls have an empty value;
 //! histograms are left to the JSON. Quoting and line ends after RFC 4180.
 
+pub mod comparison;
+
 use serde_json::Value;
 
 use crate::document::Document;
@@ -90,10 +92,14 @@ impl Rows {
     }
 
     fn row(&mut self, cells: [&str; 5]) {
-        let quoted: Vec<String> = cells.iter().map(|cell| quote(cell)).collect();
-        self.text += &quoted.join(",");
-        self.text += "\r\n";
+        self.text += &row(&cells);
     }
+}
+
+/// One line.
+fn row(cells: &[&str]) -> String {
+    let quoted: Vec<String> = cells.iter().map(|cell| quote(cell)).collect();
+    format!("{}\r\n", quoted.join(","))
 }
 
 /// What an item of a list is called: its kind or name if no other item has it, else its place.

@@ -103,7 +103,7 @@ fn effects(cell: &Cell, method: &Method) -> Vec<MetricAnalysis> {
     };
     let exploratory = Metric::ALL
         .into_iter()
-        .filter(|metric| !cell.primary_metrics.contains(metric));
+        .filter(|metric| metric.is_of(cell.workload) && !cell.primary_metrics.contains(metric));
     let of = |metric: Metric, primary: bool| plain(cell, method, metric, primary);
     let mut primary: Vec<_> = cell
         .primary_metrics
@@ -217,9 +217,11 @@ fn steadiness(cell: &Cell, method: &Method, arm: usize) -> Steadiness {
 }
 
 impl Effect {
-    /// Half the width of the confidence interval, as a share.
+    /// Half the width of the confidence interval of the logarithm, as a share: the same whether the
+    /// arm is faster, slower or equal.
     pub fn half_width(&self) -> f64 {
-        (self.confidence_high.get() - self.confidence_low.get()) / 2.0
+        let width = self.confidence_high.get().ln_1p() - self.confidence_low.get().ln_1p();
+        (width / 2.0).exp_m1()
     }
 
     /// Whether the adjusted p-value is below `alpha`.

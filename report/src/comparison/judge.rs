@@ -135,17 +135,12 @@ fn bound(cell: &Cell, method: &Method, baseline: usize, arm: usize) -> Option<St
             .collect();
         statistics::median(&shares)
     };
-    let (of_base, of_arm) = (busy(baseline)?, busy(arm)?);
-    let (busiest, with) = match of_arm >= of_base {
-        true => (of_arm, arm),
-        false => (of_base, baseline),
-    };
+    let busiest = busy(baseline)?.max(busy(arm)?);
     (busiest >= method.busy_limit.get()).then(|| {
         format!(
-            "{kind}: the {name}, which is not varied, was {} busy with {}, so that rate and latency \
-             are those of the {name}",
-            human_percent(busiest),
-            cell.arms[with].label
+            "{kind}: the {name}, which is not varied, was {} busy, so that rate and latency are \
+             those of the {name}",
+            human_percent(busiest)
         )
     })
 }

@@ -102,25 +102,19 @@ impl Metric {
     /// varied side. One operation of a stream is whatever one system call moved, so that streams are
     /// judged by throughput and CPU per KiB; they have no latency.
     pub fn primary(workload: Workload, vary: Vary) -> Vec<Metric> {
+        let cpu = Metric::cpu(workload, vary);
         match workload {
-            Workload::Stream => vec![Metric::Throughput, Metric::cpu_per_kib(vary)],
-            _ => vec![
-                Metric::Rate,
-                Metric::LatencyP99,
-                Metric::cpu_per_operation(vary),
-            ],
+            Workload::Stream => vec![Metric::Throughput, cpu],
+            _ => vec![Metric::Rate, Metric::LatencyP99, cpu],
         }
     }
 
     /// What decides instead of the rate where the side that is not varied limits it.
     pub fn cpu(workload: Workload, vary: Vary) -> Metric {
-        match workload {
-            Workload::Stream => Metric::cpu_per_kib(vary),
-            _ => Metric::cpu_per_operation(vary),
-        }
+        Metric::cpu_per_operation(vary).in_terms_of(workload)
     }
 
-    fn cpu_per_operation(vary: Vary) -> Metric {
+    pub(super) fn cpu_per_operation(vary: Vary) -> Metric {
         match vary {
             Vary::Load => Metric::LoadCpuPerOperation,
             Vary::Testee => Metric::TesteeCpuPerOperation,
@@ -128,12 +122,38 @@ impl Metric {
         }
     }
 
-    fn cpu_per_kib(vary: Vary) -> Metric {
+    pub(super) fn cpu_per_kib(vary: Vary) -> Metric {
         match vary {
             Vary::Load => Metric::LoadCpuPerKib,
             Vary::Testee => Metric::TesteeCpuPerKib,
             Vary::Both => Metric::BothCpuPerKib,
         }
+    }
+
+    /// The same quantity in the terms in which `workload` is judged. One operation of a stream is
+    /// whatever one system call moved, so that its rate is its throughput and its CPU is per KiB;
+    /// operations of other workloads have their size, so that a share of one is a share of the other.
+    pub fn in_terms_of(self, workload: Workload) -> Metric {
+        const PAIRS: [(Metric, Metric); 4] = [
+            (Metric::Rate, Metric::Throughput),
+            (Metric::LoadCpuPerOperation, Metric::LoadCpuPerKib),
+            (Metric::TesteeCpuPerOperation, Metric::TesteeCpuPerKib),
+            (Metric::BothCpuPerOperation, Metric::BothCpuPerKib),
+        ];
+        let pair = PAIRS
+            .into_iter()
+            .find(|(operations, bytes)| self == *operations || self == *bytes);
+        match (pair, workload) {
+            (None, _) => self,
+            (Some((_, bytes)), Workload::Stream) => bytes,
+            (Some((operations, _)), _) => operations,
+        }
+    }
+
+    /// Whether `workload` has it, in the terms in which it is judged.
+    pub fn is_of(self, workload: Workload) -> bool {
+        let is_latency_of_stream = workload == Workload::Stream && self.is_latency();
+        !is_latency_of_stream && self.in_terms_of(workload) == self
     }
 
     /// The name in documents.

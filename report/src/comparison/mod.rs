@@ -18,6 +18,7 @@ mod judge;
 mod metric;
 mod run;
 mod stopping;
+mod threshold;
 pub mod words;
 
 pub use analyse::{analyse, analyse_all};
@@ -28,6 +29,7 @@ pub use cell::{Arm, ArmProfile, ArmRole, Cell, CellRound, StopReason};
 pub use metric::{Better, Metric, Vary};
 pub use run::{ArmRun, HostUse, RateSeries, RunLatency, RunSide};
 pub use stopping::{stop_reason, worst_half_width};
+pub use threshold::{Outcome, OutcomeState, Threshold, ThresholdError};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

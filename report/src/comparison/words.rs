@@ -104,6 +104,16 @@ fn comparative(metric: Metric, verdict: Verdict) -> &'static str {
     }
 }
 
+/// A verdict in the words of the metric: who uses less CPU is not therefore faster.
+pub fn verdict_in(metric: Metric, verdict: Verdict) -> &'static str {
+    let cpu = !metric.is_rate() && !metric.is_latency();
+    match verdict {
+        Verdict::Faster if cpu => "less CPU",
+        Verdict::Slower if cpu => "more CPU",
+        other => other.name(),
+    }
+}
+
 /// What a comparison found, in one sentence: how many arms are faster, slower and so on.
 pub fn headline(comparison: &Comparison) -> String {
     let verdicts: Vec<&ArmVerdict> = comparison
@@ -129,22 +139,22 @@ pub fn headline(comparison: &Comparison) -> String {
         Verdict::Inconclusive,
         Verdict::Invalid,
     ];
-    let counts: Vec<String> = order
-        .into_iter()
-        .map(|verdict| {
-            (
-                verdict,
-                verdicts
-                    .iter()
-                    .filter(|each| each.verdict == verdict)
-                    .count(),
-            )
-        })
-        .filter(|(_, count)| *count > 0)
-        .map(|(verdict, count)| format!("{count} {}", verdict.name()))
+    let mut phrases: Vec<(&str, u32)> = Vec::new();
+    for verdict in order {
+        for each in verdicts.iter().filter(|each| each.verdict == verdict) {
+            let phrase = verdict_in(each.decided_by, verdict);
+            match phrases.iter_mut().find(|(known, _)| *known == phrase) {
+                Some((_, count)) => *count += 1,
+                None => phrases.push((phrase, 1)),
+            }
+        }
+    }
+    let counts: Vec<String> = phrases
+        .iter()
+        .map(|(phrase, count)| format!("{count} {phrase}"))
         .collect();
     format!(
-        "Against the baseline, {} comparisons: {}.",
+        "{} comparisons with the baseline: {}.",
         verdicts.len(),
         counts.join(", ")
     )

@@ -1,6 +1,7 @@
 //! The document for people: the answer first, then what it rests on.
 
 pub mod checkup;
+pub mod comparison;
 mod cost;
 mod headline;
 mod layout;

@@ -218,8 +218,8 @@ fn rr_two_cells() -> Comparison {
         ..truth
     });
     comparison(
-        "linerate compare rr --engines uring,epoll,blocking --connections 1,16",
-        vec![cell(1, 8, &few, 1), cell(16, 8, &many, 2)],
+        "linerate compare rr --engines uring,epoll,blocking --connections 4,16",
+        vec![cell(4, 8, &few, 1), cell(16, 8, &many, 2)],
     )
 }
 

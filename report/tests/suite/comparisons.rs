@@ -1,7 +1,9 @@
 //! The comparison document: its schema, and reading it back.
 
+use report::comparison::{OutcomeState, Threshold};
 use report::document::{LoadError, unexplained_nulls};
 use report::saved::{self, Saved};
+use report::text::Style;
 
 use crate::{bless, comparison_fixtures};
 
@@ -54,4 +56,41 @@ fn a_run_is_not_a_comparison_and_what_is_neither_is_refused() {
     );
     let truncated = saved::load(r#"{"schema": "linerate.comparison/1"}"#).unwrap_err();
     assert!(matches!(truncated, LoadError::Malformed { .. }));
+}
+
+#[test]
+fn a_threshold_is_exceeded_only_where_the_verdict_supports_it() {
+    let (_, comparison) = comparison_fixtures::all().remove(0);
+    let states = |text: &str| -> Vec<OutcomeState> {
+        let threshold: Threshold = text.parse().unwrap();
+        let outcomes = threshold.check(&comparison);
+        outcomes.iter().map(|outcome| outcome.state).collect()
+    };
+    use OutcomeState::{Exceeded, Kept, Undecided};
+    // Four connections: epoll and blocking lose 5.6 to 5.8 %. Sixteen: the rate is the generator's.
+    assert_eq!(
+        states("rate<-5%"),
+        [Exceeded, Exceeded, Undecided, Undecided]
+    );
+    assert_eq!(states("rate<-10%"), [Kept, Kept, Undecided, Undecided]);
+    assert_eq!(states("cpu_per_op>+10%"), [Exceeded; 4]);
+    assert_eq!(states("cpu_per_op<-1%"), [Kept; 4]);
+    let threshold: Threshold = "rate<-5%".parse().unwrap();
+    let words = &threshold.check(&comparison)[0].words;
+    assert!(
+        words.starts_with(
+            "rate<-5%: EXCEEDED in rr, 4 connections: epoll is slower than uring: rate"
+        ),
+        "{words}"
+    );
+}
+
+#[test]
+fn comparisons_as_text_and_csv() {
+    for (name, comparison) in comparison_fixtures::all() {
+        let text = report::text::comparison::render(&comparison, &Style::default());
+        bless::compare(&format!("tests/fixtures/{name}.txt"), &text);
+        let csv = report::csv::comparison::render(&comparison);
+        bless::compare(&format!("tests/fixtures/{name}.csv"), &csv);
+    }
 }

@@ -8,4 +8,6 @@ mod golden; // statistics against packages that share no code with us
 mod loading; // reading documents back, older and newer ones
 mod parity; // no renderer says what the document does not
 mod rendering; // literal text and CSV
+
 mod schema; // the committed JSON Schema
+mod simulation; // how often the analysis is wrong where the truth is known

@@ -1,0 +1,255 @@
+//! Limits that a comparison must keep, for `--fail-on`: `rate<-5%`, `p99>+10%`, `cpu_per_op>3%`.
+
+use super::{Analysis, Cell, Comparison, Method, Metric, MetricAnalysis, Vary, Verdict, words};
+use crate::document::Workload;
+
+/// A limit on the change of a metric against the baseline.
+///
+/// It is exceeded where the measurement supports that it is, and the verdict is what supports: the
+/// change in that metric is a difference (`faster` or `slower`: significant after adjustment, larger
+/// than noise and indifference) **and** its estimate lies beyond the limit. The confidence interval
+/// need not lie beyond it as a whole: then a loss of 6 % would pass a limit of 5 % in most
+/// comparisons. What is `inconclusive` or `invalid` exceeds nothing and keeps nothing: it is
+/// undecided, and said so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Threshold {
+    text: String,
+    quantity: Quantity,
+    limit: f64,
+    above: bool,
+}
+
+/// What a limit is on: a metric, or the CPU of whichever side is varied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quantity {
+    Metric(Metric),
+    CpuPerOperation,
+    CpuPerKib,
+}
+
+/// Text that is no threshold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{text}\" is not a threshold: {problem}; write for example rate<-5%, p99>+10% or cpu_per_op>3%"
+)]
+pub struct ThresholdError {
+    text: String,
+    problem: String,
+}
+
+/// What a comparison says of a threshold, arm by arm.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Whether the limit is kept.
+    pub state: OutcomeState,
+    /// In a sentence: threshold, cell, arm, and what was found.
+    pub words: String,
+}
+
+/// Whether a limit is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeState {
+    /// It is kept.
+    Kept,
+    /// It is exceeded.
+    Exceeded,
+    /// The measurement does not allow to say.
+    Undecided,
+}
+
+const NAMES: [(&str, Quantity); 12] = [
+    ("rate", Quantity::Metric(Metric::Rate)),
+    ("throughput", Quantity::Metric(Metric::Throughput)),
+    ("mean", Quantity::Metric(Metric::LatencyMean)),
+    ("p50", Quantity::Metric(Metric::LatencyP50)),
+    ("p99", Quantity::Metric(Metric::LatencyP99)),
+    ("p99.9", Quantity::Metric(Metric::LatencyP999)),
+    ("cpu_per_op", Quantity::CpuPerOperation),
+    ("cpu_per_kib", Quantity::CpuPerKib),
+    (
+        "load_cpu_per_op",
+        Quantity::Metric(Metric::LoadCpuPerOperation),
+    ),
+    (
+        "testee_cpu_per_op",
+        Quantity::Metric(Metric::TesteeCpuPerOperation),
+    ),
+    ("load_cpu_per_kib", Quantity::Metric(Metric::LoadCpuPerKib)),
+    (
+        "testee_cpu_per_kib",
+        Quantity::Metric(Metric::TesteeCpuPerKib),
+    ),
+];
+
+impl std::str::FromStr for Threshold {
+    type Err = ThresholdError;
+
+    fn from_str(text: &str) -> Result<Self, ThresholdError> {
+        let fail = |problem: String| ThresholdError {
+            text: text.to_owned(),
+            problem,
+        };
+        let operator = text
+            .find(['<', '>'])
+            .ok_or_else(|| fail("it has neither < nor >".to_owned()))?;
+        let (name, rest) = (text[..operator].trim(), text[operator + 1..].trim());
+        let above = text[operator..].starts_with('>');
+        let quantity = quantity(name).ok_or_else(|| {
+            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            fail(format!(
+                "there is no metric \"{name}\" ({})",
+                known.join(", ")
+            ))
+        })?;
+        let number = rest
+            .strip_suffix('%')
+            .ok_or_else(|| fail("the limit is no percentage".to_owned()))?;
+        let percent: f64 = number
+            .trim()
+            .parse()
+            .ok()
+            .filter(|percent: &f64| percent.is_finite())
+            .ok_or_else(|| fail(format!("\"{}\" is no number", number.trim())))?;
+        if (above && percent < 0.0) || (!above && percent > 0.0) {
+            return Err(fail(
+                "a limit on a fall is negative (rate<-5%), one on a rise positive (p99>+10%)"
+                    .to_owned(),
+            ));
+        }
+        Ok(Threshold {
+            text: text.to_owned(),
+            quantity,
+            limit: percent / 100.0,
+            above,
+        })
+    }
+}
+
+fn quantity(name: &str) -> Option<Quantity> {
+    let short = NAMES.iter().find(|(known, _)| *known == name);
+    short.map(|(_, quantity)| *quantity).or_else(|| {
+        let long = Metric::ALL.into_iter().find(|metric| metric.name() == name);
+        long.map(Quantity::Metric)
+    })
+}
+
+impl Threshold {
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The metric that it is on in a comparison of `workload` that varies `vary`.
+    pub fn metric(&self, workload: Workload, vary: Vary) -> Metric {
+        match self.quantity {
+            Quantity::Metric(metric) => metric,
+            Quantity::CpuPerOperation => Metric::cpu_per_operation(vary),
+            Quantity::CpuPerKib => Metric::cpu_per_kib(vary),
+        }
+        .in_terms_of(workload)
+    }
+
+    /// What every arm of every analysed cell says of it.
+    pub fn check(&self, comparison: &Comparison) -> Vec<Outcome> {
+        let of_cell = |cell: &Cell| match &cell.analysis {
+            Some(analysis) => self.check_cell(cell, &comparison.method, analysis),
+            None => Vec::new(),
+        };
+        comparison.cells.iter().flat_map(of_cell).collect()
+    }
+
+    fn check_cell(&self, cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<Outcome> {
+        let metric = analysis.metric(self.metric(cell.workload, method.vary));
+        let of_arm = |arm: usize| match metric {
+            Some(metric) => self.check_arm(cell, method, metric, arm),
+            None => Outcome {
+                state: OutcomeState::Undecided,
+                words: format!(
+                    "{}: undecided in {} for {}, for no run has this metric",
+                    self.text, cell.label, cell.arms[arm].label
+                ),
+            },
+        };
+        cell.candidates().map(of_arm).collect()
+    }
+
+    fn check_arm(
+        &self,
+        cell: &Cell,
+        method: &Method,
+        metric: &MetricAnalysis,
+        arm: usize,
+    ) -> Outcome {
+        let each = &metric.arms[arm];
+        let change = each
+            .effect
+            .as_ref()
+            .map_or(0.0, |effect| effect.change.get());
+        let beyond = match self.above {
+            true => change > self.limit,
+            false => change < self.limit,
+        };
+        let state = match each.verdict {
+            Some(Verdict::Faster | Verdict::Slower) if beyond => OutcomeState::Exceeded,
+            Some(Verdict::Faster | Verdict::Slower | Verdict::Equivalent) => OutcomeState::Kept,
+            _ => OutcomeState::Undecided,
+        };
+        let word = match state {
+            OutcomeState::Kept => "kept",
+            OutcomeState::Exceeded => "EXCEEDED",
+            OutcomeState::Undecided => "undecided",
+        };
+        let found = words::sentence(cell, method, metric, arm).unwrap_or_default();
+        Outcome {
+            state,
+            words: format!("{}: {word} in {}: {found}", self.text, cell.label),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_write() {
+        for (text, metric, limit, above) in [
+            ("rate<-5%", Metric::Rate, -0.05, false),
+            ("p99>+10%", Metric::LatencyP99, 0.1, true),
+            (" p99.9 > 2.5 % ", Metric::LatencyP999, 0.025, true),
+            ("cpu_per_op>3%", Metric::TesteeCpuPerOperation, 0.03, true),
+            (
+                "load_cpu_per_kib>0%",
+                Metric::LoadCpuPerOperation,
+                0.0,
+                true,
+            ),
+            ("latency_p50_ns>1%", Metric::LatencyP50, 0.01, true),
+        ] {
+            let found: Threshold = text.parse().unwrap();
+            assert_eq!(found.metric(Workload::Rr, Vary::Testee), metric, "{text}");
+            assert_eq!((found.limit, found.above), (limit, above), "{text}");
+        }
+        let rate: Threshold = "rate<-5%".parse().unwrap();
+        assert_eq!(
+            rate.metric(Workload::Stream, Vary::Testee),
+            Metric::Throughput
+        );
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused_with_the_reason() {
+        for (text, problem) in [
+            ("rate=-5%", "it has neither < nor >"),
+            ("speed<-5%", "there is no metric \"speed\""),
+            ("rate<-5", "the limit is no percentage"),
+            ("rate<-x%", "\"-x\" is no number"),
+            ("rate<5%", "a limit on a fall is negative"),
+            ("p99>-5%", "a limit on a fall is negative"),
+            ("p99>inf%", "\"inf\" is no number"),
+        ] {
+            let error = text.parse::<Threshold>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}
