@@ -24,12 +24,23 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error),
     };
+    if matches!(
+        cli.command,
+        Command::Run(_) | Command::Serve(_) | Command::Sysctl(_)
+    ) {
+        // What a killed linerate has left would be measured, and nobody else puts it back.
+        for message in runner::profile::heal() {
+            progress::say(&format!("linerate: {}", problem::one_line(&message.text)));
+        }
+    }
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Engines(args) => commands::engines::engines(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
+        Command::Sysctl(args) => commands::sysctl::sysctl(&args),
         Command::Agent(_) => return commands::agent::agent(),
+        Command::Supervise(_) => commands::supervise::supervise(),
     };
     ExitCode::from(finish(outcome))
 }

@@ -33,12 +33,17 @@ impl Problem {
     /// One line to print.
     pub fn line(&self) -> String {
         // An error text of several lines (a parser's, a launcher's) would be no line any more.
-        let text = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = one_line(&self.text);
         match &self.cure {
             Some(cure) => format!("linerate: {text}; {cure}"),
             None => format!("linerate: {text}"),
         }
     }
+}
+
+/// The same words on one line.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl From<Failure> for Problem {

@@ -25,12 +25,7 @@ pub fn watch(
     second: impl Fn() + Send + 'static,
     last: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
-    let mut wanted = vec![SIGINT, SIGTERM];
-    // `nohup linerate run ...` has SIGHUP ignored, and wants it to stay so.
-    if !ignores_hangup() {
-        wanted.push(SIGHUP);
-    }
-    let mut signals = Signals::new(wanted)?;
+    let mut signals = register()?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -72,6 +67,27 @@ pub fn end_early(
     };
     watch(first, move || second.raise(), last)
         .map_err(|error| Failure::machine(format!("watch for signals: {error}")).into())
+}
+
+/// Calls `reaction` at every signal, and never ends the process.
+///
+/// # Errors
+/// When the system does not let signals be handled.
+pub fn notice(reaction: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = register()?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || signals.forever().for_each(|_| reaction()))?;
+    Ok(())
+}
+
+fn register() -> io::Result<Signals> {
+    let mut wanted = vec![SIGINT, SIGTERM];
+    // `nohup linerate run ...` has SIGHUP ignored, and wants it to stay so.
+    if !ignores_hangup() {
+        wanted.push(SIGHUP);
+    }
+    Signals::new(wanted)
 }
 
 /// Whether SIGHUP was ignored when this process started: bit 0 of SigIgn, proc_pid_status(5). Unknown on other

@@ -44,36 +44,115 @@ pub struct DescriptorLimit {
 /// # Errors
 /// When the limit cannot be read.
 pub fn raise_descriptor_limit() -> io::Result<DescriptorLimit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid rlimit for the duration of the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let limit = Resource::Descriptors.limit()?;
     // macOS calls the hard limit infinite and refuses more than OPEN_MAX (sys/syslimits.h).
     let wanted = if cfg!(target_os = "macos") {
-        limit.rlim_max.min(10_240)
+        limit.hard.min(10_240)
     } else {
-        limit.rlim_max
+        limit.hard
     };
-    if limit.rlim_cur < wanted {
-        let raised = libc::rlimit {
-            rlim_cur: wanted,
-            rlim_max: limit.rlim_max,
+    let raised = ResourceLimit {
+        soft: wanted,
+        ..limit
+    };
+    let granted = limit.soft >= wanted || Resource::Descriptors.set_limit(raised).is_ok();
+    let limit = if granted && limit.soft < wanted {
+        raised
+    } else {
+        limit
+    };
+    Ok(DescriptorLimit {
+        soft: limit.soft,
+        hard: limit.hard,
+    })
+}
+
+/// What a process may use only so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// RLIMIT_NOFILE: open descriptors.
+    Descriptors,
+    /// RLIMIT_MEMLOCK: locked memory, bytes. Rings of io_uring count against it.
+    LockedMemory,
+}
+
+/// Soft and hard limit of a resource. `u64::MAX` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// In force.
+    pub soft: u64,
+    /// The most that an unprivileged process may set.
+    pub hard: u64,
+}
+
+impl Resource {
+    /// No limit at all.
+    pub const UNLIMITED: u64 = u64::MAX;
+
+    /// The limit of this process, from getrlimit(2).
+    ///
+    /// # Errors
+    /// What the system answered.
+    pub fn limit(self) -> io::Result<ResourceLimit> {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
         };
-        // SAFETY: `raised` is a valid rlimit for the duration of the call.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
-            limit = raised;
+        // SAFETY: `limit` is a valid rlimit for the duration of the call.
+        let result = unsafe {
+            match self {
+                Self::Descriptors => libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit),
+                Self::LockedMemory => libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit),
+            }
+        };
+        match result {
+            0 => Ok(ResourceLimit {
+                soft: amount(limit.rlim_cur),
+                hard: amount(limit.rlim_max),
+            }),
+            _ => Err(io::Error::last_os_error()),
         }
     }
-    // rlim_t is u64 on most systems and i64 on FreeBSD.
-    #[allow(clippy::unnecessary_cast)]
-    Ok(DescriptorLimit {
-        soft: limit.rlim_cur as u64,
-        hard: limit.rlim_max as u64,
-    })
+
+    /// Sets the limit of this process with setrlimit(2); children inherit it.
+    ///
+    /// # Errors
+    /// What the system answered: EPERM for a hard limit above the present one without
+    /// CAP_SYS_RESOURCE, and on Linux for descriptors above fs.nr_open whoever asks.
+    pub fn set_limit(self, wanted: ResourceLimit) -> io::Result<()> {
+        let limit = libc::rlimit {
+            rlim_cur: raw(wanted.soft),
+            rlim_max: raw(wanted.hard),
+        };
+        // SAFETY: `limit` is a valid rlimit for the duration of the call.
+        let result = unsafe {
+            match self {
+                Self::Descriptors => libc::setrlimit(libc::RLIMIT_NOFILE, &limit),
+                Self::LockedMemory => libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit),
+            }
+        };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+// rlim_t is u64 on most systems and i64 on FreeBSD.
+#[allow(clippy::unnecessary_cast)]
+fn amount(raw: libc::rlim_t) -> u64 {
+    match raw == libc::RLIM_INFINITY {
+        true => Resource::UNLIMITED,
+        false => raw as u64,
+    }
+}
+
+#[allow(clippy::unnecessary_cast)]
+fn raw(amount: u64) -> libc::rlim_t {
+    match amount == Resource::UNLIMITED {
+        true => libc::RLIM_INFINITY,
+        false => amount as libc::rlim_t,
+    }
 }
 
 /// Asks for exact timers on the calling thread. Linux rounds sleeps up by 50 us by default
@@ -94,6 +173,17 @@ mod tests {
     fn descriptor_limit_is_raised_to_the_hard_limit() {
         let limit = raise_descriptor_limit().unwrap();
         assert!(limit.soft <= limit.hard && limit.soft > 0);
+    }
+
+    #[test]
+    fn a_limit_is_set_and_read_back() {
+        let limit = Resource::LockedMemory.limit().unwrap();
+        assert!(limit.soft <= limit.hard);
+        // To what it is already: other tests of this process may depend on it.
+        Resource::LockedMemory.set_limit(limit).unwrap();
+        assert_eq!(Resource::LockedMemory.limit().unwrap(), limit);
+        let above = ResourceLimit { soft: 2, hard: 1 };
+        assert!(Resource::LockedMemory.set_limit(above).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod error;
 pub mod host;
 mod listening;
 pub mod plan;
+pub mod profile;
 pub mod serve;
 pub mod wire;
 mod workers;

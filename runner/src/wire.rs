@@ -9,13 +9,14 @@
 use crate::error::{ExitClass, Failure};
 use crate::host::CounterDelta;
 use crate::plan::Plan;
-use report::document::{Host, Interval, Message, Role, Side};
+use crate::profile::{Drift, ProfileTask};
+use report::document::{AppliedProfile, Host, Interval, Message, Role, Side};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest line that is read. A result with all its histograms has some 100 KiB; a series of a
 /// million intervals some 200 MiB.
@@ -57,7 +58,7 @@ pub enum ToAgent {
 #[serde(tag = "say", rename_all = "snake_case", deny_unknown_fields)]
 pub enum FromAgent {
     /// Answers [`ToAgent::Hello`].
-    Hello(AgentHello),
+    Hello(Box<AgentHello>),
     /// Workers run; a load's connections are open, a testee listens.
     Prepared(Box<Prepared>),
     /// The agent cannot go on; it exits after this.
@@ -92,6 +93,8 @@ pub struct AgentHello {
     pub build_target: Option<String>,
     /// Names the running kernel, so that the conductor knows whether two agents share a machine.
     pub boot_id: Option<String>,
+    /// Names the network namespace within that kernel: with it, whether they share their sysctls.
+    pub network_namespace: Option<String>,
 }
 
 /// One agent's part of a round.
@@ -109,6 +112,8 @@ pub struct Task {
     pub cpus: CpuWish,
     /// Whether the environment of the host is wanted (once per run is enough).
     pub describe_host: bool,
+    /// The profile of this side.
+    pub profile: Option<ProfileTask>,
 }
 
 /// Where an agent's worker threads run.
@@ -134,6 +139,8 @@ pub struct Prepared {
     pub engine: String,
     /// Why this one.
     pub engine_reason: String,
+    /// The profile in force, if one was asked for.
+    pub profile: Option<AppliedProfile>,
     /// What a reader of the result must know.
     pub warnings: Vec<Message>,
 }
@@ -147,6 +154,8 @@ pub struct AgentResult {
     pub activity: CounterDelta,
     /// The window was cut short.
     pub ended_early: bool,
+    /// Settings of the profile that somebody else wrote meanwhile: the round is invalid.
+    pub drifts: Vec<Drift>,
     /// What a reader of the result must know.
     pub warnings: Vec<Message>,
 }
@@ -256,6 +265,7 @@ mod tests {
             target: Some("unix:///a\nb".into()),
             cpus: CpuWish::List(vec![3]),
             describe_host: true,
+            profile: None,
         };
         let ToAgent::Plan(back) = there_and_back(&ToAgent::Plan(Box::new(task.clone()))) else {
             panic!("another message came back");
@@ -272,6 +282,7 @@ mod tests {
             side: Side::default(),
             activity: CounterDelta::default(),
             ended_early: false,
+            drifts: Vec::new(),
             warnings: vec![Message::new("a", "b")],
         }));
         assert!(matches!(there_and_back(&result), FromAgent::Result(_)));

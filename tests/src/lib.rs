@@ -7,6 +7,7 @@ pub mod binary;
 pub mod load;
 pub mod process;
 pub mod raw;
+pub mod settings;
 pub mod testee;
 pub mod variants;
 

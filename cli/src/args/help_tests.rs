@@ -40,7 +40,16 @@ fn the_definitions_are_consistent() {
             "linerate serve",
             "linerate engines",
             "linerate doctor",
-            "linerate agent"
+            "linerate sysctl",
+            "linerate sysctl list",
+            "linerate sysctl show",
+            "linerate sysctl diff",
+            "linerate sysctl apply",
+            "linerate sysctl verify",
+            "linerate sysctl restore",
+            "linerate sysctl status",
+            "linerate agent",
+            "linerate supervise"
         ]
     );
 }
@@ -68,7 +77,10 @@ fn every_subcommand_has_examples_that_name_it() {
             .unwrap_or_default();
         assert!(after.contains("Examples:\n"), "{path} has no examples");
         assert!(
-            after.contains(&format!("\n  {}", path.replace(" agent", " run"))),
+            after.contains(&format!(
+                "\n  {}",
+                path.replace(" agent", " run").replace(" supervise", " run")
+            )) || after.contains(&format!("\n  sudo {path}")),
             "{path}: {after}"
         );
     }

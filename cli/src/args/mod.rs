@@ -18,9 +18,12 @@ Units:
 pub mod agent;
 pub mod doctor;
 pub mod engines;
+pub mod profile;
 pub mod run;
 pub mod run_groups;
 pub mod serve;
+pub mod supervise;
+pub mod sysctl;
 
 #[cfg(test)]
 mod help_tests;
@@ -43,6 +46,7 @@ Examples:
   linerate run echo tcp://127.0.0.1:9000 --connections 64 --size 1K
   linerate engines                                  what runs here, and why the rest does not
   linerate doctor                                   is this machine fit to measure
+  linerate sysctl list                              profiles of sysctls and limits, for --profile
 
 Exit codes:
   0 done     1 a check failed     2 wrong usage     3 this machine cannot
@@ -85,9 +89,14 @@ pub enum Command {
     Engines(engines::EnginesArgs),
     /// Say whether this machine is fit to measure, and what would make it fitter
     Doctor(doctor::DoctorArgs),
+    /// Show profiles of sysctls and limits, compare them with this machine, apply them and put back
+    Sysctl(sysctl::SysctlArgs),
     /// Take part in a measurement over stdin and stdout (started by `run`)
     #[command(hide = true)]
     Agent(agent::AgentArgs),
+    /// Put settings back when the process that applied them has ended (started by `run`)
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
 }
 
 /// A size that fits 32 bits.

@@ -18,6 +18,7 @@ Examples:
   linerate run rr --rate 20k --arrival poisson           latency that users would feel
   linerate run rr --engine epoll --format json --output result.json
   linerate run stream --testee-via 'ssh b' --testee-host 10.0.0.2
+  linerate run crr --profile many-connections            sysctls and limits, put back afterwards
 
 Each workload has options of its own: linerate run rr --help";
 

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use report::units::{parse_count, parse_duration_ns, parse_size};
 use runner::plan::{PlacementKind, PlanRequest, SocketRequest};
 
+use super::profile::ProfileArgs;
 use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
 
 /// What every workload of `run` takes: what is measured, and where the result goes.
@@ -37,6 +38,8 @@ pub struct PlanArgs<S: Args> {
     #[command(flatten)]
     pub engines: EngineArgs,
     #[command(flatten)]
+    pub profile: ProfileArgs,
+    #[command(flatten)]
     pub series: SeriesArgs,
 }
 
@@ -54,6 +57,7 @@ impl<S: Args + Fill> Fill for PlanArgs<S> {
         request.socket = self.socket.request();
         self.placement.fill(request);
         self.engines.fill(request);
+        self.profile.fill(request);
         request.interval_ns = self.series.interval;
     }
 }

@@ -20,6 +20,7 @@ Examples:
   linerate serve --listen tcp://10.0.0.2:9000 --role echo --threads 4 --cpus 0-3
   linerate serve --listen tcp://127.0.0.1:9000 --role rr --close-after 1      for run crr --closer server
   linerate serve --config testee.toml
+  linerate serve --listen tcp://10.0.0.2:9000 --role echo --profile many-connections
 
 A configuration file lists the same:
   [[listener]]
@@ -57,7 +58,23 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub socket: SocketArgs,
     #[command(flatten)]
+    pub profile: ServeProfileArgs,
+    #[command(flatten)]
     pub output: ServeOutputArgs,
+}
+
+/// Which settings are in force while it serves.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Profile")]
+pub struct ServeProfileArgs {
+    /// Apply this profile of sysctls and limits before listening and put everything back at the end: a
+    /// bundled one (`linerate sysctl list`) or a file. Needs root
+    #[arg(long, value_name = "NAME|FILE", value_parser = runner::profile::load)]
+    pub profile: Option<sysctl_profiles::Profile>,
+
+    /// Let the profile make values smaller
+    #[arg(long, requires = "profile")]
+    pub allow_lower: bool,
 }
 
 /// Bounds of the testee.

@@ -5,3 +5,5 @@ pub mod doctor;
 pub mod engines;
 pub mod run;
 pub mod serve;
+pub mod supervise;
+pub mod sysctl;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use report::document::{Document, Interval, Message, Status};
+use report::document::{AppliedProfile, Document, Interval, Message, Status};
 use report::events::Event;
 use report::text::Style;
 use runner::build_info::VERSION;
@@ -72,6 +72,14 @@ impl Observer for Watcher<'_> {
         if self.first_round && !self.outlet.quiet {
             self.progress
                 .note(&format!("{agent}: engine {engine} ({reason})"));
+        }
+    }
+
+    fn profile(&mut self, host: &str, profile: &AppliedProfile) {
+        if !self.outlet.quiet {
+            let summary = report::text::profile_summary(profile);
+            self.progress
+                .note(&format!("profile {} on {host}: {summary}", profile.name));
         }
     }
 

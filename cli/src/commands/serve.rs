@@ -7,6 +7,7 @@ use report::units::{grouped, human_duration_ns};
 use runner::conduct::Cancel;
 use runner::error::{ExitClass, Failure};
 use runner::plan::{ServePlan, ServeRequest};
+use runner::profile::{ProfileTask, Settings};
 use runner::serve::{ListenerState, ServeCounts, ServeObserver, ServeTotals};
 
 use crate::args::serve::ServeArgs;
@@ -41,12 +42,40 @@ pub fn serve(args: &ServeArgs) -> Result<ExitClass, Problem> {
     let (first, second) = (cancel.clone(), cancel.clone());
     signals::watch(move || first.raise(), move || second.raise(), || ())
         .map_err(|error| Failure::machine(format!("watch for signals: {error}")))?;
+    let mut settings = begin_settings(args, &watcher)?;
     let totals = runner::serve::serve(&plan, &mut watcher, &cancel)?;
+    for drift in settings.end()? {
+        watcher.say(&format!(
+            "linerate: warning: {} is {} and not {}: somebody else has written it, and it was left as it is",
+            drift.key, drift.found, drift.expected
+        ));
+    }
     Destination::Stdout.write(&text(&totals))?;
     match cancel.is_raised_twice() {
         true => Ok(ExitClass::Interrupted),
         false => Ok(ExitClass::Done),
     }
+}
+
+/// Applies the profile that was asked for; without one there is nothing to end.
+fn begin_settings(args: &ServeArgs, watcher: &Watcher) -> Result<Settings, Problem> {
+    let Some(profile) = args.profile.profile.clone() else {
+        return Ok(Settings::default());
+    };
+    let task = ProfileTask {
+        profile,
+        settings: true,
+        allow_lower: args.profile.allow_lower,
+    };
+    let settings = Settings::begin(Some(&task), "serve")?;
+    if let Some(applied) = settings.applied() {
+        watcher.say(&format!(
+            "profile {}: {}",
+            applied.name,
+            report::text::profile_summary(applied)
+        ));
+    }
+    Ok(settings)
 }
 
 fn is_wildcard(endpoint: &Endpoint) -> bool {

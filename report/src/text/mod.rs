@@ -52,6 +52,11 @@ pub fn render(document: &Document, style: &Style) -> String {
     paper.finish()
 }
 
+/// What became of a profile's settings, in one line: `9 raised, 2 unchanged of 11 settings`.
+pub fn profile_summary(profile: &crate::document::AppliedProfile) -> String {
+    profile::summary(profile)
+}
+
 /// The round whose details are shown: the one with the median rate (the lower of two).
 fn shown_round(document: &Document) -> Option<&Round> {
     // As for the summary: rounds that ended early count only if there are no others.

@@ -18,17 +18,7 @@ const CLASSES: [SettingClass; 8] = [
 ];
 
 pub(super) fn lines(host: &str, profile: &AppliedProfile, paper: &mut Paper) {
-    let counts: Vec<String> = CLASSES
-        .into_iter()
-        .filter_map(|class| match profile.of_class(class).count() {
-            0 => None,
-            count => Some(format!("{count} {}", class.words())),
-        })
-        .collect();
-    let counts = match counts.is_empty() {
-        true => "no settings".to_owned(),
-        false => format!("{} of {}", counts.join(", "), settings(profile.keys.len())),
-    };
+    let counts = summary(profile);
     let hold = match profile.hold {
         ProfileHold::Run => "put back after each round",
         ProfileHold::Held => "held by `linerate sysctl apply`",
@@ -59,6 +49,21 @@ pub(super) fn lines(host: &str, profile: &AppliedProfile, paper: &mut Paper) {
                 amount(limit.got.soft)
             ),
         );
+    }
+}
+
+/// `9 raised, 2 unchanged of 11 settings`.
+pub(super) fn summary(profile: &AppliedProfile) -> String {
+    let counts: Vec<String> = CLASSES
+        .into_iter()
+        .filter_map(|class| match profile.of_class(class).count() {
+            0 => None,
+            count => Some(format!("{count} {}", class.words())),
+        })
+        .collect();
+    match counts.is_empty() {
+        true => "no settings".to_owned(),
+        false => format!("{} of {}", counts.join(", "), settings(profile.keys.len())),
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     let mut result = round.result(plan, &engine)?;
     result.warnings.extend(late_go(late_ns, plan));
     wait_for_finish(agent)?;
+    result.drifts = agent.end_settings()?;
     agent.say(&FromAgent::Result(Box::new(result)))
 }
 
@@ -409,6 +410,7 @@ impl Round {
         Ok(AgentResult {
             activity: self.edges.activity(),
             ended_early: recorded.interrupted || self.aborted,
+            drifts: Vec::new(),
             warnings: warnings(&outcomes, &recorded),
             side,
         })

@@ -12,6 +12,7 @@ mod testee;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
 use crate::host::{Traffic, describe};
+use crate::profile::{Drift, Settings};
 use crate::wire::{
     AgentHello, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions, read_line,
     write_line,
@@ -54,6 +55,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitClass {
         inbox,
         sender,
         control,
+        settings: Settings::default(),
     };
     let ended = match listener {
         Ok(_) => agent.converse(),
@@ -127,6 +129,8 @@ struct Agent<W> {
     inbox: Receiver<Note>,
     sender: Sender<Note>,
     control: Arc<Control>,
+    /// The profile of this side. Whatever the end is, it ends with the agent.
+    settings: Settings,
 }
 
 impl<W: Write> Agent<W> {
@@ -134,12 +138,18 @@ impl<W: Write> Agent<W> {
         engine::os::use_exact_timers();
         self.greet()?;
         let task = self.receive_task()?;
+        self.settings = Settings::begin(task.profile.as_ref(), &task.agent)?;
         let done = match task.role {
             Role::Load => load::run(self, &task),
             Role::Testee => testee::run(self, &task),
         };
-        done?;
-        self.say(&FromAgent::Bye)
+        // A failure is said after the values are back, so that whoever hears it finds them so.
+        let put_back = self.settings.end();
+        match (done, put_back) {
+            (Ok(()), Ok(_)) => self.say(&FromAgent::Bye),
+            (Ok(()), Err(failure)) => Err(failure.into()),
+            (Err(ended), put_back) => Err(also(ended, put_back)),
+        }
     }
 
     fn say(&mut self, message: &FromAgent) -> Result<(), Ended> {
@@ -164,7 +174,7 @@ impl<W: Write> Agent<W> {
     fn greet(&mut self) -> Result<(), Ended> {
         match self.next(now_ns() + HELLO_DEADLINE_NS)? {
             Some(Note::Said(ToAgent::Hello { protocol, version })) => {
-                self.say(&FromAgent::Hello(own_hello()))?;
+                self.say(&FromAgent::Hello(Box::new(own_hello())))?;
                 Ok(check_versions(
                     VERSION,
                     protocol,
@@ -234,21 +244,47 @@ impl<W: Write> Agent<W> {
         listen: Option<String>,
         traffic: Traffic,
         engine: &crate::engines::Chosen,
-        warnings: Vec<Message>,
+        mut warnings: Vec<Message>,
     ) -> Result<(), Ended> {
         let host = task.describe_host.then(|| describe_host(traffic));
+        warnings.extend(self.settings.take_warnings());
         self.say(&FromAgent::Prepared(Box::new(Prepared {
             listen,
             host,
             engine: engine.driver.name().to_owned(),
             engine_reason: engine.reason.clone(),
+            profile: self.settings.applied().cloned(),
             warnings,
         })))
+    }
+
+    /// Puts the settings of the profile back, now that the round is over; what somebody else wrote.
+    fn end_settings(&mut self) -> Result<Vec<Drift>, Ended> {
+        Ok(self.settings.end()?)
     }
 
     fn interval(&mut self, interval: Interval) -> Result<(), Ended> {
         self.say(&FromAgent::Interval(interval))
     }
+}
+
+/// The failure of a round, and what else its end found out.
+fn also(ended: Ended, put_back: Result<Vec<Drift>, Failure>) -> Ended {
+    let Ended::Failed(mut failure) = ended else {
+        return ended;
+    };
+    match put_back {
+        Ok(drifts) => {
+            for drift in drifts {
+                failure.text += &format!(
+                    "; {} was {} and not {} at the end, written by somebody else, and was left as it is",
+                    drift.key, drift.found, drift.expected
+                );
+            }
+        }
+        Err(another) => failure.text += &format!("; and {}", another.text),
+    }
+    Ended::Failed(failure)
 }
 
 fn own_hello() -> AgentHello {
@@ -258,6 +294,7 @@ fn own_hello() -> AgentHello {
         git_commit: GIT_COMMIT.map(str::to_owned),
         build_target: BUILD_TARGET.map(str::to_owned),
         boot_id: boot_id(),
+        network_namespace: network_namespace(),
     }
 }
 
@@ -266,6 +303,12 @@ pub(crate) fn boot_id() -> Option<String> {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .ok()
         .map(|text| text.trim().to_owned())
+}
+
+/// Names the network namespace of this process, on Linux (namespaces(7)).
+fn network_namespace() -> Option<String> {
+    let link = std::fs::read_link("/proc/self/ns/net").ok()?;
+    Some(link.to_string_lossy().into_owned())
 }
 
 pub(crate) fn describe_host(traffic: Traffic) -> Host {

@@ -105,7 +105,8 @@ fn serve<W: Write>(
     };
     round.conduct(agent, plan, go_ns, listening)?;
     round.stop(agent, testee.threads as usize)?;
-    let result = round.result(plan, testee, engine, listening, go_ns);
+    let mut result = round.result(plan, testee, engine, listening, go_ns);
+    result.drifts = agent.end_settings()?;
     agent.say(&FromAgent::Result(Box::new(result)))
 }
 
@@ -264,6 +265,7 @@ impl Round {
             side,
             activity: self.edges.activity(),
             ended_early: false,
+            drifts: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@
 mod cancel;
 mod link;
 mod placement;
+mod profiles;
 mod record;
 mod round;
 
@@ -13,7 +14,7 @@ use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use link::{Launcher, ProcessLauncher};
 use record::Record;
-use report::document::{Document, Interval, Message, Round};
+use report::document::{AppliedProfile, Document, Interval, Message, Round};
 
 /// Watches a run. Every method is called on the conducting thread.
 pub trait Observer {
@@ -25,6 +26,11 @@ pub trait Observer {
     /// An agent is prepared: its engine and why this one.
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
         let _ = (agent, engine, reason);
+    }
+
+    /// A host has its profile, in the first round.
+    fn profile(&mut self, host: &str, profile: &AppliedProfile) {
+        let _ = (host, profile);
     }
 
     /// The round has reached another phase.

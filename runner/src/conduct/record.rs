@@ -4,11 +4,13 @@ use super::Observer;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
 use crate::plan::{Plan, is_loopback};
+use crate::profile::Drift;
 use crate::wire::{AgentResult, Prepared};
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{
-    ClockOffset, Confirmation, Document, Host, Message, Role, Round, Side, Status, Workload,
+    AppliedProfile, ClockOffset, Confirmation, Document, Host, Message, ProfileKey, Role, Round,
+    Side, Status, Workload,
 };
 use report::{findings, units::grouped, warnings};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,6 +27,8 @@ pub(super) struct Record {
     document: Document,
     /// Both sides in one host's description.
     one_host: bool,
+    /// Why the round in progress does not count.
+    invalid: Vec<Message>,
 }
 
 /// The only host, or the load's if there are two.
@@ -41,6 +45,7 @@ impl Record {
         Self {
             document,
             one_host: true,
+            invalid: Vec::new(),
         }
     }
 
@@ -86,8 +91,16 @@ impl Record {
         for warning in prepared.warnings {
             self.warn(warning, observer);
         }
-        let Some(host) = prepared.host else { return };
         let id = self.host_of(role);
+        if let Some(report) = prepared.host {
+            self.add_host(id, role, report, observer);
+        }
+        if let Some(profile) = prepared.profile {
+            self.add_profile(id, profile, observer);
+        }
+    }
+
+    fn add_host(&mut self, id: &str, role: Role, host: Host, observer: &mut dyn Observer) {
         if let Some(known) = self.document.hosts.iter_mut().find(|host| host.id == id) {
             if !known.roles.contains(&role) {
                 known.roles.push(role);
@@ -106,6 +119,41 @@ impl Record {
         });
         // The conductor's own host first, whoever was prepared first.
         self.document.hosts.sort_by_key(|host| host.id != LOCAL);
+    }
+
+    /// Adds what an agent says of its profile: the first brings the settings, the others their limits.
+    fn add_profile(&mut self, id: &str, mut new: AppliedProfile, observer: &mut dyn Observer) {
+        if new.hash.is_empty() {
+            // Its settings were applied by the other side of the same kernel.
+            let mut known = self
+                .document
+                .hosts
+                .iter()
+                .filter_map(|host| host.profile.as_ref());
+            if let Some(other) = known.find(|other| other.name == new.name) {
+                (new.hash, new.hold) = (other.hash.clone(), other.hold);
+                new.keys = other.keys.clone();
+            }
+        }
+        let Some(host) = self.document.hosts.iter_mut().find(|host| host.id == id) else {
+            return;
+        };
+        host.unknown.retain(|entry| entry.field != "profile");
+        let Some(known) = &mut host.profile else {
+            observer.profile(id, &new);
+            host.profile = Some(new);
+            return;
+        };
+        for limit in new.limits {
+            if !known
+                .limits
+                .iter()
+                .any(|one| (&one.agent, &one.name) == (&limit.agent, &limit.name))
+            {
+                known.limits.push(limit);
+            }
+        }
+        self.invalid.extend(other_than_before(id, known, &new.keys));
     }
 
     /// The testee's clock against the load's.
@@ -136,12 +184,25 @@ impl Record {
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
         let RoundOutcome { load, testee } = outcome;
+        let mut invalid = std::mem::take(&mut self.invalid);
+        invalid.extend(
+            load.drifts
+                .iter()
+                .map(|drift| drifted(number, LOCAL, drift)),
+        );
         let mut hosts = vec![load.activity.into_host_activity(LOCAL)];
         let (mut sides, mut found) = (Vec::new(), load.warnings);
         if let Some(testee) = testee {
             if !self.one_host {
                 hosts.push(testee.activity.into_host_activity(REMOTE));
             }
+            let host = self.host_of(Role::Testee);
+            invalid.extend(
+                testee
+                    .drifts
+                    .iter()
+                    .map(|drift| drifted(number, host, drift)),
+            );
             found.extend(testee.warnings);
             sides.push(at_host(testee.side, self.host_of(Role::Testee)));
         }
@@ -149,7 +210,7 @@ impl Record {
         let parts = RoundParts {
             number,
             ended_early: load.ended_early,
-            invalid: Vec::new(),
+            invalid,
             window: load_side.window,
             load: vec![load_side],
             testee: sides,
@@ -158,6 +219,7 @@ impl Record {
         let round = assemble::round(&self.document.plan, parts)
             .map_err(|error| Failure::machine(format!("put round {number} together: {error}")))?;
         found.extend(engine_warnings(&round));
+        found.extend(round.invalid.iter().cloned());
         for warning in found {
             self.warn(warning, observer);
         }
@@ -194,7 +256,9 @@ impl Record {
             self.document.status = Status::Interrupted;
             return (self.document, None);
         }
-        let failure = self.document.rounds.iter().find_map(nothing_succeeded);
+        let rounds = &self.document.rounds;
+        let failure = rounds.iter().find_map(nothing_succeeded);
+        let failure = failure.or_else(|| nothing_valid(rounds));
         self.document.status = match failure {
             Some(_) => Status::Failed,
             None => Status::Ok,
@@ -277,6 +341,55 @@ fn engine_warnings(round: &Round) -> Vec<Message> {
         }
     }
     found
+}
+
+/// A setting that somebody else wrote while the round ran.
+fn drifted(number: u32, host: &str, drift: &Drift) -> Message {
+    Message::new(
+        "profile_drift",
+        format!(
+            "round {number} does not count: {} of host {host} was {} and not {} at its end, written by somebody else; \
+             it was left as it is",
+            drift.key, drift.found, drift.expected
+        ),
+    )
+    .with_cure("end what writes it (a tuning daemon, another person), and run again")
+}
+
+/// Settings that are not as they were in the first round: raise-only settings follow what they find.
+fn other_than_before(host: &str, known: &AppliedProfile, keys: &[ProfileKey]) -> Vec<Message> {
+    let changed = keys.iter().filter_map(|key| {
+        let first = known.keys.iter().find(|first| first.key == key.key)?;
+        (first.effective != key.effective).then_some((first, key))
+    });
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    changed
+        .map(|(first, key)| {
+            Message::new(
+                "profile_drift",
+                format!(
+                    "a round does not count: {} of host {host} became {}, and {} in the first round: what was there \
+                     before it has changed",
+                    key.key,
+                    shown(&key.effective),
+                    shown(&first.effective)
+                ),
+            )
+        })
+        .collect()
+}
+
+/// Rounds that do not count are no result.
+fn nothing_valid(rounds: &[Round]) -> Option<Failure> {
+    let first = rounds.first()?.invalid.first()?;
+    let none = rounds.iter().all(|round| !round.invalid.is_empty());
+    none.then(|| Failure {
+        class: ExitClass::CheckFailed,
+        text: match &first.cure {
+            Some(cure) => format!("{}; {cure}", first.text),
+            None => first.text.clone(),
+        },
+    })
 }
 
 /// A run in which everything failed is no success, whatever its rate of nothing.

@@ -2,12 +2,14 @@
 
 use super::link::{Heard, Launcher, Link, Sound};
 use super::placement::wishes;
+use super::profiles;
 use super::record::{Record, RoundOutcome};
 use super::{Cancel, Observer, Phase, interrupted};
 use crate::agent::boot_id;
 use crate::build_info::VERSION;
 use crate::error::{ExitClass, Failure};
 use crate::plan::{Plan, TargetPlan, TesteePlan};
+use crate::profile::ProfileTask;
 use crate::wire::{
     AgentHello, AgentResult, CpuWish, FromAgent, Prepared, Task, ToAgent, check_versions,
 };
@@ -88,6 +90,9 @@ struct Stage<'a> {
     leftover: Option<Leftover>,
 }
 
+/// Where an agent's threads run, and the profile of its side.
+type Wish = (CpuWish, Option<ProfileTask>);
+
 /// The path of a Unix socket that a testee of this host makes.
 struct Leftover(PathBuf);
 
@@ -118,6 +123,7 @@ impl Stage<'_> {
         let here = testee.is_none_or(|testee| testee.via.is_empty());
         let same_machine = here || hellos[0].boot_id.is_some() && hellos[0].boot_id == boot_id();
         let wishes = wishes(self.plan, same_machine);
+        let profiles = profiles::decide(self.plan, &hellos)?;
         if self.number == 1 {
             for note in &wishes.notes {
                 record.warn(Message::new("placement", note.clone()), self.observer);
@@ -126,12 +132,16 @@ impl Stage<'_> {
         }
         let target = match &self.plan.target {
             TargetPlan::Foreign(endpoint) => endpoint.to_string(),
-            TargetPlan::Own(testee) => self.prepare_testee(testee, wishes.testee, record)?,
+            TargetPlan::Own(testee) => {
+                let wish = (wishes.testee, profiles.testee);
+                self.prepare_testee(testee, wish, record)?
+            }
         };
         if self.number == 1 {
             record.set_target(&target);
         }
-        let prepared = self.prepare(load, Role::Load, Some(target), wishes.load)?;
+        let wish = (wishes.load, profiles.load);
+        let prepared = self.prepare(load, Role::Load, Some(target), wish)?;
         record.add_prepared("load", Role::Load, prepared, self.observer);
         let offsets = self.compare_clocks()?;
         if let (1, false, Some(offset)) = (self.number, here, offsets.first()) {
@@ -162,7 +172,7 @@ impl Stage<'_> {
         let mut hellos = Vec::new();
         for agent in 0..self.agents.len() {
             let hello = self.expect(agent, "hello", deadline, |said| match said {
-                FromAgent::Hello(hello) => Ok(hello),
+                FromAgent::Hello(hello) => Ok(*hello),
                 other => Err(other),
             })?;
             let whose = format!("the {} agent", self.agents[agent].name);
@@ -177,10 +187,10 @@ impl Stage<'_> {
     fn prepare_testee(
         &mut self,
         testee: &TesteePlan,
-        cpus: CpuWish,
+        wish: Wish,
         record: &mut Record,
     ) -> Result<String, Failure> {
-        let prepared = self.prepare(0, Role::Testee, None, cpus)?;
+        let prepared = self.prepare(0, Role::Testee, None, wish)?;
         let listen = prepared.listen.clone().unwrap_or_default();
         if let (true, Endpoint::Unix(path)) = (testee.via.is_empty(), &testee.listen) {
             self.leftover = Some(Leftover(path.clone()));
@@ -212,7 +222,7 @@ impl Stage<'_> {
         agent: usize,
         role: Role,
         target: Option<String>,
-        cpus: CpuWish,
+        (cpus, profile): Wish,
     ) -> Result<Prepared, Failure> {
         let task = Task {
             agent: self.agents[agent].name.clone(),
@@ -221,6 +231,7 @@ impl Stage<'_> {
             target,
             cpus,
             describe_host: self.number == 1,
+            profile,
         };
         self.agents[agent].say(&ToAgent::Plan(Box::new(task)));
         let deadline = Duration::from_nanos(self.plan.connect_timeout_ns)

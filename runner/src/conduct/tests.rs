@@ -293,10 +293,10 @@ fn failure_of(script: &'static [&'static str]) -> String {
 
 #[test]
 fn agents_that_break_the_protocol_end_the_run_with_one_clear_error() {
-    let hello = "{\"say\":\"hello\",\"protocol\":1,\"version\":\"0.1.0\",\"git_commit\":null,\
-                 \"build_target\":null,\"boot_id\":null}";
-    let older = "{\"say\":\"hello\",\"protocol\":1,\"version\":\"0.0.1\",\"git_commit\":null,\
-                 \"build_target\":null,\"boot_id\":null}";
+    let hello = "{\"say\":\"hello\",\"protocol\":2,\"version\":\"0.1.0\",\"git_commit\":null,\
+                 \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
+    let older = "{\"say\":\"hello\",\"protocol\":2,\"version\":\"0.0.1\",\"git_commit\":null,\
+                 \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
     let scripts: [(&'static [&'static str], &str); 5] = [
         (&[], "the testee agent closed its output"),
         (Box::leak(Box::new([older])), "same version"),
@@ -376,6 +376,7 @@ fn a_testee_whose_input_ends_removes_its_socket() {
         target: None,
         cpus: crate::wire::CpuWish::Unpinned,
         describe_host: false,
+        profile: None,
     };
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let read = theirs.try_clone().unwrap();

@@ -126,6 +126,7 @@ fn check_target_options(request: &PlanRequest) -> Result<(), PlanError> {
         ("--testee-engine", request.testee_engine.is_some()),
         ("--testee-threads", request.testee_threads.is_some()),
         ("--testee-cpus", request.testee_cpus.is_some()),
+        ("--profile-testee", request.profile_testee.is_some()),
     ];
     if let Some(target) = &request.target {
         return refuse(
@@ -135,6 +136,7 @@ fn check_target_options(request: &PlanRequest) -> Result<(), PlanError> {
         );
     }
     if request.testee_via.is_none() {
+        check_one_profile(request)?;
         let cure = "it is for a testee that a command starts elsewhere; add --testee-via, or use --testee-listen";
         refuse(
             &[
@@ -152,6 +154,25 @@ fn check_target_options(request: &PlanRequest) -> Result<(), PlanError> {
         "the endpoint names the host already",
     )
 }
+
+/// One kernel and network namespace has one set of settings.
+fn check_one_profile(request: &PlanRequest) -> Result<(), PlanError> {
+    if request.profile_load == request.profile_testee {
+        return Ok(());
+    }
+    let option = match request.profile_load {
+        Some(_) => "--profile-load",
+        None => "--profile-testee",
+    };
+    Err(PlanError::Conflict {
+        option,
+        with: "a testee of this host without the same profile".to_owned(),
+        cure: ONE_SET,
+    })
+}
+
+/// What to do where both sides share a kernel.
+pub(crate) const ONE_SET: &str = "load and testee share one kernel, which has one set of settings: give both the      same with --profile, or start the testee in another network namespace or on another host with --testee-via";
 
 /// Options of TCP that a Unix socket does not have.
 pub(super) fn check_unix_options(asked: &SocketRequest) -> Result<(), PlanError> {

@@ -11,6 +11,7 @@ mod error;
 mod request;
 mod serve;
 
+pub(crate) use conflicts::ONE_SET;
 pub(crate) use document::{document_reconnects, is_loopback};
 pub use error::PlanError;
 pub use request::{PlacementKind, PlanRequest, SocketRequest};

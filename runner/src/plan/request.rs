@@ -1,5 +1,6 @@
 //! What a user asks for, as plain data. `None` asks for the default.
 
+use crate::profile::Profile;
 use report::document::{CloseHow, Closer, Direction, Workload};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,12 @@ pub struct PlanRequest {
     pub close: Option<CloseHow>,
     /// Compare every echoed byte (echo); default on.
     pub verify: Option<bool>,
+    /// Profile of the load's host.
+    pub profile_load: Option<Profile>,
+    /// Profile of the own testee's host.
+    pub profile_testee: Option<Profile>,
+    /// A profile may make values smaller.
+    pub profile_allow_lower: bool,
 }
 
 impl Default for PlanRequest {
@@ -127,6 +134,9 @@ impl PlanRequest {
             closer: None,
             close: None,
             verify: None,
+            profile_load: None,
+            profile_testee: None,
+            profile_allow_lower: false,
         }
     }
 }

@@ -1,0 +1,46 @@
+//! `linerate sysctl`: profiles shown, compared with this machine, applied, and put back.
+
+mod bundled;
+mod change;
+mod compare;
+mod lines;
+mod status;
+
+use runner::error::ExitClass;
+use serde::Serialize;
+
+use crate::args::sysctl::{Action, SysctlArgs, SysctlFormat};
+use crate::output::Destination;
+use crate::problem::Problem;
+
+/// Does what is asked for.
+///
+/// # Errors
+/// No such profile, or what the machine refuses.
+pub fn sysctl(args: &SysctlArgs) -> Result<ExitClass, Problem> {
+    match &args.action {
+        Action::List(format) => bundled::list(format.format),
+        Action::Show(named) => bundled::show(named),
+        Action::Diff(named) => compare::diff(named),
+        Action::Verify(named) => compare::verify(named),
+        Action::Apply(apply) if apply.dry_run => compare::diff(&apply.named),
+        Action::Apply(apply) => change::apply(apply),
+        Action::Restore(format) => change::restore(format.format),
+        Action::Status(format) => status::status(format.format),
+    }
+}
+
+/// Writes one of the two forms on stdout.
+fn answer(
+    format: SysctlFormat,
+    json: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<(), Problem> {
+    let text = match format {
+        SysctlFormat::Text => text(),
+        SysctlFormat::Json => serde_json::to_string_pretty(json)
+            .map(|text| text + "\n")
+            .map_err(|error| Problem::usage(format!("cannot write the answer as JSON: {error}")))?,
+    };
+    Destination::Stdout.write(&text)
+}

@@ -1,0 +1,203 @@
+//! Whoever dies, and whenever: the values come back.
+
+use super::{run, run_profile};
+use linerate_tests::binary::{Call, within};
+use linerate_tests::eventually;
+use linerate_tests::settings::{Host, PROFILE};
+use std::fs;
+use std::time::Duration;
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Cli,
+    Agents,
+    Supervisor,
+    CliAndAgents,
+    Everything,
+}
+
+const VICTIMS: [Victim; 5] = [
+    Victim::Cli,
+    Victim::Agents,
+    Victim::Supervisor,
+    Victim::CliAndAgents,
+    Victim::Everything,
+];
+
+/// Where a supervisor of a debug build stops itself: `sysctl_profiles::CRASH_POINTS`, for four settings.
+const POINTS: [&str; 16] = [
+    "apply.locked",
+    "apply.planned",
+    "apply.journal.temporary",
+    "apply.journaled",
+    "apply.wrote.1",
+    "apply.wrote.2",
+    "apply.wrote.3",
+    "apply.wrote.4",
+    "apply.read",
+    "apply.recorded",
+    "restore.locked",
+    "restore.wrote.1",
+    "restore.wrote.2",
+    "restore.wrote.3",
+    "restore.wrote.4",
+    "restore.done",
+];
+
+/// Processes of the call that are stopped (proc_pid_stat(5), field 3).
+fn stopped(call: &Call) -> Vec<libc::pid_t> {
+    let is_stopped = |pid: &libc::pid_t| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        state.is_some_and(|rest| rest.starts_with('T'))
+    };
+    let pids = call.processes().into_iter().map(|(pid, _)| pid);
+    pids.filter(is_stopped).collect()
+}
+
+/// Lets every stopped process go on. Who heals in place of a killed supervisor comes to the same points.
+fn go_on(call: &Call) {
+    for pid in stopped(call) {
+        // SAFETY: kill takes two integers; the process carries the mark of this very call.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
+    }
+}
+
+fn kill(call: &Call, victim: Victim) {
+    let is = |command: &str, last: &str| command.trim_end().ends_with(&format!("linerate {last}"));
+    for (pid, command) in call.processes() {
+        let (agent, supervisor) = (is(&command, "agent"), is(&command, "supervise"));
+        let chosen = match victim {
+            Victim::Cli => !agent && !supervisor,
+            Victim::Agents => agent,
+            Victim::Supervisor => supervisor,
+            Victim::CliAndAgents => !supervisor,
+            Victim::Everything => true,
+        };
+        if chosen {
+            // SAFETY: kill takes two integers; the process carries the mark of this very call.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+    }
+}
+
+/// Kills `victim` when the supervisor is at `point`, and waits until nothing of the run is left.
+fn crash(host: &Host, point: &str, victim: Victim) {
+    let profile = host.file("profile.toml", PROFILE);
+    let mut line = vec!["run", "rr", "--profile", &profile];
+    line.extend(super::QUICK);
+    let mut command = host.command(linerate_tests::binary::linerate());
+    command.args(&line).env("LINERATE_STOP_AT", point);
+    let call = Call::of(command);
+    let reached = eventually(Duration::from_secs(30), || !stopped(&call).is_empty());
+    assert!(reached, "{point} is not reached: {:?}", call.processes());
+    kill(&call, victim);
+    let gone = eventually(Duration::from_secs(30), || {
+        go_on(&call);
+        call.processes().is_empty()
+    });
+    assert!(
+        gone,
+        "{point}, {victim:?}: left behind: {:?}",
+        call.processes()
+    );
+}
+
+#[test]
+fn every_process_killed_at_every_step_leaves_the_values_as_they_were() {
+    let Some(host) = Host::for_test("killed_at_every_step") else {
+        return;
+    };
+    within(580, move || {
+        let before = host.values();
+        for point in POINTS {
+            for victim in VICTIMS {
+                crash(&host, point, victim);
+                let at = format!("{point}, {victim:?}");
+                if victim == Victim::Everything {
+                    // Nobody is left: the next command heals.
+                    let next = host
+                        .linerate(&["sysctl", "status"])
+                        .finish(Duration::from_secs(20));
+                    assert_eq!(next.code(), 0, "{at}: {}", next.stderr);
+                }
+                assert_eq!(host.values(), before, "{at}");
+                assert_eq!(journals(&host), 0, "{at}");
+            }
+        }
+    });
+}
+
+/// Journals on disk.
+fn journals(host: &Host) -> usize {
+    let Ok(entries) = fs::read_dir(host.state()) else {
+        return 0;
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".json"))
+        .count()
+}
+
+#[test]
+fn signals_to_the_run_put_back() {
+    let Some(host) = Host::for_test("signals_put_back") else {
+        return;
+    };
+    within(120, move || {
+        let before = host.values();
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            let mut call = run_profile(&host, &["--duration", "30s", "--interval", "200ms"]);
+            call.hears("/s");
+            assert_ne!(host.values(), before, "in force");
+            call.kept().signal(signal);
+            let finished = call.finish(Duration::from_secs(20));
+            assert_eq!(finished.code(), 130, "{}", finished.stderr);
+            assert_eq!(host.values(), before, "back before the run has ended");
+        }
+    });
+}
+
+#[test]
+fn a_signal_to_the_supervisor_itself_puts_back_and_ends_the_run() {
+    let Some(host) = Host::for_test("signal_to_supervisor") else {
+        return;
+    };
+    within(60, move || {
+        let before = host.values();
+        let mut call = run_profile(&host, &["--duration", "1s", "--interval", "200ms"]);
+        call.hears("/s");
+        let supervisor = call
+            .processes()
+            .into_iter()
+            .find(|(_, command)| command.trim_end().ends_with("linerate supervise"))
+            .expect("a supervisor");
+        // SAFETY: kill takes two integers; the process carries the mark of this very call.
+        unsafe { libc::kill(supervisor.0, libc::SIGTERM) };
+        assert!(host.is_as_before(&before));
+        let finished = call.finish(Duration::from_secs(30));
+        assert_eq!(finished.code(), 3, "{}", finished.stderr);
+    });
+}
+
+#[test]
+fn what_a_killed_run_left_is_said_by_the_next_one() {
+    let Some(host) = Host::for_test("said_by_the_next") else {
+        return;
+    };
+    within(60, move || {
+        let before = host.values();
+        let mut call = run_profile(&host, &["--duration", "30s", "--interval", "200ms"]);
+        call.hears("/s");
+        kill(&call, Victim::Everything);
+        let gone = eventually(Duration::from_secs(10), || call.processes().is_empty());
+        assert!(gone, "{:?}", call.processes());
+        assert_ne!(host.values(), before, "nobody was left to put back");
+        let profile = host.file("profile.toml", PROFILE);
+        let finished = run(&host, &profile, &[]).finish(Duration::from_secs(30));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert!(finished.stderr.contains("put back"), "{}", finished.stderr);
+        assert_eq!(host.values(), before);
+    });
+}
