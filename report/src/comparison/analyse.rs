@@ -6,14 +6,15 @@ use super::{
     MetricAnalysis, Steadiness, Verdict, doubts, words,
 };
 use crate::document::{Finite, Unknown};
-use crate::statistics::{self, SplitMix64};
+use crate::statistics::{self, RankInterval, SplitMix64};
 
 /// What follows from the rounds of `cell`, judged by `method`. An analysis that the cell already has
 /// is not looked at, so that a saved document can be analysed again.
 ///
 /// Per arm and metric: the logarithms of the ratios to the baseline, one per round in which both
 /// runs count; their Hodges-Lehmann centre with the exact signed-rank interval; the sign-flip test,
-/// adjusted by Holm over arms and primary metrics; the verdict by [`Verdict`]'s rules.
+/// adjusted by Holm over arms and primary metrics; the verdict by [`Verdict`]'s rules. Where runs were
+/// not interleaved: the Hodges-Lehmann shift with the exact Mann-Whitney interval and test.
 pub fn analyse(cell: &Cell, method: &Method) -> Analysis {
     let steadiness: Vec<Steadiness> = (0..cell.arms.len())
         .map(|arm| steadiness(cell, method, arm))
@@ -74,24 +75,63 @@ fn log_ratios(cell: &Cell, base: usize, arm: usize, metric: Metric) -> Vec<f64> 
 }
 
 /// The effect of `arm` against the baseline, its p-value not adjusted yet; `None` with fewer than
-/// two rounds.
+/// two rounds, or two values on either side where they were not interleaved.
 pub(super) fn effect(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<Effect> {
-    let ratios = log_ratios(cell, cell.baseline()?, arm, metric);
+    let found = match method.interleaved {
+        true => paired(cell, method, arm, metric)?,
+        false => unpaired(cell, method, arm, metric)?,
+    };
     let share = |log: f64| Finite::new(log.exp_m1());
-    let interval = statistics::signed_rank_interval(&ratios, 1.0 - method.alpha.get())?;
+    let p_value = Finite::new(found.p_value)?;
+    Some(Effect {
+        rounds: u32::try_from(found.rounds).ok()?,
+        change: share(found.estimate)?,
+        confidence_low: share(found.interval.low)?,
+        confidence_high: share(found.interval.high)?,
+        confidence_level: Finite::new(found.interval.level)?,
+        p_value,
+        p_adjusted: p_value,
+        detectable: share(found.detectable)?,
+    })
+}
+
+/// An effect in logarithms.
+struct LogEffect {
+    rounds: usize,
+    estimate: f64,
+    interval: RankInterval,
+    p_value: f64,
+    detectable: f64,
+}
+
+fn paired(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<LogEffect> {
+    let ratios = log_ratios(cell, cell.baseline()?, arm, metric);
     // Every test has random numbers of its own, the same ones whenever it is done again.
     let stream = (arm as u64) << 8 | metric as u64;
     let seed = SplitMix64::new(method.seed ^ stream).next_u64();
-    let p_value = Finite::new(statistics::sign_flip_p_value(&ratios, seed)?)?;
-    Some(Effect {
-        rounds: u32::try_from(ratios.len()).ok()?,
-        change: share(statistics::hodges_lehmann(&ratios)?)?,
-        confidence_low: share(interval.low)?,
-        confidence_high: share(interval.high)?,
-        confidence_level: Finite::new(interval.level)?,
-        p_value,
-        p_adjusted: p_value,
-        detectable: share(statistics::detectable_difference(&ratios)?)?,
+    Some(LogEffect {
+        rounds: ratios.len(),
+        estimate: statistics::hodges_lehmann(&ratios)?,
+        interval: statistics::signed_rank_interval(&ratios, 1.0 - method.alpha.get())?,
+        p_value: statistics::sign_flip_p_value(&ratios, seed)?,
+        detectable: statistics::detectable_difference(&ratios)?,
+    })
+}
+
+/// Two saved results: no run of one stood beside a run of the other.
+fn unpaired(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<LogEffect> {
+    let logs = |arm: usize| -> Vec<f64> {
+        let values = valid_runs(cell, arm).filter_map(|run| run.value(metric));
+        values.filter(|value| *value > 0.0).map(f64::ln).collect()
+    };
+    let (base, other) = (logs(cell.baseline()?), logs(arm));
+    let error = |sample: &[f64]| Some(statistics::detectable_difference(sample)?.powi(2));
+    Some(LogEffect {
+        rounds: base.len().min(other.len()),
+        estimate: statistics::shift_estimate(&base, &other)?,
+        interval: statistics::shift_interval(&base, &other, 1.0 - method.alpha.get())?,
+        p_value: statistics::rank_sum_p_value(&base, &other)?,
+        detectable: (error(&base)? + error(&other)?).sqrt(),
     })
 }
 

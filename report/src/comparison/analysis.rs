@@ -127,7 +127,8 @@ pub struct ArmEffect {
 /// way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
-    /// Rounds in which both the arm and the baseline have a value.
+    /// Rounds in which both the arm and the baseline have a value; of results that were not
+    /// interleaved, the rounds of the shorter one.
     pub rounds: u32,
     /// The estimate: Hodges-Lehmann, of the logarithms of the ratios in each round.
     pub change: Finite,

@@ -12,6 +12,9 @@ use crate::units::human_percent;
 /// Shares of failed operations that differ by more than this make two arms incomparable.
 const ERRORS_DIFFER: f64 = 0.001;
 
+/// Why there is no effect.
+const FEW: &str = "fewer than 2 rounds have both values, so that no interval is possible";
+
 /// What stands in the way of a verdict on each arm.
 pub(super) struct Obstacles {
     /// Against any statement about the arm or the baseline, in words.
@@ -226,10 +229,7 @@ fn judge(
                 Verdict::Invalid,
                 Some(format!("{label} has no such values")),
             ),
-            false => (
-                Verdict::Inconclusive,
-                Some("fewer than 2 rounds have both values".to_owned()),
-            ),
+            false => (Verdict::Inconclusive, Some(FEW.to_owned())),
         };
     };
     let alpha = method.alpha.get();
@@ -280,7 +280,7 @@ fn unknown(each: &ArmEffect, role: ArmRole) -> Vec<Unknown> {
     let baseline = role == ArmRole::Baseline;
     let no_effect = match baseline {
         true => "it is the baseline",
-        false => "fewer than 2 rounds have both values",
+        false => FEW,
     };
     say(
         each.median.is_none(),

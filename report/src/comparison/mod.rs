@@ -119,6 +119,11 @@ pub struct Method {
     pub seed: u64,
     /// Which side the arms differ in.
     pub vary: Vary,
+    /// True if all arms ran in every round, in random order, so that their runs are paired. False for
+    /// two results that were saved at different times: then what the machine did between them looks
+    /// like a difference, and no statistics can tell.
+    #[serde(default = "interleaved")]
+    pub interleaved: bool,
     /// Counted rounds that no cell exceeds.
     pub rounds_planned: u32,
     /// Counted rounds before precision may end a cell.
@@ -155,6 +160,7 @@ impl Method {
         Method {
             seed,
             vary,
+            interleaved: true,
             rounds_planned: 12,
             rounds_minimum: 6,
             budget_ns: None,
@@ -170,4 +176,8 @@ impl Method {
             busy_limit: share(95),
         }
     }
+}
+
+fn interleaved() -> bool {
+    true
 }

@@ -66,6 +66,12 @@ fn conditions(method: &Method) -> String {
         || "a fixed number of operations".to_owned(),
         |ns| format!("{} measured", human_duration_ns(ns)),
     );
+    if !method.interleaved {
+        return "Two saved results, not measured in turn: what the machine did between them looks \
+                like a difference. Intervals and tests are unpaired (Mann-Whitney, exact), with one \
+                value per round."
+            .to_owned();
+    }
     format!(
         "Arms differ in {varied}. In each round every arm ran once, in random order (seed {}), with \
          new processes and sockets: {length} after {} of warm-up. The baseline ran twice: what it \

@@ -1,6 +1,6 @@
 //! The comparison document: its schema, and reading it back.
 
-use report::comparison::{OutcomeState, Threshold};
+use report::comparison::{Analysis, Metric, OutcomeState, Threshold, analyse_all};
 use report::document::{LoadError, unexplained_nulls};
 use report::saved::{self, Saved};
 use report::text::Style;
@@ -93,4 +93,37 @@ fn comparisons_as_text_and_csv() {
         let csv = report::csv::comparison::render(&comparison);
         bless::compare(&format!("tests/fixtures/{name}.csv"), &csv);
     }
+}
+
+#[test]
+fn results_that_were_not_interleaved_are_analysed_unpaired() {
+    let (_, mut comparison) = comparison_fixtures::all().remove(0);
+    let paired = comparison.cells[0].analysis.clone().unwrap();
+    comparison.method.interleaved = false;
+    analyse_all(&mut comparison);
+    let cell = &comparison.cells[0];
+    let unpaired = cell.analysis.as_ref().unwrap();
+    let effect = |analysis: &Analysis| {
+        analysis.metric(Metric::Rate).unwrap().arms[2]
+            .effect
+            .unwrap()
+    };
+    let logs = |arm: usize| -> Vec<f64> {
+        let runs = cell.counted().map(|round| &round.runs[arm]);
+        runs.map(|run| run.value(Metric::Rate).unwrap().ln())
+            .collect()
+    };
+    let interval = report::statistics::shift_interval(&logs(0), &logs(2), 0.95).unwrap();
+    let found = effect(unpaired);
+    assert!((found.confidence_low.get() - interval.low.exp_m1()).abs() < 1e-12);
+    assert_eq!(found.confidence_level.get(), interval.level);
+    // The slow minutes that all arms shared are noise now.
+    assert!(found.half_width() > 2.0 * effect(&paired).half_width());
+    // Without repeats there is no interval, and it says so.
+    for cell in &mut comparison.cells {
+        cell.rounds.truncate(2);
+    }
+    analyse_all(&mut comparison);
+    let words = &comparison.cells[0].analysis.as_ref().unwrap().verdicts[0].words;
+    assert!(words.contains("no interval is possible"), "{words}");
 }
