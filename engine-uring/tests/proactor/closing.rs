@@ -258,3 +258,46 @@ fn dropping_with_everything_in_flight_ends_and_closes() {
         std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
     }
 }
+
+/// Bytes and a reset that both arrive before the receive runs: the receive takes the bytes, is told
+/// that no more are there, and sleeps. The reset must be noticed all the same.
+#[test]
+fn a_reset_that_comes_with_bytes_is_noticed() {
+    for rounds in 0..28 {
+        let words = pattern(1, [1, 10, 255, 256, 257, 700, 5_000][rounds % 7]);
+        let Some(mut bench) = bench(1, 8, 256) else {
+            return;
+        };
+        let (mine, theirs) = tcp_pair();
+        bench.open(id(0), mine);
+        // The receive is armed; with task work deferred nothing happens until the next wait.
+        bench.proactor.wait(Some(0)).unwrap();
+        if rounds % 2 == 1 {
+            (&theirs).write_all(b"first").unwrap();
+            bench.until("the first bytes", |proactor, event| match event {
+                Event::Received(_, lease) => {
+                    proactor.give_back(lease);
+                    true
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+        (&theirs).write_all(&words).unwrap();
+        socket2::SockRef::from(&theirs)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(theirs);
+        let mut received = 0;
+        bench.until("the reset", |proactor, event| match event {
+            Event::Received(_, lease) => {
+                received += lease.len;
+                proactor.give_back(lease);
+                false
+            }
+            Event::ReceiveFailed(_, errno) => errno == libc::ECONNRESET,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(received as usize, words.len());
+        bench.close_and_check(id(0), How::Fin);
+    }
+}
