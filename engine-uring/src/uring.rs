@@ -59,8 +59,9 @@ pub(crate) fn check_options(written: &[(String, String)]) -> Result<(), String> 
 
 /// The backend of engine `uring`.
 ///
-/// The memory of pending sends must outlive it: dropping it submits what is queued, cancels
-/// everything and waits for the kernel to finish.
+/// The memory of pending sends must outlive it: [`Proactor::release`], or dropping it, submits what
+/// is queued, cancels everything and waits for the kernel to finish. Where the kernel does not, in
+/// time, the backend's own memory is lost on purpose, and `release` says that so must be that of sends.
 pub struct UringProactor {
     // Before `buffers`, so that the ring is gone when their memory goes.
     ring: Ring,
@@ -78,11 +79,15 @@ pub struct UringProactor {
     turn: u32,
     /// Whether the connections are Unix sockets, once the first has been looked at.
     is_unix: Option<bool>,
+    /// This kernel's multishot receives cannot be relied on to see the end.
+    misses_ends: bool,
     /// Operations name sockets in the ring's own table.
     direct: bool,
     /// Sends of at least so many bytes are zero-copy.
     zero_copy_from: Option<usize>,
     wishes: Wishes,
+    /// The end has come, and whether the kernel has let go of all memory.
+    released: Option<bool>,
     /// The events of this turn were counted as one wait.
     wait_counted: bool,
     counters: BackendCounters,
@@ -140,9 +145,11 @@ impl Proactor for UringProactor {
             in_flight: 0,
             turn: 1,
             is_unix: None,
+            misses_ends: !wishes.own_buffers && probe::multishot_misses_ends(),
             direct: wishes.direct,
             zero_copy_from: wishes.zero_copy_from,
             wishes,
+            released: None,
             wait_counted: false,
             counters: BackendCounters::default(),
         };
@@ -405,6 +412,15 @@ impl Proactor for UringProactor {
             }
         }
         None
+    }
+
+    fn release(&mut self) -> bool {
+        if let Some(released) = self.released {
+            return released;
+        }
+        let released = self.drain();
+        self.released = Some(released);
+        released
     }
 
     fn counters(&self) -> &BackendCounters {

@@ -320,6 +320,13 @@ pub trait Proactor: Sized {
     /// The next event of this turn; `None` ends the turn, and the caller calls `wait`.
     fn next(&mut self) -> Option<Event>;
 
+    /// Ends everything that is in the kernel, within a second or so; nothing else may be asked of
+    /// the backend afterwards. False if the kernel may still read memory of sends: whoever owns it
+    /// must not free it then, ever. Backends that send by plain system calls hold nothing.
+    fn release(&mut self) -> bool {
+        true
+    }
+
     /// What was counted so far.
     fn counters(&self) -> &BackendCounters;
 

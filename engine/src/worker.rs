@@ -303,6 +303,23 @@ fn unusable(error: io::Error) -> EngineError {
     EngineError::Machine(error.to_string())
 }
 
+/// Ends what the backend has in the kernel. If it may still read what was to be sent, that memory is
+/// lost on purpose: a leak at the end of a worker is harmless, bytes of strangers sent to a peer are
+/// not. `places` hold the outboxes; leased buffers are the backend's own affair.
+fn let_go<P: Proactor, T>(bench: &mut Bench<P>, places: &mut Vec<T>) {
+    if !bench.proactor.release() {
+        lose(&bench.pattern, &mut bench.pool, places);
+    }
+}
+
+/// Keeps all of this for ever.
+fn lose<T>(pattern: &Arc<Pattern>, pool: &mut BlockPool, places: &mut Vec<T>) {
+    // A count that never comes down keeps the pattern, whoever else lets go of it.
+    std::mem::forget(Arc::clone(pattern));
+    std::mem::forget(std::mem::take(pool));
+    std::mem::forget(std::mem::take(places));
+}
+
 /// The [`Out`] of the proactor workers.
 struct Speaker<'a> {
     outbox: &'a mut Outbox,
@@ -374,6 +391,24 @@ fn buffer_group(hints: Hints, connections: u32) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_kernel_may_still_read_is_never_freed() {
+        struct Place<'a>(&'a std::cell::Cell<u32>);
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+            }
+        }
+        let dropped = std::cell::Cell::new(0);
+        let pattern = std::sync::Arc::new(Pattern::new(1));
+        let mut places = vec![Place(&dropped), Place(&dropped)];
+        lose(&pattern, &mut BlockPool::default(), &mut places);
+        assert!(places.is_empty());
+        drop(places);
+        assert_eq!(dropped.get(), 0);
+        assert_eq!(std::sync::Arc::strong_count(&pattern), 2);
+    }
 
     #[test]
     fn buffer_groups_are_powers_of_two_and_bounded() {

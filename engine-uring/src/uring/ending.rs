@@ -13,7 +13,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 impl UringProactor {
     /// Closes and cancels everything, and waits until the kernel has finished with it, at most
     /// [`DRAIN_LIMIT`]. False if it has not.
-    fn drain(&mut self) -> bool {
+    pub(super) fn drain(&mut self) -> bool {
         let limit = Instant::now() + DRAIN_LIMIT;
         self.acceptor.wanted = false;
         for index in 0..self.connections.len() as u32 {
@@ -49,7 +49,7 @@ impl UringProactor {
 
 impl Drop for UringProactor {
     fn drop(&mut self) {
-        if self.drain() {
+        if self.release() {
             if matches!(self.buffers, Buffers::Group(_)) {
                 let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
             }

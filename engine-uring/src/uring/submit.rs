@@ -152,10 +152,6 @@ impl UringProactor {
         let connection = &mut self.connections[id.index as usize];
         connection.receiving = Arm::Armed;
         connection.cancels_missed = 0;
-        // Linux 6.18 loses an end that is there before a multishot receive runs: it takes the
-        // bytes, is told that none are left (a Unix socket's EOF and a TCP reset do not count),
-        // and sleeps. A single receive is tried afresh and finds it. Seen on Unix sockets and on
-        // bulk streams that end by reset; there the extra entry costs little.
         self.is_unix(id.index);
         let single = self.receives_one_at_a_time();
         let multishot = if single { 0 } else { RECV_MULTISHOT };
@@ -175,8 +171,14 @@ impl UringProactor {
     }
 
     /// Whether the group's buffers are asked for one at a time instead of by a multishot receive.
+    ///
+    /// Linux loses an end that is there before a multishot receive runs: it takes the bytes, is
+    /// told that none are left (a Unix socket's FIN and a TCP reset do not count), and sleeps. A
+    /// single receive is tried afresh and finds it. Where the kernel is mended it looks again after
+    /// a hang-up, and so after a reset, but not after a Unix socket's half-close. For bulk the extra
+    /// entry costs little.
     pub(super) fn receives_one_at_a_time(&self) -> bool {
-        self.buffers.buffer_bytes() >= 64 * 1024 || self.is_unix == Some(true)
+        self.misses_ends || self.buffers.buffer_bytes() >= 64 * 1024 || self.is_unix == Some(true)
     }
 
     /// The buffer of connection `index` is free again: receives on, if bytes are wanted. Without a

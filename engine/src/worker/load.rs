@@ -5,7 +5,7 @@ mod lateness;
 mod opening;
 mod window;
 
-use super::{Bench, Pumped, Wire, buffer_group};
+use super::{Bench, Pumped, Wire, buffer_group, let_go};
 use crate::clock::now_ns;
 use crate::driver::{EngineError, LoadJob, LoadOutcome, Stop};
 use crate::meter::{ErrorKind, Meter};
@@ -190,10 +190,20 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     fn run(mut self) -> Result<LoadOutcome, EngineError> {
+        match self.work() {
+            Ok(()) => Ok(self.finish()),
+            Err(error) => {
+                let_go(&mut self.bench, &mut self.places);
+                Err(error)
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), EngineError> {
         self.open_all()?;
         self.job.control.report_ready();
         let Some(go_ns) = self.wait_for_go()? else {
-            return Ok(self.finish());
+            return Ok(());
         };
         self.start(go_ns)?;
         let period = Duration::from_nanos(self.sweep_every_ns.min(TICK_NS));
@@ -205,7 +215,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         while !self.drained() {
             self.turn()?;
         }
-        Ok(self.finish())
+        Ok(())
     }
 
     /// Lets traffic flow on an established connection.

@@ -1,6 +1,6 @@
 //! The testee's loop.
 
-use super::{Bench, CLOSING_LIMIT_NS, Pumped, TCP_INFO_SAMPLES, Wire, buffer_group};
+use super::{Bench, CLOSING_LIMIT_NS, Pumped, TCP_INFO_SAMPLES, Wire, buffer_group, let_go};
 use crate::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use crate::clock::now_ns;
 use crate::control::Order;
@@ -109,6 +109,16 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     }
 
     fn run(mut self) -> Result<ServeOutcome, EngineError> {
+        match self.work() {
+            Ok(()) => Ok(self.finish()),
+            Err(error) => {
+                let_go(&mut self.bench, &mut self.places);
+                Err(error)
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), EngineError> {
         self.job.control.report_ready();
         self.accept_if_room();
         loop {
@@ -129,7 +139,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             let calls = self.bench.proactor.counters().system_calls;
             self.published().system_calls.store(calls, Relaxed);
         }
-        Ok(self.finish())
+        Ok(())
     }
 
     fn follow_orders(&mut self) {
@@ -432,6 +442,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             self.bench.proactor.close(id, How::Fin);
         }
         self.close_out();
+        let_go(&mut self.bench, &mut self.places);
         ServeOutcome {
             backend: Some(self.bench.proactor.counters().clone()),
             features: self.bench.proactor.features(),

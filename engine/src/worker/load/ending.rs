@@ -1,6 +1,6 @@
 //! The end of a load: everything is accounted for, and closed.
 
-use super::super::{CLOSING_LIMIT_NS, TCP_INFO_SAMPLES};
+use super::super::{CLOSING_LIMIT_NS, TCP_INFO_SAMPLES, let_go};
 use super::{Loader, Phase, Place, State};
 use crate::clock::now_ns;
 use crate::driver::LoadOutcome;
@@ -50,6 +50,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             }
         }
         self.close_all();
+        let_go(&mut self.bench, &mut self.places);
         let features = self.bench.proactor.features();
         let options_granted = self.bench.proactor.options_granted();
         LoadOutcome {
