@@ -11,6 +11,10 @@ use serde_json::Value;
 
 use crate::child::{Process, Stop, free_port};
 
+/// How long the spun contenders look before they sleep: longer than a round trip between two cores
+/// that are awake, and as a time that is lost whenever there is only one core, short.
+const SPIN: &str = "50us";
+
 const START_LIMIT: Duration = Duration::from_secs(10);
 const WARMUP_SECONDS: u64 = 1;
 /// What a run may take beyond its warm-up and its window before it is killed.
@@ -48,6 +52,8 @@ pub enum Contender {
     Floor(Kind),
     /// linerate's rr load and its own testee, one engine for both.
     LinerateRr(Kind),
+    /// The same, and both sides look for bytes for [`SPIN`] before they sleep.
+    LinerateSpun(Kind),
     /// linerate's load against the floor server.
     LinerateLoad(Kind),
     /// The floor client against linerate's testee.
@@ -124,7 +130,11 @@ impl Contender {
                 setting.pair(server, Stop::Terminate, port, client, floor_rate)
             }
             Contender::LinerateRr(kind) => {
-                setting.alone(setting.linerate_rr(kind), linerate_transactions)
+                setting.alone(setting.linerate_rr(kind.name()), linerate_transactions)
+            }
+            Contender::LinerateSpun(kind) => {
+                let engine = format!("{}:spin={SPIN}", kind.name());
+                setting.alone(setting.linerate_rr(&engine), linerate_transactions)
             }
             Contender::LinerateStream(kind) => {
                 setting.alone(setting.linerate_stream(kind), linerate_received_bits)
@@ -237,26 +247,25 @@ impl Setting {
         ))
     }
 
-    fn linerate_run(&self, kind: Kind, what: &str) -> String {
+    fn linerate_run(&self, engine: &str, what: &str) -> String {
         format!(
-            "{} run {what} --engine {} --connections {} --duration {}s --warmup {WARMUP_SECONDS}s \
+            "{} run {what} --engine {engine} --connections {} --duration {}s --warmup {WARMUP_SECONDS}s \
              --format json --quiet",
             self.linerate.display(),
-            kind.name(),
             self.connections,
             self.seconds
         )
     }
 
-    fn linerate_rr(&self, kind: Kind) -> Vec<String> {
+    fn linerate_rr(&self, engine: &str) -> Vec<String> {
         let size = self.size_bytes;
-        let line = self.linerate_run(kind, &format!("rr --request {size} --response {size}"));
-        self.on_both(&format!("{line} --testee-engine {}", kind.name()))
+        let line = self.linerate_run(engine, &format!("rr --request {size} --response {size}"));
+        self.on_both(&format!("{line} --testee-engine {engine}"))
     }
 
     fn linerate_stream(&self, kind: Kind) -> Vec<String> {
         let line = self.linerate_run(
-            kind,
+            kind.name(),
             &format!("stream --direction send --size {}", self.size_bytes),
         );
         self.on_both(&format!("{line} --testee-engine {}", kind.name()))
@@ -265,7 +274,7 @@ impl Setting {
     fn linerate_load(&self, kind: Kind, port: u16) -> Vec<String> {
         let size = self.size_bytes;
         let line = self.linerate_run(
-            kind,
+            kind.name(),
             &format!("rr tcp://127.0.0.1:{port} --request {size} --response {size}"),
         );
         self.on_client(&format!(
@@ -474,7 +483,7 @@ mod tests {
             linerate: "linerate".into(),
             floors: "bin".into(),
         };
-        let line = setting.linerate_rr(Kind::Uring).join(" ");
+        let line = setting.linerate_rr(Kind::Uring.name()).join(" ");
         assert!(
             line.starts_with("taskset --cpu-list 0,1 linerate run rr"),
             "{line}"
@@ -487,7 +496,7 @@ mod tests {
                 .starts_with("taskset --cpu-list 1 bin/floor-uring load 127.0.0.1:9")
         );
         setting.placement.client_cpu = 0;
-        let line = setting.linerate_rr(Kind::Epoll).join(" ");
+        let line = setting.linerate_rr(Kind::Epoll.name()).join(" ");
         assert!(line.starts_with("taskset --cpu-list 0 linerate"), "{line}");
     }
 }

@@ -120,18 +120,25 @@ fn against_peers(kind: Kind, add: &mut Add<'_>) {
         );
         add(name, a, Contender::Iperf3, 1, size_bytes, Some(1.0));
     }
-    let rr = Contender::LinerateRr(kind);
-    let (sockperf, qperf) = (Contender::Sockperf, Contender::Qperf);
-    let name = |peer: &str| format!("rr/{peer}/{engine}");
-    add(
-        name("sockperf"),
-        rr,
-        sockperf,
-        1,
-        SOCKPERF_SIZE_BYTES,
-        Some(1.1),
-    );
-    add(name("qperf"), rr, qperf, 1, 1, Some(1.1));
+    // With a spin, across cores nobody has to be woken; on one core it can only lose.
+    for (rr, label) in [
+        (Contender::LinerateRr(kind), engine.to_owned()),
+        (Contender::LinerateSpun(kind), format!("{engine}-spin")),
+    ] {
+        for (peer, name, size_bytes) in [
+            (Contender::Sockperf, "sockperf", SOCKPERF_SIZE_BYTES),
+            (Contender::Qperf, "qperf", 1),
+        ] {
+            add(
+                format!("rr/{name}/{label}"),
+                rr,
+                peer,
+                1,
+                size_bytes,
+                Some(1.1),
+            );
+        }
+    }
 }
 
 /// How every comparison is run.
