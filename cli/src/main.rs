@@ -3,8 +3,11 @@
 //! Exit codes: 0 done, 1 a check failed, 2 usage, 3 this machine cannot, 4 the peer failed, 130 interrupted.
 
 mod args;
+mod arms;
 mod commands;
+mod comparison_outlet;
 mod output;
+mod plan_file;
 mod problem;
 mod progress;
 mod serve_file;
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     }
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args),
+        Command::Compare(args) => commands::compare::compare(&args),
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Engines(args) => commands::engines::engines(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),

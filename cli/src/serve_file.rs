@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<ServeRequest, String> {
 }
 
 /// The parser's message on one line, with the place.
-fn in_line(text: &str, error: &toml::de::Error) -> String {
+pub fn in_line(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', ", ");
     match error.span() {
         Some(span) => {

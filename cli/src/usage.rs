@@ -29,8 +29,12 @@ pub fn answer(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// clap's paragraphs as one line, and the help to look at.
-fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2] {
+/// clap's paragraphs as one line.
+pub fn sentence(error: &clap::Error) -> String {
+    in_one_line(&error.render().to_string())
+}
+
+fn in_one_line(rendered: &str) -> String {
     let text: Vec<&str> = rendered
         .lines()
         .map(str::trim)
@@ -38,10 +42,14 @@ fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2]
         .filter(|line| !line.is_empty())
         .collect();
     let text = text.join("; ");
-    let text = text
-        .strip_prefix("error: ")
+    text.strip_prefix("error: ")
         .unwrap_or(&text)
-        .replace(":; ", ": ");
+        .replace(":; ", ": ")
+}
+
+/// The mistake, and the help to look at.
+fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2] {
+    let text = in_one_line(rendered);
     let words: Vec<String> = arguments.take_while(|word| is_command(word)).collect();
     let command = ["linerate".to_owned()]
         .into_iter()
@@ -56,8 +64,8 @@ fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2]
 
 fn is_command(word: &str) -> bool {
     [
-        "run", "rr", "echo", "stream", "crr", "cc", "serve", "engines", "sysctl", "list", "show",
-        "diff", "apply", "verify", "restore", "status",
+        "run", "compare", "rr", "echo", "stream", "crr", "cc", "serve", "engines", "sysctl", "list",
+        "show", "diff", "apply", "verify", "restore", "status",
     ]
     .contains(&word)
 }

@@ -213,18 +213,13 @@ pub struct MethodArgs {
     /// Decides on the order of the runs; the same seed gives the same order [default: from the clock]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
-
-    /// Exit with code 1 if a change beyond this is found, for example rate<-5% or p99>10%: the confidence
-    /// interval must lie beyond it. May be repeated
-    #[arg(long, value_name = "CONDITION")]
-    pub fail_on: Vec<String>,
 }
 
 /// Where the result goes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct CompareOutputArgs {
-    /// Form of the result: text for people, json with every round, csv in long form, markdown
+    /// Form of the result: text for people, json with every round
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: CompareFormat,
 
@@ -250,10 +245,6 @@ pub enum CompareFormat {
     Text,
     // Everything, after a versioned schema
     Json,
-    // One row per cell, metric and arm
-    Csv,
-    // A table for a page
-    Markdown,
 }
 
 /// A share, written in percent.

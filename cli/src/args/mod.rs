@@ -16,6 +16,7 @@ Units:
 }
 
 pub mod agent;
+pub mod compare;
 pub mod doctor;
 pub mod engines;
 pub mod profile;
@@ -42,6 +43,7 @@ const EXAMPLES: &str = "\
 Examples:
   linerate run rr                                   measure this machine; nothing else is needed
   linerate run stream --engine epoll                the same machine, another way through the kernel
+  linerate compare rr --engines uring,epoll,blocking    which of them is faster, and by how much
   linerate serve --listen tcp://127.0.0.1:9000 --role echo
   linerate run echo tcp://127.0.0.1:9000 --connections 64 --size 1K
   linerate engines                                  what runs here, and why the rest does not
@@ -83,6 +85,8 @@ pub struct Cli {
 pub enum Command {
     /// Put load on a testee and report what came out
     Run(run::RunArgs),
+    /// Compare engines, options or plans, so that the answer can be believed
+    Compare(Box<compare::CompareArgs>),
     /// Be the testee: listen and answer until told to stop
     Serve(Box<serve::ServeArgs>),
     /// Show which engines run on this machine, and why the others do not

@@ -1,13 +1,14 @@
 //! `linerate compare`: arms from the command line or a file, rounds conducted and watched, the document analysed
 //! and handed over.
 
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use report::comparison::{StopReason, Vary};
 use report::document::{Document, Workload};
 use report::units::{human_bit_rate, human_count, human_ns};
-use runner::compare::{CellRequest, Experiment, ExperimentRequest, Observer, Place, conduct, engines};
+use runner::compare::{
+    CellRequest, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
+};
 use runner::conduct::Cancel;
 use runner::error::{ExitClass, Failure};
 use runner::plan::PlanRequest;
@@ -37,12 +38,13 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
         let vary = varied(&cells);
         return measure(cells, vary, &args.method, &args.output);
     }
-    let outlet = Outlet::open(&args.output, &args.method.fail_on)?;
+    let outlet = Outlet::open(&args.output)?;
     match (&source.again, &source.files[..]) {
         (Some(path), _) => outlet.again(path),
         (None, [old, new]) => outlet.saved(old, new),
-        _ => Err(Problem::usage("there is nothing to compare")
-            .with_cure("name a workload and engines, for example: linerate compare rr --engines uring,epoll")),
+        _ => Err(Problem::usage("there is nothing to compare").with_cure(
+            "name a workload and engines, for example: linerate compare rr --engines uring,epoll",
+        )),
     }
 }
 
@@ -81,7 +83,10 @@ fn arms(args: &ArmsArgs, line: &RunLine) -> Result<Vec<(String, RunLine)>, Probl
         }
         line
     };
-    Ok(unique(&engines).into_iter().zip(engines.iter().map(with)).collect())
+    Ok(unique(&engines)
+        .into_iter()
+        .zip(engines.iter().map(with))
+        .collect())
 }
 
 /// The engine of a side that is varied comes from the list, and a target of others has none of ours.
@@ -116,7 +121,11 @@ fn varied(cells: &[CellRequest]) -> Vary {
         })
     };
     let without_testee = |request: &mut PlanRequest| {
-        (request.testee_engine, request.testee_threads, request.testee_cpus) = (None, None, None);
+        (
+            request.testee_engine,
+            request.testee_threads,
+            request.testee_cpus,
+        ) = (None, None, None);
     };
     let without_load = |request: &mut PlanRequest| {
         (request.engine, request.threads, request.client_cpus) = (None, None, None);
@@ -148,7 +157,7 @@ fn measure(
         seed: method.seed.unwrap_or_else(seed_of_the_clock),
     })?;
     experiment.check_engines()?;
-    let outlet = Outlet::open(output, &method.fail_on)?;
+    let outlet = Outlet::open(output)?;
     let kind = Kind::choose(output.progress, output.quiet, Surroundings::detect());
     let progress = Comparing::start(kind);
     if !output.quiet {
@@ -169,7 +178,9 @@ fn measure(
 /// Nobody needs it to be secret, only to differ from the last one. Short enough to be typed.
 fn seed_of_the_clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |passed| u64::from(passed.subsec_nanos()) ^ passed.as_secs()) & 0xffff_ffff
+    since.map_or(0, |passed| {
+        u64::from(passed.subsec_nanos()) ^ passed.as_secs()
+    }) & 0xffff_ffff
 }
 
 /// What will be done and how long it takes.
@@ -224,9 +235,12 @@ impl Observer for Watcher {
         match outcome {
             Ok(document) => self.progress.ended(&in_short(document)),
             Err(failure) if !self.quiet => {
-                let Place { round, cell, arm, .. } = place;
+                let Place {
+                    round, cell, arm, ..
+                } = place;
                 let text = &failure.text;
-                self.progress.note(&format!("round {round}, {cell}: {arm} failed: {text}"));
+                self.progress
+                    .note(&format!("round {round}, {cell}: {arm} failed: {text}"));
             }
             Err(_) => {}
         }
@@ -240,7 +254,8 @@ impl Observer for Watcher {
             StopReason::Rounds | StopReason::Interrupted => return,
         };
         if !self.quiet {
-            self.progress.note(&format!("{label} {why} after {rounds} rounds"));
+            self.progress
+                .note(&format!("{label} {why} after {rounds} rounds"));
         }
     }
 }
@@ -255,8 +270,14 @@ fn in_short(document: &Document) -> String {
         let bits = rates.throughput_bits_per_second;
         return bits.map_or_else(String::new, |bits| human_bit_rate(bits.get()));
     }
-    let rate = rates.operations_per_second.map(|rate| format!("{}/s", human_count(rate.get())));
+    let rate = rates
+        .operations_per_second
+        .map(|rate| format!("{}/s", human_count(rate.get())));
     let latency = round.measured.latency.primary();
     let latency = latency.map(|(_, all)| format!("p99 {}", human_ns(all.p99_ns as f64)));
-    [rate, latency].into_iter().flatten().collect::<Vec<_>>().join("  ")
+    [rate, latency]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("  ")
 }

@@ -1,6 +1,7 @@
 //! What each subcommand does with its arguments.
 
 pub mod agent;
+pub mod compare;
 pub mod doctor;
 pub mod engines;
 pub mod run;

@@ -3,8 +3,10 @@
 //! Texts are pure functions of what is known, and are tested as such. The bar is redrawn four times a second
 //! by a thread of its own, which only reads what it was told: no measuring process is asked.
 
+mod compare;
 mod run;
 
+pub use compare::{Comparing, Step, in_words};
 pub use run::{Goal, Progress, State};
 
 use std::io::{self, IsTerminal, Write};

@@ -13,6 +13,7 @@ mod rounds;
 
 use crate::document::{Document, Round};
 use layout::{Paint, Paper};
+pub use next::as_typed;
 
 /// How the text may look. Whether colour is wanted (terminal, `NO_COLOR`) is the caller's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,7 +99,7 @@ fn with_option(command: &[String], option: &str, value: &str) -> Vec<String> {
 }
 
 /// The command as one would type it, wherever the program was found this time.
-fn as_typed(command: &[String]) -> String {
+pub fn as_typed(command: &[String]) -> String {
     let words = command.iter().skip(1).map(|word| shell_word(word));
     let words: Vec<String> = std::iter::once("linerate".to_owned())
         .chain(words)

@@ -373,6 +373,8 @@ impl Course<'_> {
             StopReason::Failed
         } else if round == method.rounds_planned {
             StopReason::Rounds
+        } else if round >= method.rounds_minimum && record.is_precise(cell) {
+            StopReason::Precision
         } else {
             return;
         };

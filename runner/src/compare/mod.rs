@@ -15,10 +15,12 @@ mod engine_list;
 mod length;
 pub mod order;
 mod record;
+mod saved;
 
 pub use conduct::{Observer, Outcome, Place, conduct};
 pub use engine_list::engines;
 pub use length::Length;
+pub use saved::{SavedRun, saved};
 
 use crate::error::Failure;
 use crate::plan::{Plan, PlanError, PlanRequest};

@@ -4,8 +4,10 @@ use super::drift::Settings;
 use super::{CellPlan, Entrant, Experiment, Outcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
-use report::comparison::{Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason};
-use report::document::{Document, EngineUse, LatencySummary, Message, Status};
+use report::comparison::{
+    Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, worst_half_width,
+};
+use report::document::{Document, EngineUse, Finite, LatencySummary, Message, Status};
 use report::merge;
 
 /// The document while it grows.
@@ -92,6 +94,14 @@ impl Record {
         if let Err(why) = outcome {
             self.comparison.warnings.push(why);
         }
+    }
+
+    /// Whether the cell's confidence intervals are as narrow as was asked for.
+    pub fn is_precise(&self, cell: usize) -> bool {
+        let method = &self.comparison.method;
+        let widest = || worst_half_width(&self.cells[cell].cell, method);
+        let target = method.precision_target.map(Finite::get);
+        target.is_some_and(|target| widest().is_some_and(|widest| widest <= target))
     }
 
     /// The document, and why there is nothing in it if so.
@@ -230,16 +240,7 @@ impl CellRecord {
             .latency
             .primary()
             .map(|(kind, _)| kind.to_owned());
-        arm.profiles = document
-            .hosts
-            .iter()
-            .filter_map(|host| {
-                Some(ArmProfile {
-                    host: host.id.clone(),
-                    profile: host.profile.clone()?,
-                })
-            })
-            .collect();
+        arm.profiles = profiles(document);
     }
 
     fn end_round(&mut self) -> Result<(), Message> {
@@ -290,6 +291,19 @@ impl CellRecord {
     fn has_all_rounds(&self, comparison: &Comparison) -> bool {
         self.cell.counted().count() as u32 == comparison.method.rounds_planned
     }
+}
+
+/// The profiles that were in force on the hosts.
+pub(super) fn profiles(document: &Document) -> Vec<ArmProfile> {
+    let hosts = document.hosts.iter();
+    hosts
+        .filter_map(|host| {
+            Some(ArmProfile {
+                host: host.id.clone(),
+                profile: host.profile.clone()?,
+            })
+        })
+        .collect()
 }
 
 /// The arm before it ran: what was asked for.

@@ -255,6 +255,16 @@ fn the_budget_ends_it_between_rounds() {
 }
 
 #[test]
+fn precision_ends_it_and_not_before_the_minimum() {
+    // Runs without any spread.
+    let experiment = experiment(|request| request.precision = Some(0.01));
+    assert_eq!(experiment.method.rounds_planned, 30);
+    let (outcome, log) = play(&experiment, &mut Stage::default());
+    assert_eq!(outcome.comparison.cells[0].stopped, StopReason::Precision);
+    assert_eq!(log.ended, [("cell 1".to_owned(), 7, StopReason::Precision)]);
+}
+
+#[test]
 fn what_is_left_is_corrected_by_what_runs_took() {
     let (_, log) = play(&experiment(|_| {}), &mut Stage::default());
     let left_s: Vec<u64> = log
@@ -382,4 +392,39 @@ fn one_arm_is_no_comparison_and_names_are_unique() {
     assert!(error.to_string().contains("at least two arms"), "{error}");
     let error = Experiment::new(request(&["epoll", "epoll"], 1)).unwrap_err();
     assert!(error.to_string().contains("same name"), "{error}");
+}
+
+#[test]
+fn saved_results_are_compared_with_a_warning() {
+    let plan = Plan::new(arm("epoll").request).unwrap();
+    let run = |label: &str, rounds: usize| {
+        let mut document = Stage::default().document(&plan);
+        let round = document.rounds[0].clone();
+        document.rounds = vec![round; rounds];
+        SavedRun {
+            label: label.to_owned(),
+            document,
+        }
+    };
+    let comparison = saved(&run("old.json", 8), &run("new.json", 9), Vary::Testee).unwrap();
+    let cell = &comparison.cells[0];
+    assert_eq!(
+        (cell.rounds.len(), cell.baseline(), cell.control()),
+        (8, Some(0), None)
+    );
+    assert_eq!(comparison.warnings[0].code, "not_interleaved");
+    assert_eq!(unexplained_nulls(&comparison.cells), Vec::<String>::new());
+    // No latency was measured here.
+    assert_eq!(
+        cell.primary_metrics,
+        [Metric::Rate, Metric::TesteeCpuPerOperation]
+    );
+    let error = saved(&run("old.json", 0), &run("new.json", 9), Vary::Testee).unwrap_err();
+    assert!(
+        error.to_string().contains("old.json has no complete round"),
+        "{error}"
+    );
+    let mut other = run("new.json", 8);
+    other.document.plan.workload = Workload::Echo;
+    assert!(saved(&run("old.json", 8), &other, Vary::Testee).is_err());
 }

@@ -1,0 +1,193 @@
+//! How a comparison leaves: analysed, rendered, written, and judged by `--fail-on`.
+
+use std::path::Path;
+
+use report::comparison::{Comparison, Vary, analyse_all, words};
+use report::document::{Document, Status};
+use report::saved::{self, Saved};
+use runner::compare::{Outcome, SavedRun};
+use runner::error::ExitClass;
+
+use crate::args::compare::{CompareFormat, CompareOutputArgs};
+use crate::output::Destination;
+use crate::problem::Problem;
+use crate::progress::say;
+
+/// Where a comparison goes.
+pub struct Outlet {
+    format: CompareFormat,
+    destination: Destination,
+    quiet: bool,
+}
+
+impl Outlet {
+    /// Opens everything before the first run.
+    ///
+    /// # Errors
+    /// A place that cannot be written, or a condition that cannot be read.
+    pub fn open(output: &CompareOutputArgs) -> Result<Self, Problem> {
+        Ok(Outlet {
+            format: output.format,
+            destination: Destination::open(output.output.as_deref())?,
+            quiet: output.quiet,
+        })
+    }
+
+    /// What was just measured.
+    ///
+    /// # Errors
+    /// Why it could not be measured, a place that cannot be written, or a condition that holds.
+    pub fn finish(self, outcome: Outcome) -> Result<ExitClass, Problem> {
+        let Outcome {
+            mut comparison,
+            failure,
+        } = outcome;
+        comparison.command = command();
+        let Some(failure) = failure else {
+            return self.hand_over(comparison);
+        };
+        // A report for people on nothing at all would only hide the one line that matters.
+        let cells = &comparison.cells;
+        let has_rounds = cells.iter().any(|cell| cell.counted().next().is_some());
+        if self.format != CompareFormat::Text || has_rounds {
+            self.hand_over(comparison)?;
+        }
+        Err(failure.into())
+    }
+
+    /// A saved comparison, analysed by this version.
+    ///
+    /// # Errors
+    /// A file that is none, a place that cannot be written, or a condition that holds.
+    pub fn again(self, path: &Path) -> Result<ExitClass, Problem> {
+        match load(path)? {
+            Saved::Comparison(comparison) => self.hand_over(*comparison),
+            Saved::Run(_) => Err(Problem::usage(format!(
+                "{} is the result of run and no comparison",
+                path.display()
+            ))
+            .with_cure(
+                "show it with linerate report, or compare two of them: linerate compare OLD NEW",
+            )),
+        }
+    }
+
+    /// Two saved results.
+    ///
+    /// # Errors
+    /// Files that are none or do not fit together, a place that cannot be written, or a condition
+    /// that holds.
+    pub fn saved(self, old: &Path, new: &Path) -> Result<ExitClass, Problem> {
+        let (old, new) = (run(old)?, run(new)?);
+        let vary = varied(&old.document, &new.document);
+        let mut comparison = runner::compare::saved(&old, &new, vary)?;
+        comparison.command = command();
+        self.hand_over(comparison)
+    }
+
+    fn hand_over(self, mut comparison: Comparison) -> Result<ExitClass, Problem> {
+        analyse_all(&mut comparison);
+        let text = self.render(&comparison)?;
+        let path = self
+            .destination
+            .path()
+            .map(|path| path.display().to_string());
+        self.destination.write(&text)?;
+        if let (Some(path), false) = (path, self.quiet) {
+            say(&words::headline(&comparison));
+            say(&format!("the result is in {path}"));
+        }
+        judge(&comparison)
+    }
+
+    fn render(&self, comparison: &Comparison) -> Result<String, Problem> {
+        let rendered = match self.format {
+            CompareFormat::Text => Ok(text(comparison)),
+            CompareFormat::Json => {
+                report::json::render(comparison).map_err(|error| error.to_string())
+            }
+        };
+        rendered.map_err(|error| Problem::usage(format!("cannot write the result: {error}")))
+    }
+}
+
+fn command() -> Vec<String> {
+    let words = std::env::args_os();
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn load(path: &Path) -> Result<Saved, Problem> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Problem::usage(format!("cannot read {name}: {error}"))
+            .with_cure("name a result that --format json --output FILE wrote (workloads are rr, echo, stream, crr, cc)")
+    })?;
+    saved::load(&text).map_err(|error| Problem::usage(format!("{name}: {error}")))
+}
+
+fn run(path: &Path) -> Result<SavedRun, Problem> {
+    match load(path)? {
+        Saved::Run(document) => Ok(SavedRun {
+            label: path.display().to_string(),
+            document: *document,
+        }),
+        Saved::Comparison(_) => Err(Problem::usage(format!(
+            "{} is a comparison already, and two of them cannot be compared",
+            path.display()
+        ))
+        .with_cure("analyse it with linerate compare --again FILE")),
+    }
+}
+
+/// Which side two results differ in, by the engines that were asked for.
+fn varied(old: &Document, new: &Document) -> Vary {
+    let (old, new) = (&old.plan.engine, &new.plan.engine);
+    match (old.load == new.load, old.testee == new.testee) {
+        (true, false) => Vary::Testee,
+        (false, true) => Vary::Load,
+        _ => Vary::Both,
+    }
+}
+
+/// The verdicts, one sentence each.
+fn text(comparison: &Comparison) -> String {
+    let analyses = comparison
+        .cells
+        .iter()
+        .filter_map(|cell| cell.analysis.as_ref());
+    let verdicts = analyses.flat_map(|analysis| &analysis.verdicts);
+    let mut text = words::headline(comparison) + "\n";
+    for verdict in verdicts {
+        text += &format!("{}\n", verdict.words);
+    }
+    text
+}
+
+/// The exit code.
+fn judge(comparison: &Comparison) -> Result<ExitClass, Problem> {
+    if comparison.status == Status::Interrupted {
+        return Ok(ExitClass::Interrupted);
+    }
+    let mut runs = comparison
+        .cells
+        .iter()
+        .flat_map(|cell| &cell.rounds)
+        .flat_map(|round| &round.runs);
+    let wrong = ExitClass::CheckFailed.message_code();
+    if runs.any(|run| run.invalid.iter().any(|why| why.code == wrong)) {
+        return Err(check_failed(
+            "bytes came back other than they were sent".to_owned(),
+        ));
+    }
+    Ok(ExitClass::Done)
+}
+
+fn check_failed(why: String) -> Problem {
+    Problem {
+        class: ExitClass::CheckFailed,
+        text: format!("a check failed: {why}"),
+        cure: None,
+    }
+}

@@ -1,0 +1,142 @@
+//! Two saved results as a comparison. They were not measured in turn, and there is no control: what
+//! the machine did between them looks like a difference, and the document says so.
+
+use super::record;
+use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::plan::PlanError;
+use report::comparison::{
+    Arm, ArmRole, ArmRun, Cell, CellRound, Comparison, Method, Metric, StopReason, Vary,
+};
+use report::document::{Document, Message, Round, Status};
+use report::merge;
+
+/// A saved result, and the name of its file.
+pub struct SavedRun {
+    /// Shown as the arm's name.
+    pub label: String,
+    /// The result.
+    pub document: Document,
+}
+
+/// The comparison of two saved results, not analysed yet. Round i of one stands beside round i of
+/// the other, which is as good as any other pairing.
+///
+/// # Errors
+/// When one has no valid round, or they are of different workloads.
+pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, PlanError> {
+    let (baseline, other) = (&old.document, &new.document);
+    if baseline.plan.workload != other.plan.workload {
+        return Err(PlanError::File(format!(
+            "{} is of {} and {} of {}: different operations cannot be compared",
+            old.label,
+            baseline.plan.workload.name(),
+            new.label,
+            other.plan.workload.name()
+        )));
+    }
+    let pairs = valid(old)?.into_iter().zip(valid(new)?);
+    let workload = baseline.plan.workload;
+    let rounds: Vec<CellRound> = pairs
+        .enumerate()
+        .map(|(index, pair)| {
+            let run = |arm, round, document: &Document| {
+                ArmRun::from_round(arm, workload, round, document.started_at_unix_ns)
+            };
+            CellRound {
+                number: index as u32 + 1,
+                discarded: false,
+                started_at_unix_ns: baseline.started_at_unix_ns,
+                order: vec![0, 1],
+                runs: vec![run(0, pair.0, baseline), run(1, pair.1, other)],
+                remarks: Vec::new(),
+            }
+        })
+        .collect();
+    let mut method = Method::new(0, vary);
+    method.rounds_planned = rounds.len() as u32;
+    method.warmup_ns = baseline.plan.warmup_ns;
+    method.duration_ns = baseline.plan.duration_ns;
+    let cell = Cell {
+        label: workload.name().to_owned(),
+        workload,
+        connections: baseline.plan.connections,
+        primary_metrics: primary_metrics(&rounds, workload, vary),
+        arms: vec![arm(old, ArmRole::Baseline)?, arm(new, ArmRole::Arm)?],
+        rounds,
+        stopped: StopReason::Rounds,
+        analysis: None,
+    };
+    let mut comparison = Comparison::new(VERSION, Vec::new(), method);
+    comparison.set_build(GIT_COMMIT, BUILD_TARGET);
+    comparison.set_started(baseline.started_at_unix_ns);
+    comparison.status = Status::Ok;
+    comparison.hosts.clone_from(&baseline.hosts);
+    comparison.warnings.push(not_interleaved());
+    comparison.cells.push(cell);
+    Ok(comparison)
+}
+
+/// The metrics to judge, as far as the runs have them.
+fn primary_metrics(
+    rounds: &[CellRound],
+    workload: report::document::Workload,
+    vary: Vary,
+) -> Vec<Metric> {
+    let known = |metric: &Metric| {
+        let mut runs = rounds.iter().flat_map(|round| &round.runs);
+        runs.all(|run| run.value(*metric).is_some())
+    };
+    let metrics = Metric::primary(workload, vary);
+    metrics.into_iter().filter(known).collect()
+}
+
+fn not_interleaved() -> Message {
+    Message::new(
+        "not_interleaved",
+        "the two results were not measured in turn and have no control: whatever the machine did differently between \
+         them looks like a difference of what was measured",
+    )
+    .with_cure("measure both in one comparison, for example with linerate compare --plan FILE")
+}
+
+/// The rounds that count.
+fn valid(run: &SavedRun) -> Result<Vec<&Round>, PlanError> {
+    let rounds = run.document.rounds.iter();
+    let rounds: Vec<_> = rounds
+        .filter(|round| round.invalid.is_empty() && !round.ended_early)
+        .collect();
+    if rounds.is_empty() {
+        return Err(PlanError::File(format!(
+            "{} has no complete round: measure with linerate run WORKLOAD --repeat 7 or more",
+            run.label
+        )));
+    }
+    Ok(rounds)
+}
+
+fn arm(run: &SavedRun, role: ArmRole) -> Result<Arm, PlanError> {
+    let document = &run.document;
+    let rounds = valid(run)?;
+    let first = rounds.first().copied();
+    let latencies = rounds
+        .iter()
+        .map(|round| round.measured.latency.primary().map(|(_, all)| all));
+    let latency = merge::latencies(latencies)
+        .map_err(|error| PlanError::File(format!("{}: join its latencies: {error}", run.label)))?;
+    let side = |sides: &[report::document::Side]| sides.first().map(|side| side.engine.clone());
+    Ok(Arm {
+        label: run.label.clone(),
+        role,
+        plan: document.plan.clone(),
+        load_engine: first
+            .and_then(|round| side(&round.load))
+            .unwrap_or_default(),
+        testee_engine: first.and_then(|round| side(&round.testee)),
+        profiles: record::profiles(document),
+        command: report::text::as_typed(&document.command),
+        latency_kind: first
+            .and_then(|round| round.measured.latency.primary())
+            .map(|(kind, _)| kind.to_owned()),
+        latency,
+    })
+}
