@@ -33,7 +33,6 @@ impl RunLine {
         }
     }
 
-
     /// Names the target.
     pub fn set_target(&mut self, target: &str) {
         self.target = Some(target.to_owned());

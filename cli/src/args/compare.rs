@@ -80,7 +80,7 @@ pub struct SourceArgs {
 
     /// Two saved results of run --repeat, the baseline first. They were not measured in turn, so that a change of
     /// the machine between them looks like a difference
-    #[arg(value_name = "OLD NEW", num_args = 2)]
+    #[arg(value_name = "OLD> <NEW", num_args = 1..=2)]
     pub files: Vec<PathBuf>,
 }
 

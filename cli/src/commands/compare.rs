@@ -42,6 +42,11 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
     match (&source.again, &source.files[..]) {
         (Some(path), _) => outlet.again(path),
         (None, [old, new]) => outlet.saved(old, new),
+        (None, [word]) => Err(Problem::usage(format!(
+            "'{}' is no workload (rr, echo, stream, crr, cc), and a comparison of saved results takes two files",
+            word.display()
+        ))
+        .with_cure("see linerate compare --help")),
         _ => Err(Problem::usage("there is nothing to compare").with_cure(
             "name a workload and engines, for example: linerate compare rr --engines uring,epoll",
         )),
