@@ -1,10 +1,12 @@
 //! How a comparison leaves: analysed, rendered, written, and judged by `--fail-on`.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
-use report::comparison::{Comparison, Vary, analyse_all, words};
+use report::comparison::{Comparison, OutcomeState, Threshold, Vary, analyse_all, words};
 use report::document::{Document, Status};
 use report::saved::{self, Saved};
+use report::text::Style;
 use runner::compare::{Outcome, SavedRun};
 use runner::error::ExitClass;
 
@@ -12,11 +14,13 @@ use crate::args::compare::{CompareFormat, CompareOutputArgs};
 use crate::output::Destination;
 use crate::problem::Problem;
 use crate::progress::say;
+use crate::style;
 
 /// Where a comparison goes.
 pub struct Outlet {
     format: CompareFormat,
     destination: Destination,
+    thresholds: Vec<Threshold>,
     quiet: bool,
 }
 
@@ -25,10 +29,11 @@ impl Outlet {
     ///
     /// # Errors
     /// A place that cannot be written, or a condition that cannot be read.
-    pub fn open(output: &CompareOutputArgs) -> Result<Self, Problem> {
+    pub fn open(output: &CompareOutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
         Ok(Outlet {
             format: output.format,
             destination: Destination::open(output.output.as_deref())?,
+            thresholds: thresholds(fail_on)?,
             quiet: output.quiet,
         })
     }
@@ -85,30 +90,85 @@ impl Outlet {
         self.hand_over(comparison)
     }
 
-    fn hand_over(self, mut comparison: Comparison) -> Result<ExitClass, Problem> {
+    fn hand_over(mut self, mut comparison: Comparison) -> Result<ExitClass, Problem> {
         analyse_all(&mut comparison);
         let text = self.render(&comparison)?;
-        let path = self
-            .destination
-            .path()
-            .map(|path| path.display().to_string());
-        self.destination.write(&text)?;
-        if let (Some(path), false) = (path, self.quiet) {
+        let destination = std::mem::replace(&mut self.destination, Destination::Stdout);
+        if destination.path().is_some() && !self.quiet {
             say(&words::headline(&comparison));
-            say(&format!("the result is in {path}"));
         }
-        judge(&comparison)
+        self.write(destination, &text, "the result is in")?;
+        self.judge(&comparison)
+    }
+
+    /// Writes it, and says where it is.
+    fn write(&self, place: Destination, text: &str, what: &str) -> Result<(), Problem> {
+        let path = place.path().map(|path| path.display().to_string());
+        place.write(text)?;
+        if let (Some(path), false) = (path, self.quiet) {
+            say(&format!("{what} {path}"));
+        }
+        Ok(())
     }
 
     fn render(&self, comparison: &Comparison) -> Result<String, Problem> {
-        let rendered = match self.format {
-            CompareFormat::Text => Ok(text(comparison)),
-            CompareFormat::Json => {
-                report::json::render(comparison).map_err(|error| error.to_string())
-            }
-        };
-        rendered.map_err(|error| Problem::usage(format!("cannot write the result: {error}")))
+        match self.format {
+            CompareFormat::Text => Ok(report::text::comparison::render(comparison, &self.style())),
+            CompareFormat::Csv => Ok(report::csv::comparison::render(comparison)),
+            CompareFormat::Json => report::json::render(comparison)
+                .map_err(|error| Problem::usage(format!("cannot write the result: {error}"))),
+        }
     }
+
+    fn style(&self) -> Style {
+        let stdout = matches!(self.destination, Destination::Stdout);
+        style::of(stdout && std::io::stdout().is_terminal())
+    }
+
+    /// The exit code.
+    fn judge(&self, comparison: &Comparison) -> Result<ExitClass, Problem> {
+        if comparison.status == Status::Interrupted {
+            return Ok(ExitClass::Interrupted);
+        }
+        let outcomes = self
+            .thresholds
+            .iter()
+            .flat_map(|each| each.check(comparison));
+        let (mut exceeded, mut undecided) = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            match outcome.state {
+                OutcomeState::Kept => {}
+                OutcomeState::Exceeded => exceeded.push(outcome.words),
+                OutcomeState::Undecided => undecided.push(outcome.words),
+            }
+        }
+        if !self.quiet {
+            undecided.iter().for_each(|words| say(words));
+        }
+        if !exceeded.is_empty() {
+            return Err(check_failed(&exceeded.join("; ")));
+        }
+        if has_wrong_bytes(comparison) {
+            return Err(check_failed("bytes came back other than they were sent"));
+        }
+        Ok(ExitClass::Done)
+    }
+}
+
+fn has_wrong_bytes(comparison: &Comparison) -> bool {
+    let rounds = comparison.cells.iter().flat_map(|cell| &cell.rounds);
+    let mut reasons = rounds
+        .flat_map(|round| &round.runs)
+        .flat_map(|run| &run.invalid);
+    reasons.any(|why| why.code == ExitClass::CheckFailed.message_code())
+}
+
+fn thresholds(texts: &[String]) -> Result<Vec<Threshold>, Problem> {
+    let read = |text: &String| {
+        text.parse::<Threshold>()
+            .map_err(|error| Problem::usage(format!("--fail-on {error}")))
+    };
+    texts.iter().map(read).collect()
 }
 
 fn command() -> Vec<String> {
@@ -151,40 +211,7 @@ fn varied(old: &Document, new: &Document) -> Vary {
     }
 }
 
-/// The verdicts, one sentence each.
-fn text(comparison: &Comparison) -> String {
-    let analyses = comparison
-        .cells
-        .iter()
-        .filter_map(|cell| cell.analysis.as_ref());
-    let verdicts = analyses.flat_map(|analysis| &analysis.verdicts);
-    let mut text = words::headline(comparison) + "\n";
-    for verdict in verdicts {
-        text += &format!("{}\n", verdict.words);
-    }
-    text
-}
-
-/// The exit code.
-fn judge(comparison: &Comparison) -> Result<ExitClass, Problem> {
-    if comparison.status == Status::Interrupted {
-        return Ok(ExitClass::Interrupted);
-    }
-    let mut runs = comparison
-        .cells
-        .iter()
-        .flat_map(|cell| &cell.rounds)
-        .flat_map(|round| &round.runs);
-    let wrong = ExitClass::CheckFailed.message_code();
-    if runs.any(|run| run.invalid.iter().any(|why| why.code == wrong)) {
-        return Err(check_failed(
-            "bytes came back other than they were sent".to_owned(),
-        ));
-    }
-    Ok(ExitClass::Done)
-}
-
-fn check_failed(why: String) -> Problem {
+fn check_failed(why: &str) -> Problem {
     Problem {
         class: ExitClass::CheckFailed,
         text: format!("a check failed: {why}"),

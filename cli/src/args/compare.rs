@@ -213,13 +213,18 @@ pub struct MethodArgs {
     /// Decides on the order of the runs; the same seed gives the same order [default: from the clock]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
+
+    /// Exit with code 1 if a difference beyond this is found, for example rate<-5%, p99>+10% or
+    /// cpu_per_op>3%; what is inconclusive is told and does not count. May be repeated
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_on: Vec<String>,
 }
 
 /// Where the result goes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct CompareOutputArgs {
-    /// Form of the result: text for people, json with every round
+    /// Form of the result: text for people, json with every round, csv in long form
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: CompareFormat,
 
@@ -245,6 +250,8 @@ pub enum CompareFormat {
     Text,
     // Everything, after a versioned schema
     Json,
+    // One row per cell, metric and arm
+    Csv,
 }
 
 /// A share, written in percent.

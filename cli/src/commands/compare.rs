@@ -38,7 +38,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
         let vary = varied(&cells);
         return measure(cells, vary, &args.method, &args.output);
     }
-    let outlet = Outlet::open(&args.output)?;
+    let outlet = Outlet::open(&args.output, &args.method.fail_on)?;
     match (&source.again, &source.files[..]) {
         (Some(path), _) => outlet.again(path),
         (None, [old, new]) => outlet.saved(old, new),
@@ -162,7 +162,7 @@ fn measure(
         seed: method.seed.unwrap_or_else(seed_of_the_clock),
     })?;
     experiment.check_engines()?;
-    let outlet = Outlet::open(output)?;
+    let outlet = Outlet::open(output, &method.fail_on)?;
     let kind = Kind::choose(output.progress, output.quiet, Surroundings::detect());
     let progress = Comparing::start(kind);
     if !output.quiet {

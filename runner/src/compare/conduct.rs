@@ -1,9 +1,9 @@
 //! Round after round, until the comparison has what it needs or may take no longer.
 
+use super::Experiment;
 use super::length::run_ns;
 use super::order::{Orders, Random};
 use super::record::{CellRecord, Record};
-use super::{Experiment, Length};
 use crate::conduct::{self, Cancel, Phase};
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
@@ -56,12 +56,6 @@ pub struct Place<'a> {
     pub cell: &'a str,
     /// Name of what runs.
     pub arm: &'a str,
-    /// Runs that are over.
-    pub runs_done: u64,
-    /// Runs in all, unless it ends earlier.
-    pub runs: u64,
-    /// What this run should take, with the pause before it, ns.
-    pub run_ns: u64,
     /// What is left at the start of this run, as far as the runs so far tell, ns.
     pub left_ns: u64,
 }
@@ -142,19 +136,15 @@ pub(super) fn conduct_on(
     cancel: &Cancel,
 ) -> Outcome {
     let mut record = Record::new(experiment, bench.unix_ns());
-    let length = Length::of(experiment);
     let mut course = Course {
         bench,
         experiment,
         observer,
         cancel,
-        cells: experiment.cells.iter().map(Going::new).collect(),
-        runs: length.runs,
-        runs_done: 0,
+        cells: going(experiment),
         spent_ns: 0,
         expected_ns: 0,
     };
-    course.seed();
     let failure = course.run(&mut record).err();
     record.finish(failure, cancel.is_raised())
 }
@@ -166,15 +156,20 @@ struct Going {
     ended: bool,
 }
 
-impl Going {
-    fn new(cell: &super::CellPlan) -> Self {
-        Self {
-            orders: Orders::new(cell.entrants.len(), 0),
+/// Every cell at its start, with orders of its own.
+fn going(experiment: &Experiment) -> Vec<Going> {
+    let seed = experiment.method.seed;
+    let cells = experiment.cells.iter().zip(0_u64..);
+    cells
+        .map(|(cell, number)| Going {
+            orders: Orders::new(cell.entrants.len(), seed.wrapping_add(number << 32)),
             failures: vec![0; cell.entrants.len()],
             ended: false,
-        }
-    }
+        })
+        .collect()
+}
 
+impl Going {
     fn has_given_up(&self, entrant: usize) -> bool {
         self.failures[entrant] >= FAILURES_MAX
     }
@@ -196,30 +191,12 @@ struct Course<'a> {
     observer: &'a mut dyn Observer,
     cancel: &'a Cancel,
     cells: Vec<Going>,
-    runs: u64,
-    runs_done: u64,
     /// What the runs so far took and should have taken: their ratio corrects the estimate.
     spent_ns: u64,
     expected_ns: u64,
 }
 
 impl Course<'_> {
-    fn seed(&mut self) {
-        for (number, (cell, plan)) in self
-            .cells
-            .iter_mut()
-            .zip(&self.experiment.cells)
-            .enumerate()
-        {
-            let seed = self
-                .experiment
-                .method
-                .seed
-                .wrapping_add((number as u64) << 32);
-            cell.orders = Orders::new(plan.entrants.len(), seed);
-        }
-    }
-
     fn run(&mut self, record: &mut Record) -> Result<(), Failure> {
         let method = &self.experiment.method;
         let mut between_cells = Random::new(!method.seed);
@@ -273,7 +250,7 @@ impl Course<'_> {
         (expected_ns as f64 * self.spent_ns as f64 / self.expected_ns as f64) as u64
     }
 
-    /// What is left of the comparison when `entrant_ns` of this round are still to come.
+    /// What is left of the comparison when `round_left_ns` of this round are still to come.
     fn left_ns(&self, round: u32, round_left_ns: u64) -> u64 {
         let rounds = u64::from(self.experiment.method.rounds_planned - round);
         let open = (0..self.cells.len()).filter(|&cell| !self.cells[cell].ended);
@@ -305,9 +282,6 @@ impl Course<'_> {
                 rounds: self.experiment.method.rounds_planned,
                 cell: &self.experiment.cells[cell].label,
                 arm: &planned.label,
-                runs_done: self.runs_done,
-                runs: self.runs,
-                run_ns: self.corrected(expected_ns),
                 left_ns: self.left_ns(round, left_ns),
             };
             self.one_run(record, cell, entrant, &place)?;
@@ -340,7 +314,6 @@ impl Course<'_> {
             tell_engines: place.round == 0,
         };
         let outcome = self.bench.run(plan, &mut relay);
-        self.runs_done += 1;
         self.spent_ns += self.bench.elapsed_ns() - began_ns;
         if self.cancel.is_raised() {
             return Ok(());

@@ -1,0 +1,353 @@
+//! Comparisons as users make them, short: what is refused, what comes out, how they end.
+
+use linerate_tests::Directory;
+use linerate_tests::binary::{Call, call, call_line, within};
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const USAGE: i32 = 2;
+const MACHINE: i32 = 3;
+
+/// Runs of 200 ms: long enough to have numbers, and too short for verdicts.
+const SHORT: &str =
+    "--duration 200ms --warmup 20ms --interval 20ms --pause 10ms --seed 3 --format json";
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+fn start(line: &str) -> Call {
+    let words = words(line);
+    Call::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn validate(document: &Value) {
+    let schema = include_str!("../../../report/schema/comparison-1.json");
+    let schema = serde_json::from_str(schema).expect("the committed schema");
+    let validator = jsonschema::validator_for(&schema).expect("the committed schema");
+    let complaints: Vec<_> = validator
+        .iter_errors(document)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+fn list<'a>(document: &'a Value, pointer: &str) -> &'a Vec<Value> {
+    let found = document.pointer(pointer).and_then(Value::as_array);
+    found.unwrap_or_else(|| panic!("no list {pointer} in {document:#}"))
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_before_the_start() {
+    within(60, || {
+        let cases: [(&str, &[&str]); 15] = [
+            ("compare rr", &["--engines"]),
+            (
+                "compare rr --engines epoll",
+                &["at least two arms", "--engines uring,epoll"],
+            ),
+            (
+                "compare rr --engines epoll,nosuch",
+                &["'nosuch'", "blocking"],
+            ),
+            (
+                "compare rr --engines epoll,,blocking",
+                &["epoll,,blocking", "missing"],
+            ),
+            (
+                "compare rr --engines spin=1us,epoll",
+                &["'spin=1us'", "without an engine"],
+            ),
+            (
+                "compare rr --engines epoll,blocking:warp=9",
+                &["engine blocking", "unknown option 'warp'"],
+            ),
+            (
+                "compare rr --engines epoll,blocking --testee-engine epoll",
+                &["--testee-engine", "--vary testee"],
+            ),
+            (
+                "compare rr tcp://127.0.0.1:9 --engines epoll,blocking",
+                &["--vary testee", "--vary load"],
+            ),
+            (
+                "compare rr --engines epoll,blocking --baseline uring",
+                &["--baseline uring", "epoll and blocking"],
+            ),
+            (
+                "compare rr --engines epoll,blocking --rounds 3",
+                &["--rounds 3", "from 7 to 30"],
+            ),
+            (
+                "compare rr --engines epoll,blocking --repeat 3",
+                &["--repeat", "--rounds"],
+            ),
+            (
+                "compare rr --engines epoll,blocking --budget 10s",
+                &["--budget 10 s", "discarded"],
+            ),
+            (
+                "compare --plan /nonexistent/plan.toml",
+                &["/nonexistent/plan.toml"],
+            ),
+            ("compare ping", &["'ping' is no workload", "two files"]),
+            (
+                "compare rr --engines epoll,blocking --fail-on rate<5",
+                &["--fail-on", "rate<5", "rate<-5%"],
+            ),
+        ];
+        for (line, parts) in cases {
+            call_line(line).assert_refused(USAGE, parts);
+        }
+    });
+}
+
+#[test]
+fn an_engine_that_cannot_run_here_is_refused_with_its_reason() {
+    let foreign = if cfg!(target_os = "linux") {
+        "kqueue"
+    } else {
+        "epoll"
+    };
+    within(60, move || {
+        let began = Instant::now();
+        let finished = call(&["compare", "rr", "--engines", &format!("blocking,{foreign}")]);
+        finished.assert_refused(MACHINE, &[foreign, "does not run here", "leave it out"]);
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "before the start"
+        );
+    });
+}
+
+#[test]
+fn a_comparison_of_two_engines() {
+    within(180, || {
+        let directory = Directory::new();
+        let path = directory.path().join("saved.json");
+        let line = format!(
+            "compare rr --engines epoll,blocking --connections 1,2 --rounds 7 {SHORT} --output {}",
+            path.display()
+        );
+        let finished = start(&line).finish(Duration::from_secs(150));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        for part in [
+            "2 cells of 2 arms and a control",
+            "48 runs",
+            "seed 3",
+            "round 7/7",
+            "left",
+        ] {
+            assert!(
+                finished.stderr.contains(part),
+                "'{part}': {}",
+                finished.stderr
+            );
+        }
+        let document: Value =
+            serde_json::from_str(&fs::read_to_string(&path).expect("saved")).expect("JSON");
+        validate(&document);
+        assert_eq!(
+            (&document["status"], &document["method"]["seed"]),
+            (&"ok".into(), &3.into())
+        );
+        for (cell, label) in list(&document, "/cells")
+            .iter()
+            .zip(["rr, 1 connection", "rr, 2 connections"])
+        {
+            assert_eq!(cell["label"], label);
+            check_cell(cell);
+        }
+        let command = document["cells"][0]["arms"][2]["command"]
+            .as_str()
+            .expect("a command");
+        assert_eq!(
+            command,
+            "linerate run rr --duration 200ms --warmup 20ms --interval 20ms --testee-engine blocking --connections 1"
+        );
+        let repeated = call_line(command.strip_prefix("linerate ").expect("linerate"));
+        assert_eq!(repeated.code(), 0, "{}", repeated.stderr);
+        analysed_again(&path, &document);
+    });
+}
+
+fn check_cell(cell: &Value) {
+    let labels: Vec<_> = list(cell, "/arms")
+        .iter()
+        .map(|arm| arm["label"].as_str())
+        .collect();
+    assert_eq!(
+        labels,
+        [Some("epoll"), Some("epoll (again)"), Some("blocking")]
+    );
+    assert_eq!(cell["arms"][2]["testee_engine"]["used"], "blocking");
+    assert_eq!(list(cell, "/rounds").len(), 8);
+    assert_eq!(cell["stopped"], "rounds");
+    for round in list(cell, "/rounds") {
+        assert_eq!(round["discarded"], round["number"] == 0);
+        for run in list(round, "/runs") {
+            assert_eq!(run["failure"], Value::Null);
+            for number in [
+                "/rate_per_second",
+                "/load/busy_fraction",
+                "/testee/cpu_ns_per_operation",
+            ] {
+                let number = run.pointer(number).and_then(Value::as_f64);
+                assert!(number.is_some_and(|number| number > 0.0), "{run:#}");
+            }
+            assert!(list(run, "/series/values").len() > 5);
+        }
+    }
+    assert_eq!(list(cell, "/analysis/verdicts").len(), 1);
+}
+
+/// The same document gives the same verdicts, and other forms.
+fn analysed_again(path: &Path, document: &Value) {
+    let path = path.to_str().expect("UTF-8");
+    let again = call(&["compare", "--again", path, "--format", "json"]);
+    assert_eq!(again.code(), 0, "{}", again.stderr);
+    assert_eq!(again.json()["cells"], document["cells"]);
+    for format in ["text", "csv"] {
+        let again = call(&["compare", "--again", path, "--format", format]);
+        assert_eq!(again.code(), 0, "{format}: {}", again.stderr);
+        assert!(
+            again.stdout.contains("blocking"),
+            "{format}: {}",
+            again.stdout
+        );
+    }
+}
+
+#[test]
+fn an_arm_that_fails_is_reported_and_the_others_go_on() {
+    within(120, || {
+        let directory = Directory::new();
+        let path = directory.path().join("plan.toml");
+        let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let plan = format!(
+            "workload = 'rr'\nduration = '200ms'\nwarmup = '20ms'\ninterval = '20ms'\n\
+             [[arm]]\nname = 'one'\n[[arm]]\nname = 'two'\nrequest = 2\n\
+             [[arm]]\nname = 'nobody'\ntarget = 'tcp://{}'\n",
+            closed.expect("a port")
+        );
+        fs::write(&path, plan).expect("written");
+        let path = path.to_str().expect("UTF-8");
+        let mut call = start(&format!(
+            "compare --plan {path} --pause 10ms --rounds 8 --format json"
+        ));
+        let finished = call.finish(Duration::from_secs(100));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("nobody failed"),
+            "{}",
+            finished.stderr
+        );
+        let document = finished.json();
+        validate(&document);
+        let cell = &document["cells"][0];
+        let failures = |arm: usize| -> Vec<&str> {
+            let runs = list(cell, "/rounds")
+                .iter()
+                .map(|round| &round["runs"][arm]["failure"]);
+            runs.filter_map(|failure| failure["code"].as_str())
+                .collect()
+        };
+        assert_eq!((failures(0).len(), failures(2).len()), (0, 0));
+        assert_eq!(failures(3)[..3], ["peer", "peer", "not_run"]);
+        assert_eq!(failures(3).len(), 9);
+        let verdicts = list(cell, "/analysis/verdicts");
+        assert_eq!(verdicts[1]["verdict"], "invalid");
+    });
+}
+
+#[test]
+fn an_interrupt_leaves_the_complete_rounds() {
+    within(90, || {
+        let mut call = start(&format!("compare rr --engines epoll,blocking {SHORT}"));
+        call.hears("round 2/12");
+        call.kept().signal(libc::SIGINT);
+        let finished = call.finish(Duration::from_secs(20));
+        assert_eq!(finished.code(), 130, "{}", finished.stderr);
+        let document = finished.json();
+        validate(&document);
+        assert_eq!(document["status"], "interrupted");
+        let cell = &document["cells"][0];
+        assert_eq!(cell["stopped"], "interrupted");
+        let counted = list(cell, "/rounds")
+            .iter()
+            .filter(|round| round["discarded"] == false);
+        assert!((1..4).contains(&counted.count()), "{cell:#}");
+        assert!(cell["analysis"].is_object());
+    });
+}
+
+#[test]
+fn two_interrupts_end_at_once() {
+    within(60, || {
+        let mut call = start("compare rr --engines epoll,blocking --duration 30s --drain 20s");
+        call.agents(2);
+        let asked = Instant::now();
+        call.kept().signal(libc::SIGINT);
+        call.hears("once more ends at once");
+        call.kept().signal(libc::SIGINT);
+        let finished = call.finish(Duration::from_secs(10));
+        assert!(
+            asked.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!(finished.code(), 130, "{}", finished.stderr);
+    });
+}
+
+#[test]
+fn the_budget_ends_it() {
+    within(120, || {
+        let began = Instant::now();
+        let mut call = start(&format!(
+            "compare rr --engines epoll,blocking --budget 17s {SHORT}"
+        ));
+        let finished = call.finish(Duration::from_secs(60));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            began.elapsed()
+        );
+        let document = finished.json();
+        validate(&document);
+        assert_eq!(document["cells"][0]["stopped"], "budget");
+        assert!(list(&document, "/cells/0/rounds").len() < 31);
+        assert!(finished.stderr.contains("at most"), "{}", finished.stderr);
+    });
+}
+
+/// A testee that burns 2 us more per operation costs more CPU per operation: in some noise, but not that much.
+#[test]
+fn a_slowed_engine_is_found_slower() {
+    within(120, || {
+        let line = "compare rr --engines epoll,slowed --connections 16 --duration 300ms --warmup 50ms --interval 20ms \
+                    --pause 10ms --seed 1 --format json --quiet --fail-on testee_cpu_per_op>2%";
+        let finished = start(line).finish(Duration::from_secs(100));
+        let document = finished.json();
+        validate(&document);
+        let cell = &document["cells"][0];
+        let metrics = list(cell, "/analysis/metrics");
+        let cpu = metrics
+            .iter()
+            .find(|each| each["metric"] == "testee_cpu_ns_per_operation");
+        let slowed = &cpu.expect("the CPU time of the testee")["arms"][2];
+        assert_eq!(slowed["verdict"], "slower", "{slowed:#}");
+        let change = slowed["effect"]["change"].as_f64();
+        assert!(change.is_some_and(|change| change > 0.02), "{slowed:#}");
+        let verdict = cell["analysis"]["verdicts"][0]["verdict"].as_str();
+        assert!(
+            matches!(verdict, Some("slower" | "invalid" | "inconclusive")),
+            "{verdict:?}"
+        );
+        assert_eq!(finished.code(), 1, "{}", finished.stderr);
+    });
+}
