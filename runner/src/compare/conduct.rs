@@ -2,13 +2,14 @@
 
 use super::Experiment;
 use super::length::run_ns;
-use super::order::{Orders, Random};
+use super::order::Orders;
 use super::record::{CellRecord, Record};
 use crate::conduct::{self, Cancel, Phase};
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use report::comparison::{Comparison, StopReason};
 use report::document::{Document, Interval, Message};
+use report::statistics::SplitMix64;
 use std::time::{Duration, Instant};
 
 /// After so many failed runs in one cell an arm is not run any more: it is invalid already, and its
@@ -199,7 +200,7 @@ struct Course<'a> {
 impl Course<'_> {
     fn run(&mut self, record: &mut Record) -> Result<(), Failure> {
         let method = &self.experiment.method;
-        let mut between_cells = Random::new(!method.seed);
+        let mut between_cells = SplitMix64::new(!method.seed);
         for round in 0..=method.rounds_planned {
             let mut open: Vec<usize> = (0..self.cells.len())
                 .filter(|&cell| !self.cells[cell].ended)

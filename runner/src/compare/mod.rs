@@ -1,7 +1,7 @@
 //! Comparisons: several plans, measured in interleaved rounds of one run each.
 //!
 //! An [`Experiment`] has cells (one question each, for example a number of connections). In every
-//! round of a cell each arm runs once, in an order that is random and balanced ([`order`]), with
+//! round of a cell each arm runs once, in an order that is random and balanced (Williams designs), with
 //! fresh processes and sockets; the first arm, the baseline, runs twice, so that what it seems to
 //! differ by from itself says how much is noise. The first round is discarded. A cell ends after
 //! its rounds, when the time is used up, or when its confidence intervals are as narrow as asked
@@ -13,7 +13,7 @@ mod conduct;
 mod drift;
 mod engine_list;
 mod length;
-pub mod order;
+mod order;
 mod record;
 mod saved;
 
@@ -26,12 +26,11 @@ use crate::error::Failure;
 use crate::plan::{Plan, PlanError, PlanRequest};
 use report::comparison::{ArmRole, Method, Metric, Vary};
 use report::document::{Finite, Workload};
+use report::statistics;
 use report::units::human_duration_ns;
 
 /// Rounds of a cell unless the user or the number of comparisons says otherwise.
 const ROUNDS: u32 = 12;
-/// Fewer rounds find nothing: the smallest p-value of a sign-flip test over n rounds is 2^(1-n).
-const ROUNDS_MIN: u32 = 6;
 /// More rounds bring less than longer ones.
 const ROUNDS_MAX: u32 = 30;
 /// Between two runs the machine comes to rest: closed sockets, ended processes.
@@ -127,7 +126,10 @@ impl Experiment {
         method.pause_ns = request.pause_ns.unwrap_or(PAUSE_NS);
         method.budget_ns = request.budget_ns;
         method.precision_target = precision(request.precision)?;
-        method.rounds_minimum = cells.iter().map(rounds_needed).max().unwrap_or(ROUNDS_MIN);
+        method.rounds_minimum = cells
+            .iter()
+            .map(|cell| rounds_needed(cell, &method))
+            .fold(method.rounds_minimum, u32::max);
         method.rounds_planned = rounds(&request, method.rounds_minimum)?;
         let experiment = Self { cells, method };
         experiment.check_budget()?;
@@ -265,12 +267,15 @@ fn primary_metrics(entrants: &[Entrant], vary: Vary) -> Vec<Metric> {
     metrics
 }
 
-/// `1 + log2(m / alpha)` rounds for m comparisons at alpha 5 %: with fewer, not even the largest
-/// difference could be told from chance after Holm's adjustment.
-fn rounds_needed(cell: &CellPlan) -> u32 {
-    let comparisons = (cell.entrants.len() - 2) * cell.primary_metrics.len();
-    let needed = 1.0 + (comparisons as f64 / 0.05).log2();
-    (needed.ceil() as u32).max(ROUNDS_MIN)
+/// With fewer, not even the largest difference could be told from chance after Holm's adjustment.
+fn rounds_needed(cell: &CellPlan, method: &Method) -> u32 {
+    let arms = cell
+        .entrants
+        .iter()
+        .filter(|entrant| entrant.role == ArmRole::Arm);
+    let comparisons = arms.count() * cell.primary_metrics.len();
+    let comparisons = u32::try_from(comparisons).unwrap_or(u32::MAX);
+    statistics::rounds_needed(comparisons, method.alpha.get()).max(method.rounds_minimum)
 }
 
 fn rounds(request: &ExperimentRequest, minimum: u32) -> Result<u32, PlanError> {

@@ -7,44 +7,13 @@
 //! entrants are labelled at random and the rows shuffled, and when a design is used up another is
 //! drawn.
 
-/// splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): enough for
-/// orders, and the same on every machine.
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The sequence of `seed`.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`, which is not 0. By multiplication (Lemire 2019); the bias is below
-    /// `bound / 2^64`.
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
-    }
-
-    /// Every permutation equally likely (Fisher and Yates; Durstenfeld 1964).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
+use report::statistics::SplitMix64;
 
 /// Orders without end.
 #[derive(Clone, Debug)]
 pub struct Orders {
     entrants: usize,
-    random: Random,
+    random: SplitMix64,
     /// What is left of the current design.
     rows: Vec<Vec<usize>>,
 }
@@ -54,7 +23,7 @@ impl Orders {
     pub fn new(entrants: usize, seed: u64) -> Self {
         Self {
             entrants,
-            random: Random::new(seed),
+            random: SplitMix64::new(seed),
             rows: Vec::new(),
         }
     }
@@ -151,20 +120,5 @@ mod tests {
         assert_ne!(sequence(1), sequence(2));
         // Another design follows the first, and not the same again.
         assert_ne!(sequence(1)[..10], sequence(1)[10..20]);
-    }
-
-    #[test]
-    fn a_shuffle_prefers_nobody() {
-        let mut random = Random::new(11);
-        let mut first = [0; 4];
-        for _ in 0..4000 {
-            let mut items = [0, 1, 2, 3];
-            random.shuffle(&mut items);
-            first[items[0]] += 1;
-        }
-        assert!(
-            first.iter().all(|count| (850..1150).contains(count)),
-            "{first:?}"
-        );
     }
 }

@@ -1,5 +1,6 @@
 //! Two saved results as a comparison. They were not measured in turn, and there is no control: what
-//! the machine did between them looks like a difference, and the document says so.
+//! the machine did between them looks like a difference, and the document says so. Its analysis does
+//! not pair their rounds.
 
 use super::record;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
@@ -18,8 +19,7 @@ pub struct SavedRun {
     pub document: Document,
 }
 
-/// The comparison of two saved results, not analysed yet. Round i of one stands beside round i of
-/// the other, which is as good as any other pairing.
+/// The comparison of two saved results, not analysed yet.
 ///
 /// # Errors
 /// When one has no valid round, or they are of different workloads.
@@ -53,6 +53,7 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
         })
         .collect();
     let mut method = Method::new(0, vary);
+    method.interleaved = false;
     method.rounds_planned = rounds.len() as u32;
     method.warmup_ns = baseline.plan.warmup_ns;
     method.duration_ns = baseline.plan.duration_ns;
