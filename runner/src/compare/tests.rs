@@ -6,7 +6,9 @@ use crate::conduct::{self as single, Cancel};
 use crate::error::{ExitClass, RunError};
 use report::assemble::{self, RoundParts};
 use report::comparison::{Cell, StopReason};
-use report::document::{Document, Host, Role, Side, Status, Window, unexplained_nulls};
+use report::document::{
+    Document, Host, LatencySummary, Role, Side, Status, Window, unexplained_nulls,
+};
 use std::collections::BTreeMap;
 
 fn arm(label: &str) -> ArmRequest {
@@ -110,6 +112,9 @@ impl Stage {
                 ..Side::default()
             };
             side.measured.totals.operations = 1000;
+            let mut latencies = report::histogram::new();
+            latencies.record(50_000).unwrap();
+            side.measured.latency.service = LatencySummary::from_histogram(&latencies).unwrap();
             side.process.cpu_ns = Some(500_000_000);
             side
         };
@@ -414,11 +419,13 @@ fn saved_results_are_compared_with_a_warning() {
     );
     assert_eq!(comparison.warnings[0].code, "not_interleaved");
     assert_eq!(unexplained_nulls(&comparison.cells), Vec::<String>::new());
-    // No latency was measured here.
-    assert_eq!(
-        cell.primary_metrics,
-        [Metric::Rate, Metric::TesteeCpuPerOperation]
-    );
+    let metrics = [
+        Metric::Rate,
+        Metric::LatencyP99,
+        Metric::TesteeCpuPerOperation,
+    ];
+    assert_eq!(cell.primary_metrics, metrics);
+    assert!(!comparison.method.interleaved);
     let error = saved(&run("old.json", 0), &run("new.json", 9), Vary::Testee).unwrap_err();
     assert!(
         error.to_string().contains("old.json has no complete round"),
