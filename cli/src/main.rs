@@ -27,10 +27,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error),
     };
-    if matches!(
-        cli.command,
-        Command::Run(_) | Command::Serve(_) | Command::Sysctl(_)
-    ) {
+    // An agent does so when it is given a plan, and a supervisor when it is told to apply.
+    let is_helper = matches!(cli.command, Command::Agent(_) | Command::Supervise(_));
+    if !is_helper {
         // What a killed linerate has left would be measured, and nobody else puts it back.
         for message in runner::profile::heal() {
             progress::say(&format!("linerate: {}", problem::one_line(&message.text)));

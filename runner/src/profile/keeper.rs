@@ -135,7 +135,7 @@ impl Keeper {
         self.await_end();
         let healed: Vec<String> = heal().into_iter().map(|message| message.text).collect();
         let what = match healed.is_empty() {
-            true => "it had nothing to put back".to_owned(),
+            true => "everything is put back".to_owned(),
             false => healed.join("; "),
         };
         Failure::machine(format!(

@@ -82,13 +82,11 @@ fn kill(call: &Call, victim: Victim) {
     }
 }
 
-/// Kills `victim` when the supervisor is at `point`, and waits until nothing of the run is left.
-fn crash(host: &Host, point: &str, victim: Victim) {
-    let profile = host.file("profile.toml", PROFILE);
-    let mut line = vec!["run", "rr", "--profile", &profile];
-    line.extend(super::QUICK);
+/// Starts `linerate ARGUMENTS`, kills `victim` when the supervisor is at `point`, and waits until nothing
+/// of the call is left.
+fn crash(host: &Host, arguments: &[&str], point: &str, victim: Victim) {
     let mut command = host.command(linerate_tests::binary::linerate());
-    command.args(&line).env("LINERATE_STOP_AT", point);
+    command.args(arguments).env("LINERATE_STOP_AT", point);
     let call = Call::of(command);
     let reached = eventually(Duration::from_secs(30), || !stopped(&call).is_empty());
     assert!(reached, "{point} is not reached: {:?}", call.processes());
@@ -111,9 +109,12 @@ fn every_process_killed_at_every_step_leaves_the_values_as_they_were() {
     };
     within(580, move || {
         let before = host.values();
+        let profile = host.file("profile.toml", PROFILE);
+        let mut line = vec!["run", "rr", "--profile", &profile];
+        line.extend(super::QUICK);
         for point in POINTS {
             for victim in VICTIMS {
-                crash(&host, point, victim);
+                crash(&host, &line, point, victim);
                 let at = format!("{point}, {victim:?}");
                 if victim == Victim::Everything {
                     // Nobody is left: the next command heals.
@@ -124,6 +125,39 @@ fn every_process_killed_at_every_step_leaves_the_values_as_they_were() {
                 }
                 assert_eq!(host.values(), before, "{at}");
                 assert_eq!(journals(&host), 0, "{at}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_killed_apply_holds_nothing_unless_it_was_complete() {
+    let Some(host) = Host::for_test("killed_apply") else {
+        return;
+    };
+    within(300, move || {
+        let before = host.values();
+        let profile = host.file("profile.toml", PROFILE);
+        for point in POINTS
+            .into_iter()
+            .filter(|point| point.starts_with("apply."))
+        {
+            for victim in [Victim::Cli, Victim::Supervisor, Victim::Everything] {
+                crash(&host, &["sysctl", "apply", &profile], point, victim);
+                let next = host
+                    .linerate(&["sysctl", "status"])
+                    .finish(Duration::from_secs(20));
+                assert_eq!(next.code(), 0, "{point}, {victim:?}: {}", next.stderr);
+                if journals(&host) > 0 {
+                    // Complete and recorded before its writer died: it is held, and status says so.
+                    assert_eq!(point, "apply.recorded", "{victim:?}: {}", next.stdout);
+                    assert!(next.stdout.contains("held until"), "{}", next.stdout);
+                    let restored = host
+                        .linerate(&["sysctl", "restore"])
+                        .finish(Duration::from_secs(20));
+                    assert_eq!(restored.code(), 0, "{}", restored.stderr);
+                }
+                assert_eq!(host.values(), before, "{point}, {victim:?}");
             }
         }
     });
