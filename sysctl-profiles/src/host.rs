@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::apply::{Applied, ApplyOptions, Drift};
 use crate::error::Error;
 use crate::files::{Files, SystemFiles};
-use crate::identity::Here;
+use crate::identity::{self, Here};
 use crate::plan::{self, Plan};
 use crate::profile::Profile;
 use crate::restore::{RestoreOptions, RestoreReport};
@@ -27,6 +27,8 @@ pub struct Host {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) state: StateDir,
     pub(crate) here: Here,
+    /// Whether a network namespace, by its inode, is gone.
+    pub(crate) is_gone: fn(u64) -> bool,
 }
 
 impl Host {
@@ -51,7 +53,12 @@ impl Host {
     pub fn with(files: Arc<dyn Files>, state_dir: PathBuf) -> Result<Self, Error> {
         let here = Here::find(files.as_ref())?;
         let state = StateDir::at(state_dir, LOCK_DEADLINE);
-        Ok(Self { files, state, here })
+        Ok(Self {
+            files,
+            state,
+            here,
+            is_gone: identity::is_namespace_gone,
+        })
     }
 
     /// Whether the key has no file here.

@@ -121,6 +121,39 @@ fn namespace(kind: &str) -> Result<u64, Error> {
     Ok(metadata.ino())
 }
 
+/// Whether no process and no mount keeps this network namespace, as far as can be seen from here. Where
+/// something cannot be looked at, it is not gone.
+pub(crate) fn is_namespace_gone(inode: u64) -> bool {
+    let name = format!("net:[{inode}]");
+    // `ip netns add` keeps one by a mount, whose root is the namespace's name.
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return false;
+    };
+    if mounts.contains(&name) {
+        return false;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let numbers = processes
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())
+        });
+    for process in numbers {
+        match fs::read_link(process.join("ns/net")) {
+            Ok(link) if link == Path::new(&name) => return false,
+            Ok(_) => {}
+            // Ended meanwhile, or a zombie, which keeps none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +184,12 @@ mod tests {
             ..this
         };
         assert_eq!(elsewhere.is_alive(), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_namespace_of_this_process_is_not_gone() {
+        assert!(!is_namespace_gone(namespace("net").expect("/proc")));
     }
 
     #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::apply::{Applied, read, write};
-use crate::catalogue;
+use crate::catalogue::{self, Scope};
 use crate::crash;
 use crate::error::Error;
 use crate::host::Host;
@@ -150,9 +150,10 @@ pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreRe
 pub(crate) fn heal(host: &Host) -> Result<Vec<RestoreReport>, Error> {
     let has_work = |stored: &Stored| match &stored.journal {
         Ok(journal) if !journal.is_of_boot(&host.here) => true,
-        Ok(journal) => {
-            journal.network_namespace == host.here.network_namespace && journal.is_abandoned()
+        Ok(journal) if journal.network_namespace == host.here.network_namespace => {
+            journal.is_abandoned()
         }
+        Ok(journal) => is_orphaned(host, journal),
         Err(_) => false,
     };
     if !host.state.journals()?.iter().any(has_work) {
@@ -169,7 +170,30 @@ pub(crate) fn heal_locked(host: &Host) -> Result<Vec<RestoreReport>, Error> {
     {
         reports.push(undo_all(host, journal, false)?);
     }
+    for stored in host.state.journals()? {
+        if let Ok(journal) = stored.journal
+            && is_orphaned(host, &journal)
+        {
+            reports.push(undo_orphaned(host, journal)?);
+        }
+    }
     Ok(reports)
+}
+
+/// A killed run of a network namespace that is gone. What was the namespace's own went with it; nobody can
+/// run a command there any more to put back what was the machine's.
+fn is_orphaned(host: &Host, journal: &Journal) -> bool {
+    journal.is_of_boot(&host.here)
+        && journal.network_namespace != host.here.network_namespace
+        && journal.is_abandoned()
+        && (host.is_gone)(journal.network_namespace)
+}
+
+fn undo_orphaned(host: &Host, mut journal: Journal) -> Result<RestoreReport, Error> {
+    let of_machine =
+        |key: &str| catalogue::find(key).is_ok_and(|(info, _)| info.scope != Scope::Namespace);
+    journal.entries.retain(|entry| of_machine(&entry.key));
+    undo_all(host, journal, false)
 }
 
 /// After a reboot the kernel has its own values again, and old ones over a fresh boot would be wrong.

@@ -147,8 +147,8 @@ fn a_journal_of_another_namespace_is_listed_and_left() {
     let host = machine.host();
     let mut elsewhere = machine.host();
     elsewhere.here.network_namespace += 1;
-    elsewhere
-        .apply(&profile(LINES), &abandoned(Hold::Run))
+    let applied = elsewhere
+        .apply(&profile(LINES), &ApplyOptions::run())
         .expect("it can be applied");
     assert_eq!(host.heal().expect("not ours"), []);
     assert_eq!(
@@ -159,7 +159,29 @@ fn a_journal_of_another_namespace_is_listed_and_left() {
     let status = host.status().expect("it can be seen");
     assert_eq!(status.journals[0].place, Place::OtherNamespace);
     assert_eq!(status.journals[0].keys, []);
-    assert_eq!(elsewhere.heal().expect("it goes back").len(), 1);
+    assert!(elsewhere.release(&applied).expect("it goes back").is_some());
+}
+
+#[test]
+fn what_a_killed_run_of_a_vanished_namespace_had_of_the_machine_comes_back() {
+    let machine = FakeMachine::new();
+    let mut host = machine.host();
+    let mut elsewhere = machine.host();
+    elsewhere.here.network_namespace = 1;
+    let lines = "net.core.netdev_max_backlog 5000\nnet.core.somaxconn 5000";
+    elsewhere
+        .apply(&profile(lines), &abandoned(Hold::Run))
+        .expect("it can be applied");
+    host.is_gone = |_| false;
+    assert_eq!(host.heal().expect("somebody may still restore it"), []);
+    host.is_gone = |inode| inode == 1;
+    let reports = host.heal().expect("it goes back");
+    let keys: Vec<&str> = reports[0].keys.iter().map(|key| key.key.as_str()).collect();
+    assert_eq!(keys, ["net.core.netdev_max_backlog"]);
+    assert_eq!(machine.value("net.core.netdev_max_backlog"), "1000");
+    // The fake machine has one for all namespaces; this one is not the vanished one's.
+    assert_eq!(machine.value("net.core.somaxconn"), "5000");
+    assert_eq!(machine.journals(), 0);
 }
 
 #[test]
