@@ -10,6 +10,7 @@ use engine::shape::Pace;
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -41,6 +42,10 @@ pub struct Plan {
     pub drain: Duration,
     /// Between ready and go.
     pub hesitation: Duration,
+    /// Options of every connecting socket.
+    pub socket: SocketOptions,
+    /// Addresses to connect from; none leaves it to the kernel.
+    pub sources: Vec<IpAddr>,
 }
 
 impl Plan {
@@ -58,6 +63,11 @@ impl Plan {
             operation_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(2),
             hesitation: Duration::ZERO,
+            socket: SocketOptions {
+                nodelay: true,
+                ..SocketOptions::default()
+            },
+            sources: Vec::new(),
         }
     }
 
@@ -138,17 +148,14 @@ impl Plan {
             spec: self.spec.clone(),
             target: Target {
                 address: self.target.clone(),
-                sources: Vec::new(),
+                sources: self.sources.clone(),
             },
             share: Share {
                 first: before(worker),
                 count: before(worker + 1) - before(worker),
                 total: self.connections,
             },
-            socket: SocketOptions {
-                nodelay: true,
-                ..SocketOptions::default()
-            },
+            socket: self.socket.clone(),
             warmup_ns: self.warmup.as_nanos() as u64,
             stop: match self.stop {
                 Stop::Count(count) => Stop::Count(

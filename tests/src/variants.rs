@@ -40,6 +40,21 @@ pub static VARIANTS: &[Variant] = &[
         name: "blocking:spin=50us",
         engine: &engine_kqueue::BLOCKING,
     },
+    #[cfg(target_os = "linux")]
+    Variant {
+        name: "tokio-uring:taskrun=coop,sq_entries=16",
+        engine: &engine_uring::TOKIO_URING,
+    },
+    #[cfg(target_os = "linux")]
+    Variant {
+        name: "monoio:taskrun=defer",
+        engine: &engine_uring::MONOIO,
+    },
+    #[cfg(target_os = "linux")]
+    Variant {
+        name: "tokio-uring:sqpoll=true,sqpoll_idle=1ms",
+        engine: &engine_uring::TOKIO_URING,
+    },
 ];
 
 #[cfg(target_os = "linux")]
@@ -111,5 +126,11 @@ macro_rules! for_every_variant {
         #[cfg(target_os = "linux")]
         mod epoll_spin { $($crate::one_engine!($test, "epoll:spin=50us");)* }
         mod blocking_spin { $($crate::one_engine!($test, "blocking:spin=50us");)* }
+        #[cfg(target_os = "linux")]
+        mod tokio_uring_coop { $($crate::one_engine!($test, "tokio-uring:taskrun=coop,sq_entries=16");)* }
+        #[cfg(target_os = "linux")]
+        mod monoio_defer { $($crate::one_engine!($test, "monoio:taskrun=defer");)* }
+        #[cfg(target_os = "linux")]
+        mod tokio_uring_sqpoll { $($crate::one_engine!($test, "tokio-uring:sqpoll=true,sqpoll_idle=1ms");)* }
     };
 }

@@ -131,6 +131,9 @@ fn json(listing: &Listing) -> Result<String, Problem> {
 
 fn text(listing: &Listing) -> String {
     let mut text = String::new();
+    let longest = listing.engines.iter().map(|entry| entry.name.len()).max();
+    let width = longest.unwrap_or_default().max(9);
+    let indent = " ".repeat(width + 1);
     for entry in &listing.engines {
         let state = match (&entry.reason, &listing.auto) {
             (Some(_), _) if entry.limited => "is here, but meets a limit",
@@ -138,16 +141,16 @@ fn text(listing: &Listing) -> String {
             (None, Some(auto)) if auto == entry.name => "runs here, and is what auto takes",
             (None, _) => "runs here",
         };
-        text += &format!("{:<9} {state}\n", entry.name);
-        text += &format!("          {}\n", entry.description);
+        text += &format!("{:<width$} {state}\n", entry.name);
+        text += &format!("{indent}{}\n", entry.description);
         for Feature { name, value } in &entry.features {
-            text += &format!("          {name}: {value}\n");
+            text += &format!("{indent}{name}: {value}\n");
         }
         if let Some(reason) = &entry.reason {
-            text += &format!("          why: {reason}\n");
+            text += &format!("{indent}why: {reason}\n");
         }
         if let Some(cure) = &entry.cure {
-            text += &format!("          cure: {cure}\n");
+            text += &format!("{indent}cure: {cure}\n");
         }
         text.push('\n');
     }

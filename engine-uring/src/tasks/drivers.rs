@@ -81,8 +81,13 @@ impl<R: Runtime> Driver for RuntimeDriver<R> {
     }
 
     fn check_options(&self, written: &[(String, String)]) -> Result<(), String> {
-        match written.iter().find_map(|(key, value)| R::lacks(key, value)) {
-            Some(reason) => Err(format!("engine {}: {reason}", R::NAME)),
+        let lacking = written
+            .iter()
+            .find_map(|(key, value)| R::lacks(key, value).map(|reason| (key, value, reason)));
+        match lacking {
+            Some((key, value, reason)) => {
+                Err(format!("engine {}: {key}={value}: {reason}", R::NAME))
+            }
             None => settings::<R>(written).map(drop),
         }
     }

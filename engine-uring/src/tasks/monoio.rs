@@ -142,10 +142,6 @@ macro_rules! common {
             }
         }
 
-        fn lacks(key: &str, _value: &str) -> Option<&'static str> {
-            no_runtime_has(key)
-        }
-
         #[inline]
         async fn receive(reader: &mut Reader, block: Block) -> (io::Result<usize>, Block) {
             match reader {
@@ -179,6 +175,16 @@ impl Runtime for OnUring {
     const OPTIONS: &'static [EngineOption] = &OF_MONOIO;
     common!(false);
 
+    fn lacks(key: &str, _value: &str) -> Option<&'static str> {
+        match key {
+            "sqpoll" | "sqpoll_idle" => Some(
+                "it closes sockets by operations that it does not wait for, and with a polling \
+                 thread the last ones are lost with the ring; use taskrun=defer, or engine uring",
+            ),
+            _ => no_runtime_has(key),
+        }
+    }
+
     fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
         RuntimeBuilder::<IoUringDriver>::new()
             .with_entries(settings.entries)
@@ -206,6 +212,15 @@ impl Runtime for OnEpoll {
     const NAME: &'static str = "monoio-legacy";
     const OPTIONS: &'static [EngineOption] = &OF_MONOIO_LEGACY;
     common!(true);
+
+    fn lacks(key: &str, _value: &str) -> Option<&'static str> {
+        match key {
+            "sq_entries" | "cq_entries" | "taskrun" | "sqpoll" | "sqpoll_idle" => {
+                Some("it has no ring; it has the option events")
+            }
+            _ => no_runtime_has(key),
+        }
+    }
 
     fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
         RuntimeBuilder::<LegacyDriver>::new()

@@ -2,89 +2,101 @@
 
 use engine::options::{AUTO, EngineOption, Options, Values, duration_text};
 
-/// How a ring is told when to run completions (io_uring_setup(2)).
+const SQ_ENTRIES: &str = "sq_entries";
+const CQ_ENTRIES: &str = "cq_entries";
 const TASKRUN: &str = "taskrun";
-
-const ENTRIES: &str = "entries";
-const COMPLETIONS: &str = "completions";
 const SQPOLL: &str = "sqpoll";
+const SQPOLL_IDLE: &str = "sqpoll_idle";
+const EVENTS: &str = "events";
 
-const COMPLETIONS_OPTION: EngineOption = EngineOption {
-    key: COMPLETIONS,
+// The keys are those of engine `uring`, where it has them; the defaults are the runtimes' own.
+
+const CQ_ENTRIES_OPTION: EngineOption = EngineOption {
+    key: CQ_ENTRIES,
     values: Values::Integer(2, 65_536),
     default: AUTO,
     unit: "entries",
-    meaning: "completion queue, rounded up to a power of two; auto: twice the submission queue",
+    meaning: "length of the completion queue, at least that of the other; auto: twice the other",
 };
 
 const SQPOLL_OPTION: EngineOption = EngineOption {
     key: SQPOLL,
-    values: Values::Duration(0, 10_000_000_000),
-    default: "0us",
-    unit: "ns",
-    meaning: "a kernel thread submits, and sleeps when idle for this long (whole ms); 0: no thread",
+    values: Values::Switch,
+    default: "false",
+    unit: "",
+    meaning: "a kernel thread takes submissions; it wants a CPU of its own",
+};
+
+const SQPOLL_IDLE_OPTION: EngineOption = EngineOption {
+    key: SQPOLL_IDLE,
+    values: Values::Duration(1_000_000, 60_000_000_000),
+    default: "10ms",
+    unit: "",
+    meaning: "after how long without submissions that thread sleeps, whole milliseconds",
 };
 
 /// The options of `tokio-uring`. It waits in epoll and never enters the ring to wait, so with
 /// DEFER_TASKRUN nothing would ever complete: there is no such choice.
-pub static OF_TOKIO_URING: [EngineOption; 4] = [
+pub static OF_TOKIO_URING: [EngineOption; 5] = [
     EngineOption {
-        key: ENTRIES,
+        key: SQ_ENTRIES,
         values: Values::Integer(1, 32_768),
         default: "256",
         unit: "entries",
-        meaning: "submission queue, rounded up to a power of two",
+        meaning: "length of the submission queue",
     },
-    COMPLETIONS_OPTION,
+    CQ_ENTRIES_OPTION,
     EngineOption {
         key: TASKRUN,
         values: Values::Choice(&["interrupt", "coop"]),
         default: "interrupt",
         unit: "",
-        meaning: "completions interrupt the thread, or wait for its next system call (COOP_TASKRUN)",
+        meaning: "interrupt: completions interrupt the worker; coop: they wait for any of its system calls (Linux 5.19)",
     },
     SQPOLL_OPTION,
+    SQPOLL_IDLE_OPTION,
 ];
 
 /// The options of `monoio`.
-pub static OF_MONOIO: [EngineOption; 4] = [
+pub static OF_MONOIO: [EngineOption; 3] = [
     EngineOption {
-        key: ENTRIES,
+        key: SQ_ENTRIES,
         // It takes less as 256.
         values: Values::Integer(256, 32_768),
         default: "1024",
         unit: "entries",
-        meaning: "submission queue, rounded up to a power of two",
+        meaning: "length of the submission queue",
     },
-    COMPLETIONS_OPTION,
+    CQ_ENTRIES_OPTION,
     EngineOption {
         key: TASKRUN,
         values: Values::Choice(&["interrupt", "coop", "defer"]),
         default: "interrupt",
         unit: "",
-        meaning: "completions interrupt the thread, wait for its next system call (COOP_TASKRUN), or for its next wait (DEFER_TASKRUN)",
+        meaning: "interrupt: completions interrupt the worker; coop: they wait for any of its system calls (Linux 5.19); defer: for its wait (6.1)",
     },
-    SQPOLL_OPTION,
 ];
 
 /// The options of `monoio-legacy`.
 pub static OF_MONOIO_LEGACY: [EngineOption; 1] = [EngineOption {
-    key: ENTRIES,
+    key: EVENTS,
     values: Values::Integer(256, 65_536),
     default: "1024",
     unit: "events",
     meaning: "events that one epoll_wait may bring",
 }];
 
-/// What neither runtime's public operations can express, by the names that engine `uring` has for
-/// it.
+/// Why a runtime has none of these options of engine `uring`: its public operations or its loop
+/// cannot express them.
 pub fn no_runtime_has(key: &str) -> Option<&'static str> {
     Some(match key {
-        "receive" => "it submits each receive singly, into a buffer of its own: no multishot",
-        "buffers" | "buffer_size" => "it receives into one buffer per connection: no buffer group",
-        "direct" => "it knows no direct descriptors: its sockets are plain ones",
-        "send" | "zc" | "threshold" => "it has no zero-copy send for streams",
-        "batch" | "min_wait" | "spin" | "napi" => "how it waits is its own affair",
+        "receive" => "it submits each receive singly, into a buffer of its own; no multishot",
+        "buffers" | "buffer_size" => "it receives into one buffer per connection; no buffer group",
+        "direct" => "it knows no direct descriptors; its sockets are plain ones",
+        "send" | "zc_threshold" => "it has no zero-copy send for streams",
+        "batch" | "min_wait" | "spin" | "register_ring" => "how it waits is its own affair",
+        "napi" | "napi_prefer" => "it does not give access to its ring to register this",
+        "sqpoll_cpu" => "it is not offered: the kernel chooses that thread's CPU",
         _ => return None,
     })
 }
@@ -119,17 +131,23 @@ impl Settings {
     ) -> Result<Self, String> {
         let options = Options::parse(engine, table, written)?;
         let number = |key| options.number(key).map(|number| number as u32);
+        let has_ring = table.iter().any(|option| option.key == TASKRUN);
         let settings = Self {
-            entries: number(ENTRIES).expect("it has a default in every table"),
-            ring: table
-                .iter()
-                .any(|option| option.key == TASKRUN)
-                .then(|| Ring {
-                    completions: number(COMPLETIONS),
-                    taskrun: options.word(TASKRUN).unwrap_or("interrupt"),
-                    sqpoll_ms: idle_ms(options.number(SQPOLL)),
-                }),
+            entries: number(if has_ring { SQ_ENTRIES } else { EVENTS })
+                .expect("it has a default in every table"),
+            ring: has_ring.then(|| Ring {
+                completions: number(CQ_ENTRIES),
+                taskrun: options.word(TASKRUN).unwrap_or("interrupt"),
+                sqpoll_ms: sqpoll_ms(table, &options),
+            }),
         };
+        if options.is_written(SQPOLL_IDLE)
+            && settings.ring.is_some_and(|ring| ring.sqpoll_ms.is_none())
+        {
+            return Err(format!(
+                "engine {engine}: sqpoll_idle says how that thread sleeps; it needs sqpoll=true"
+            ));
+        }
         settings
             .check()
             .map_err(|why| format!("engine {engine}: {why}"))?;
@@ -148,7 +166,7 @@ impl Settings {
         }
         match ring.completions {
             Some(completions) if completions < self.entries => Err(format!(
-                "completions={completions} is less than the {} entries of the submission queue",
+                "cq_entries={completions} is less than the {} entries of the submission queue",
                 self.entries
             )),
             _ => Ok(()),
@@ -190,26 +208,31 @@ impl Settings {
     pub fn granted(&self) -> Vec<(String, String)> {
         let pair = |key: &str, value: String| (key.to_owned(), value);
         let Some(ring) = self.ring else {
-            return vec![pair(ENTRIES, self.entries.to_string())];
+            return vec![pair(EVENTS, self.entries.to_string())];
         };
         let entries = self.entries.next_power_of_two();
         let completions = ring.completions.unwrap_or(2 * entries).next_power_of_two();
-        let sqpoll = ring.sqpoll_ms.map_or("0us".to_owned(), |ms| {
-            duration_text(u64::from(ms) * 1_000_000)
-        });
-        vec![
-            pair(ENTRIES, entries.to_string()),
-            pair(COMPLETIONS, completions.to_string()),
+        let mut granted = vec![
+            pair(SQ_ENTRIES, entries.to_string()),
+            pair(CQ_ENTRIES, completions.to_string()),
             pair(TASKRUN, ring.taskrun.to_owned()),
-            pair(SQPOLL, sqpoll),
-        ]
+        ];
+        if let Some(ms) = ring.sqpoll_ms {
+            let idle_ns = u64::from(ms) * 1_000_000;
+            granted.push(pair(SQPOLL, true.to_string()));
+            granted.push(pair(SQPOLL_IDLE, duration_text(idle_ns)));
+        }
+        granted
     }
 }
 
-/// The kernel counts this in ms.
-fn idle_ms(ns: Option<u64>) -> Option<u32> {
-    ns.filter(|&ns| ns > 0)
-        .map(|ns| ns.div_ceil(1_000_000) as u32)
+/// The kernel counts the idle time of its thread in ms.
+fn sqpoll_ms(table: &[EngineOption], options: &Options) -> Option<u32> {
+    table.iter().find(|option| option.key == SQPOLL)?;
+    let idle_ns = options.number(SQPOLL_IDLE)?;
+    options
+        .switch(SQPOLL)
+        .then(|| idle_ns.div_ceil(1_000_000) as u32)
 }
 
 #[cfg(test)]
@@ -227,19 +250,19 @@ mod tests {
 
     #[test]
     fn what_is_written_is_granted() {
-        let settings = parse(&OF_MONOIO, "entries=300,taskrun=defer,completions=5000").unwrap();
+        let settings = parse(&OF_MONOIO, "sq_entries=300,taskrun=defer,cq_entries=5000").unwrap();
         let granted = settings.granted();
         let value = |key: &str| &granted.iter().find(|(name, _)| name == key).unwrap().1;
         assert_eq!(
-            (value("entries"), value("completions"), value("taskrun")),
+            (value("sq_entries"), value("cq_entries"), value("taskrun")),
             (&"512".to_owned(), &"8192".to_owned(), &"defer".to_owned())
         );
-        let settings = parse(&OF_TOKIO_URING, "sqpoll=1500us").unwrap();
+        let settings = parse(&OF_TOKIO_URING, "sqpoll=on,sqpoll_idle=1500us").unwrap();
         assert_eq!(settings.ring.unwrap().sqpoll_ms, Some(2));
         assert!(
             settings
                 .granted()
-                .contains(&("sqpoll".into(), "2ms".into()))
+                .contains(&("sqpoll_idle".into(), "2ms".into()))
         );
     }
 
@@ -247,21 +270,38 @@ mod tests {
     fn what_the_kernel_would_refuse_is_refused_with_its_reason() {
         for (table, text, says) in [
             (
-                &OF_MONOIO[..],
-                "sqpoll=1ms,taskrun=defer",
+                &OF_TOKIO_URING[..],
+                "sqpoll=on,taskrun=coop",
                 "sqpoll excludes",
             ),
-            (&OF_MONOIO[..], "completions=512", "less than the 1024"),
-            (&OF_MONOIO[..], "entries=100", "write 256 to 32768"),
+            (&OF_MONOIO[..], "cq_entries=512", "less than the 1024"),
+            (&OF_MONOIO[..], "sq_entries=100", "write 256 to 32768"),
             (
                 &OF_TOKIO_URING[..],
                 "taskrun=defer",
                 "write interrupt | coop",
             ),
-            (&OF_MONOIO_LEGACY[..], "sqpoll=1ms", "unknown option"),
+            (
+                &OF_TOKIO_URING[..],
+                "sqpoll_idle=5ms",
+                "it needs sqpoll=true",
+            ),
+            (&OF_MONOIO_LEGACY[..], "sqpoll=on", "unknown option"),
         ] {
             let error = parse(table, text).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_option_of_uring_is_had_or_refused_with_a_reason() {
+        for option in &crate::uring::OPTIONS {
+            let had = OF_TOKIO_URING.iter().any(|ours| ours.key == option.key);
+            assert!(
+                had != no_runtime_has(option.key).is_some(),
+                "{}",
+                option.key
+            );
         }
     }
 

@@ -153,7 +153,7 @@ impl Runtime for TokioUring {
     fn lacks(key: &str, value: &str) -> Option<&'static str> {
         match (key, value) {
             ("taskrun", "defer") => Some(
-                "taskrun=defer would stall it: it waits in epoll and never enters the ring to \
+                "it would stall: it waits in epoll and never enters the ring to \
                  wait, so nothing would complete; use taskrun=coop, or engine monoio",
             ),
             _ => no_runtime_has(key),

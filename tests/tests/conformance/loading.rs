@@ -4,12 +4,14 @@ use engine::control::Order;
 use engine::driver::{Driver, EngineError};
 use engine::meter::ErrorKind;
 use engine::shape::Pace;
+use engine::socket::SocketOptions;
 use linerate_tests::load::{Plan, echo, rr, with};
 use linerate_tests::raw::{self, Conn, Server};
 use linerate_tests::{Directory, Family, each_family, eventually};
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 linerate_tests::for_every_engine!(
@@ -30,6 +32,7 @@ linerate_tests::for_every_engine!(
     a_count_is_given_up_when_the_peer_is_gone,
     a_stop_ends_the_window_early_and_says_so,
     warm_up_is_not_measured,
+    socket_options_and_source_addresses_are_kept,
 );
 
 linerate_tests::for_every_variant!(
@@ -498,4 +501,37 @@ fn warm_up_is_not_measured(driver: &'static dyn Driver) {
         loaded.recorded.service.value_at_quantile(0.99) < 50_000_000,
         "answers of the warm-up were measured"
     );
+}
+
+fn socket_options_and_source_addresses_are_kept(driver: &'static dyn Driver) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let from = Arc::clone(&seen);
+    let server = Server::start(Family::Tcp4, move |conn, number| {
+        let peer = conn.0.peer_addr().expect("connected").as_socket();
+        from.lock().expect("no panic").push(peer.expect("TCP").ip());
+        raw::echo(conn, number);
+    });
+    let sources: Vec<IpAddr> = (7..9).map(|last| [127, 0, 0, last].into()).collect();
+    let mut plan = Plan::new(driver, &server.address, echo(5_000));
+    plan.sources.clone_from(&sources);
+    plan.socket = SocketOptions {
+        nodelay: true,
+        send_buffer_bytes: Some(50_000),
+        receive_buffer_bytes: Some(30_000),
+        ..SocketOptions::default()
+    };
+    let loaded = plan.connections(4).count(100).run();
+    loaded.assert_clean();
+    let granted = loaded.outcomes[0].granted.as_ref().expect("read back");
+    // Linux doubles them for its bookkeeping; others may round.
+    let about = |bytes: Option<u64>, asked: u64| {
+        bytes.is_some_and(|bytes| (asked..=3 * asked).contains(&bytes))
+    };
+    assert!(about(granted.send_buffer_bytes, 50_000), "{granted:?}");
+    assert!(about(granted.receive_buffer_bytes, 30_000), "{granted:?}");
+    assert_eq!(granted.nodelay, Some(true));
+    let mut seen = seen.lock().expect("no panic").clone();
+    seen.sort();
+    let twice: Vec<_> = sources.iter().flat_map(|ip| [*ip, *ip]).collect();
+    assert_eq!(seen, twice, "connections take the sources in turn");
 }

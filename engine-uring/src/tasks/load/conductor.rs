@@ -112,13 +112,13 @@ impl<W: LoadWorkload> Conductor<W> {
             return Poll::Ready(Err(error));
         }
         self.call_waiting();
+        self.wake_rested();
         if self.stage.phase.get() == Phase::Preparing {
             let step = self.prepare();
             if step.is_ready() || self.stage.phase.get() == Phase::Preparing {
                 return step;
             }
         }
-        self.wake_rested();
         self.send_due();
         self.refill();
         let now = now_ns();
