@@ -9,6 +9,7 @@ use super::sys::{self, Alarm};
 use super::watch::Watch;
 use super::wire::{Party, Wire};
 use super::{TCP_INFO_SAMPLES, block_bytes, machine};
+use engine::accepting::ACCEPT_BACKOFF_NS;
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
@@ -28,9 +29,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-
-/// After descriptors ran out, accepting rests this long (ns), unless a connection closes before.
-const ACCEPT_BACKOFF_NS: u64 = 50_000_000;
 
 /// How long the tasks may take to end after their connections were ended, ns.
 const END_PATIENCE_NS: u64 = 2_000_000_000;

@@ -232,18 +232,21 @@ impl<W: LoadWorkload> Conductor<W> {
         let ordered = stage.job.control.order() != Order::Run;
         let counted = stage.meter.borrow().count_reached();
         let over = now >= stage.window_end_ns.get() || counted;
-        if over || ordered || self.peer_is_gone(now) {
+        let gone = !over && self.peer_is_gone(now);
+        if gone {
+            let alive_ns = stage.alive_ns.get();
+            stage.meter.borrow_mut().give_up_count(alive_ns, now);
+        }
+        if over || ordered || gone {
             self.close_window(now, !over);
         }
     }
 
-    /// A run that counts has no other end than its count. Without a living connection for several
-    /// timeouts it would wait for ever.
+    /// See [`LoadJob::patience_ns`].
     fn peer_is_gone(&self, now: u64) -> bool {
         let job = &self.stage.job;
-        let patience_ns = 4 * job.operation_timeout_ns.max(job.connect_timeout_ns);
         matches!(job.stop, Stop::Count(_))
-            && now.saturating_sub(self.stage.alive_ns.get()) > patience_ns
+            && now.saturating_sub(self.stage.alive_ns.get()) > job.patience_ns()
             && !self.any(|talker| talker.state == State::Open)
     }
 
