@@ -322,13 +322,30 @@ fn carry_out(host: &Host, plan: Plan, mut journal: Journal) -> Result<Applied, E
     journal
         .entries
         .retain(|entry| refused.iter().all(|(key, _)| *key != entry.key));
-    read_back(host, &mut journal, &mut applied, &refused)?;
-    crash::point("apply.read");
-    journal.phase = Phase::InForce;
-    host.state.save(&journal)?;
-    crash::point("apply.recorded");
+    let completed = complete(host, &mut journal, &mut applied, &refused);
+    if let Err(error) = completed {
+        // Its owner lives and has nothing to release: nobody else would put it back before that one's end.
+        journal.phase = Phase::Applying;
+        restore::undo_all(host, journal, false)?;
+        return Err(error);
+    }
     applied.journal = Some(journal);
     Ok(applied)
+}
+
+/// Everything is written: reads it back and says so in the journal.
+fn complete(
+    host: &Host,
+    journal: &mut Journal,
+    applied: &mut Applied,
+    refused: &[(String, String)],
+) -> Result<(), Error> {
+    read_back(host, journal, applied, refused)?;
+    crash::point("apply.read");
+    journal.phase = Phase::InForce;
+    host.state.save(journal)?;
+    crash::point("apply.recorded");
+    Ok(())
 }
 
 /// A value was refused: everything goes back, and so does the journal if nothing is left of it.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::name_matches;
 
-/// No value of a key in the catalogue is longer.
-const VALUE_LIMIT_BYTES: u64 = 64 * 1024;
+/// More than any value that can be written: a longer one is an error, never a part of it.
+const VALUE_LIMIT_BYTES: usize = 64 * 1024;
 /// More files than any pattern of the catalogue should match: queues of all devices of a large machine.
 const EXPANSION_LIMIT: usize = 65_536;
 
@@ -39,6 +39,33 @@ pub trait Files: Send + Sync {
     fn expand(&self, pattern: &str) -> Vec<String>;
 }
 
+/// The whole value of a file of `/proc/sys` or `/sys`.
+///
+/// The first read(2) must have room for all of it: numbers, vectors and lists of ports answer a second one
+/// with the end of the file (proc_dointvec(), proc_do_large_bitmap(): `*ppos && !write`), so that what did
+/// not fit is lost without an error. `read_to_string` begins with 32 bytes.
+///
+/// # Errors
+/// What the system answers, and a value that is longer than any should be or no text.
+pub(crate) fn read_value(reader: &mut impl Read) -> io::Result<String> {
+    let mut bytes = vec![0; VALUE_LIMIT_BYTES];
+    let mut length = 0;
+    loop {
+        match reader.read(&mut bytes[length..]) {
+            Ok(0) if length == bytes.len() => {
+                let why = format!("its value is longer than {VALUE_LIMIT_BYTES} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// The system's files, below a root that is `/` but for tests.
 #[derive(Debug, Clone)]
 pub(crate) struct SystemFiles {
@@ -60,11 +87,7 @@ impl SystemFiles {
 
 impl Files for SystemFiles {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let mut text = String::new();
-        File::open(self.place(path))?
-            .take(VALUE_LIMIT_BYTES)
-            .read_to_string(&mut text)?;
-        Ok(text)
+        read_value(&mut File::open(self.place(path))?)
     }
 
     fn write(&self, path: &Path, value: &str) -> io::Result<usize> {
@@ -122,5 +145,38 @@ impl SystemFiles {
             .into_iter()
             .map(|name| format!("{folder}/{name}"))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives as much as fits in the first read, and then nothing, as sysctls do.
+    struct OnlyOnce<'a>(&'a [u8]);
+
+    impl Read for OnlyOnce<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let fits = self.0.len().min(buffer.len());
+            buffer[..fits].copy_from_slice(&self.0[..fits]);
+            self.0 = &[];
+            Ok(fits)
+        }
+    }
+
+    #[test]
+    fn a_value_is_read_at_once_and_whole() {
+        let ports = "8080,9000-9100,".repeat(250);
+        let read = read_value(&mut OnlyOnce(ports.as_bytes())).expect("it is text");
+        assert_eq!(read, ports);
+        assert_eq!(read_value(&mut OnlyOnce(b"")).expect("it is text"), "");
+    }
+
+    #[test]
+    fn a_part_of_a_value_is_an_error() {
+        let long = vec![b'1'; VALUE_LIMIT_BYTES + 1];
+        let error = read_value(&mut OnlyOnce(&long)).expect_err("it is too long");
+        assert!(error.to_string().contains("longer than"), "{error}");
+        assert!(read_value(&mut OnlyOnce(&[0xff, 0xfe])).is_err());
     }
 }

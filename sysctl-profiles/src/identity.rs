@@ -53,12 +53,21 @@ impl Process {
         if namespace("pid").ok()? != self.pid_namespace {
             return None;
         }
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        let stat = text.ok().as_deref().and_then(Stat::parse);
-        Some(stat.is_some_and(|stat| {
-            stat.start_ticks == self.start_ticks && !matches!(stat.state, 'Z' | 'X')
-        }))
+        let text = match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Ok(text) => text,
+            Err(error) => return is_absence(&error).then_some(false),
+        };
+        let stat = Stat::parse(&text)?;
+        Some(stat.start_ticks == self.start_ticks && !matches!(stat.state, 'Z' | 'X'))
     }
+}
+
+/// Whether this answer says that there is no such process. Others, such as a lack of descriptors, say
+/// nothing about it, and a process that is taken for dead has its values put back.
+fn is_absence(error: &std::io::Error) -> bool {
+    // Ended between open(2) and read(2).
+    let ended = rustix::io::Errno::SRCH.raw_os_error();
+    error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(ended)
 }
 
 impl std::fmt::Display for Process {
@@ -184,6 +193,14 @@ mod tests {
             ..this
         };
         assert_eq!(elsewhere.is_alive(), None);
+    }
+
+    #[test]
+    fn only_an_absent_process_is_dead() {
+        use rustix::io::Errno;
+        let is_absent = |errno: Errno| is_absence(&errno.into());
+        assert!(is_absent(Errno::NOENT) && is_absent(Errno::SRCH));
+        assert!(!is_absent(Errno::MFILE) && !is_absent(Errno::ACCESS) && !is_absent(Errno::NOMEM));
     }
 
     #[cfg(target_os = "linux")]

@@ -13,6 +13,10 @@ use crate::profile::{Operator, Profile, Setting};
 use crate::rivals::{self, Warning};
 use crate::value::{self, Change};
 
+/// What the kernel takes in one write(2) to a list of ports: a page without its last byte
+/// (proc_do_large_bitmap()). It shows longer ones. No other value of the catalogue comes near.
+const WRITE_LIMIT_BYTES: usize = 4095;
+
 /// What becomes of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -299,6 +303,12 @@ fn judge(
     }
     if info.kind == Kind::Choice && !is_offered(raw, entry.write.as_deref().unwrap_or_default()) {
         entry.obstacle = Some(format!("it offers only `{}`", raw.trim()));
+    }
+    if raw.len() > WRITE_LIMIT_BYTES {
+        entry.obstacle = Some(format!(
+            "its value has {} bytes, and the kernel takes {WRITE_LIMIT_BYTES} at once, so it could not be put back",
+            raw.len()
+        ));
     }
     if let Err(error) = files.probe_write(path) {
         let (class, why) = closed(&error, files.owner_may_write(path), is_root());

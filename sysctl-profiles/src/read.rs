@@ -1,15 +1,14 @@
 //! Reading one sysctl.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files::read_value;
 
 /// Where Linux shows its sysctls, one file each (proc_sys(5)). `net/` below it is that of the reading
 /// task's network namespace.
 const PROC_SYS: &str = "/proc/sys";
-
-/// No sysctl value that matters here is longer; a bound, so that a strange file cannot fill the memory.
-const VALUE_LIMIT_BYTES: u64 = 1024 * 1024;
 
 /// Why a sysctl could not be read. Each message names the key, what was tried, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +133,8 @@ fn read_below(root: &Path, key: &str, supported: bool) -> Result<String, ReadErr
         });
     }
     let path = root.join(relative);
-    read_bounded(&path)
+    File::open(&path)
+        .and_then(|mut file| read_value(&mut file))
         .map(|text| normalise(&text))
         .map_err(|source| {
             let (key, path) = (key.to_owned(), path.display().to_string());
@@ -146,14 +146,6 @@ fn read_below(root: &Path, key: &str, supported: bool) -> Result<String, ReadErr
                 _ => ReadError::Io { key, path, source },
             }
         })
-}
-
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?
-        .take(VALUE_LIMIT_BYTES)
-        .read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Blanks and tabs to one space per line: vectors such as tcp_rmem are printed with tabs.

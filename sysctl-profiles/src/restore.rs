@@ -143,7 +143,15 @@ pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreRe
     let _lock = host.state.lock()?;
     match host.state.journal(ours.network_namespace)? {
         Some(journal) if journal.is_same(ours) => undo_all(host, journal, false).map(Some),
-        _ => Ok(None),
+        // Put back meanwhile, by force, and another one applied.
+        Some(_) => Ok(None),
+        None => {
+            // Put back by force, or the file was removed: then only this process knows the old values.
+            // What is back already, or somebody else's, is left.
+            let report = undo_all(host, ours.clone(), false)?;
+            let wrote = |key: &RestoredKey| key.outcome == Outcome::PutBack;
+            Ok(report.keys.iter().any(wrote).then_some(report))
+        }
     }
 }
 
@@ -215,7 +223,11 @@ fn discard_other_boots(host: &Host) -> Result<Vec<RestoreReport>, Error> {
 }
 
 /// Undoes a whole journal, and removes it when nothing is left to do.
-fn undo_all(host: &Host, mut journal: Journal, force: bool) -> Result<RestoreReport, Error> {
+pub(crate) fn undo_all(
+    host: &Host,
+    mut journal: Journal,
+    force: bool,
+) -> Result<RestoreReport, Error> {
     crash::point("restore.locked");
     let all = 0..journal.entries.len();
     let report = undo_range(host, &journal, all, force);
@@ -223,7 +235,8 @@ fn undo_all(host: &Host, mut journal: Journal, force: bool) -> Result<RestoreRep
     if !report.is_complete() {
         // A refused vector may be half old and half ours now: the next attempt must know it for ours.
         journal.phase = Phase::Applying;
-        host.state.save(&journal)?;
+        // Where it cannot be written the one before stays, and what has failed is said in any case.
+        let _ = host.state.save(&journal);
         return Err(Error::NotRestored {
             report: Box::new(report),
         });
@@ -279,6 +292,8 @@ fn undo_entry(
     }
     let ours = match (phase, &entry.effective) {
         (Phase::InForce, Some(effective)) => value::same(info.kind, &found, effective),
+        // Read back before it was to be put back and could not be: also what the kernel had made of it.
+        (_, Some(effective)) if value::same(info.kind, &found, effective) => true,
         _ => value::is_between(info, &found, &entry.old, &entry.new),
     };
     if !ours && !force {

@@ -1,6 +1,6 @@
 //! The directory of the journals, and the lock that lets one linerate at a time change settings.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use crate::journal::{Journal, SCHEMA};
 
 /// Gone after a reboot, exactly as the settings are.
 pub(crate) const DEFAULT: &str = "/run/linerate";
+/// Whoever may open a file may lock it (flock(2)): another user could keep values from being put back.
+const LOCK_MODE: u32 = 0o600;
 const LOCK_POLL: Duration = Duration::from_millis(10);
 /// A journal has some hundred entries at most.
 const SIZE_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
@@ -60,9 +62,12 @@ impl StateDir {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            .mode(LOCK_MODE)
             .open(&path)
             .map_err(|source| Error::state("opening the lock", &path, source))?;
+        // Also one that an earlier linerate has made.
+        file.set_permissions(Permissions::from_mode(LOCK_MODE))
+            .map_err(|source| Error::state("closing to other users the lock", &path, source))?;
         let until = Instant::now() + self.lock_deadline;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

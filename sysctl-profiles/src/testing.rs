@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     RoundsUp,
     /// Takes everything and keeps what it had.
     Ignores,
+    /// Takes it, and from then on no journal can be written, as on a full disk.
+    FillsDisk,
 }
 
 /// The machine.
@@ -223,14 +225,22 @@ impl ScriptedFiles {
     }
 
     fn journals(&self) -> usize {
+        self.journal_files().len()
+    }
+
+    fn journal_files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.state_dir)
             .into_iter()
             .flatten()
             .flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names
-            .filter(|name| name.starts_with("journal-") && name.ends_with(".json"))
-            .count()
+        let is_journal = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("journal-") && name.ends_with(".json")
+        };
+        entries
+            .map(|entry| entry.path())
+            .filter(is_journal)
+            .collect()
     }
 
     /// Stores the first elements and keeps the others.
@@ -296,6 +306,12 @@ impl Files for ScriptedFiles {
                 Ok(value.len())
             }
             Some(Fault::Ignores) => Ok(value.len()),
+            Some(Fault::FillsDisk) => {
+                for journal in self.journal_files() {
+                    fs::create_dir_all(journal.with_extension("json.new"))?;
+                }
+                self.system.write(path, value)
+            }
         }
     }
 

@@ -300,6 +300,84 @@ fn an_edited_journal_cannot_write_what_is_never_written() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_completed_takes_everything_back() {
+    let machine = FakeMachine::new();
+    let before = machine.values();
+    machine.fault("net.core.somaxconn", Fault::FillsDisk);
+    let error = machine
+        .host()
+        .apply(
+            &profile("net.core.somaxconn 65535\nfs.nr_open 2097152"),
+            &ApplyOptions::run(),
+        )
+        .expect_err("the journal cannot be written");
+    assert!(matches!(error, Error::State { .. }), "{error}");
+    // Although its owner, this process, lives on.
+    assert_eq!(machine.values(), before);
+    assert_eq!(machine.journals(), 0);
+}
+
+#[test]
+fn a_removed_journal_does_not_keep_values_from_coming_back() {
+    let machine = FakeMachine::new();
+    let before = machine.values();
+    let host = machine.host();
+    let applied = host
+        .apply(&profile(LINES), &ApplyOptions::run())
+        .expect("it can be applied");
+    fs::remove_dir_all(machine.state_dir()).expect("a temporary directory");
+    let report = host
+        .release(&applied)
+        .expect("it goes back")
+        .expect("there was something to put back");
+    assert!(
+        report
+            .keys
+            .iter()
+            .all(|key| key.outcome == Outcome::PutBack)
+    );
+    assert_eq!(machine.values(), before);
+    assert_eq!(host.release(&applied).expect("nothing to do"), None);
+}
+
+#[test]
+fn what_the_kernel_adjusted_is_still_ours_after_a_failed_attempt() {
+    let machine = FakeMachine::new();
+    let before = machine.values();
+    let host = machine.host();
+    machine.fault("net.core.somaxconn", Fault::RoundsUp);
+    let applied = host
+        .apply(&profile("net.core.somaxconn 65535"), &ApplyOptions::run())
+        .expect("it can be applied");
+    assert_eq!(machine.value("net.core.somaxconn"), "65536");
+    machine.fault("net.core.somaxconn", Fault::Refuses);
+    host.release(&applied).expect_err("it is refused");
+    machine.repair("net.core.somaxconn");
+    host.release(&applied).expect("it goes back");
+    assert_eq!(machine.values(), before);
+}
+
+#[test]
+fn nobody_else_can_lock() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = FakeMachine::new();
+    let host = machine.host();
+    let path = machine.state_dir().join("lock");
+    let mode = || {
+        fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    drop(host.state.lock().expect("it is free"));
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    drop(host.state.lock().expect("it is free"));
+    assert_eq!(mode(), 0o600, "of an earlier linerate");
+}
+
+#[test]
 fn a_lock_is_waited_for_and_its_holder_named() {
     let machine = FakeMachine::new();
     let lock = machine.host().state.lock().expect("it is free");

@@ -41,6 +41,40 @@ fn this_kernel_stores_refused_vectors_in_half_and_writes_short() {
 }
 
 #[test]
+fn a_long_list_of_ports_comes_back_whole() {
+    if !inside("apply::a_long_list_of_ports_comes_back_whole") {
+        return;
+    }
+    const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+    let list = |count: u32| {
+        let ports: Vec<String> = (0..count).map(|at| (10_000 + 2 * at).to_string()).collect();
+        ports.join(",")
+    };
+    let profile = profile(&[(RESERVED, "50000")]);
+    let host = Host::here().expect("Linux");
+
+    let long = list(600);
+    put(RESERVED, &long).expect("it is ours");
+    let applied = host.apply(&profile, &ApplyOptions::run()).expect("applied");
+    assert_eq!(value(RESERVED), "50000");
+    host.release(&applied).expect("put back");
+    assert_eq!(value(RESERVED), long);
+
+    // It takes a longer one in several writes and shows it; one write could not put it back.
+    let longer = list(1000);
+    put(RESERVED, &longer).expect("it is ours");
+    assert_eq!(value(RESERVED), longer);
+    let error = host
+        .apply(&profile, &ApplyOptions::run())
+        .expect_err("it could not be put back");
+    assert!(
+        error.to_string().contains("could not be put back"),
+        "{error}"
+    );
+    assert_eq!(value(RESERVED), longer);
+}
+
+#[test]
 fn vectors_stored_in_half_are_undone() {
     if !inside("apply::vectors_stored_in_half_are_undone") {
         return;
