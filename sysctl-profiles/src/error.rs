@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// Another process of this namespace has a profile in force.
     #[error(
-        "the profile {profile} is in force for another run, {owner}: two runs do not share settings; wait for it, or end it"
+        "the profile {profile} is in force for another run, {owner}: two runs do not share settings; wait for it, or end it; one that is gone and cannot be seen from here (its container, for instance) is put back by `linerate sysctl restore --force`"
     )]
     InUse {
         /// The profile in force.

@@ -84,11 +84,12 @@ Exit codes:
     #[command(after_help = "\
 Examples:
   sudo linerate sysctl restore
+  sudo linerate sysctl restore --force     its run was in a container that is gone
 
 Exit codes:
   0 everything is as it was     1 a value was left alone, because somebody else has written it since
-  3 this user may not")]
-    Restore(FormatArgs),
+  3 this user may not, or its run goes on")]
+    Restore(RestoreArgs),
 
     /// Which profiles are in force, who applied them, and what was left behind
     #[command(after_help = "\
@@ -104,6 +105,16 @@ pub struct FormatArgs {
     /// text for people, json for programs
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: SysctlFormat,
+}
+
+/// What is put back, and how.
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// Also what somebody else has written since, and although the run it was applied for may go on
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// Which profile.

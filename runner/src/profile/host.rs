@@ -6,8 +6,8 @@ use crate::error::{ExitClass, Failure};
 use engine::os::Resource;
 use report::document::{AppliedProfile, Message, ProfileHold, ProfileKey, SettingClass};
 use sysctl_profiles::{
-    Applied, AppliedKey, ApplyOptions, Class, Error, Guard, Host, LimitName, Outcome, Profile,
-    RestoreReport,
+    Applied, AppliedKey, ApplyOptions, Class, Error, Guard, Host, LimitName, Outcome, Place,
+    Profile, RestoreReport,
 };
 
 /// A profile that this process has put in force. Dropping it puts everything back.
@@ -201,4 +201,13 @@ pub fn heal() -> Vec<Message> {
         }
     };
     reports.iter().map(healed).collect()
+}
+
+/// The profile that the journal of this network namespace names, held or of another run.
+pub(super) fn in_force() -> Option<String> {
+    let journals = Host::here().and_then(|host| host.status()).ok()?.journals;
+    let here = journals
+        .into_iter()
+        .find(|journal| journal.place == Place::Here)?;
+    Some(here.journal.ok()?.profile)
 }

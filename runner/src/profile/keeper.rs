@@ -1,7 +1,7 @@
 //! The owner's end: a supervisor process, told what to do over its stdin.
 
-use super::heal;
 use super::protocol::{Answer, Application, Drift, Order};
+use super::{heal, host};
 use crate::error::Failure;
 use crate::wire::{Line, read_line, write_line};
 use report::document::{AppliedProfile, Message};
@@ -134,9 +134,12 @@ impl Keeper {
     fn lost(&mut self) -> Failure {
         self.await_end();
         let healed: Vec<String> = heal().into_iter().map(|message| message.text).collect();
-        let what = match healed.is_empty() {
-            true => "everything is put back".to_owned(),
-            false => healed.join("; "),
+        let what = match (healed.is_empty(), host::in_force()) {
+            (false, _) => healed.join("; "),
+            (true, None) => "everything is put back".to_owned(),
+            (true, Some(profile)) => format!(
+                "the profile {profile} is in force; `linerate sysctl status` shows it, `linerate sysctl restore` puts it back"
+            ),
         };
         Failure::machine(format!(
             "the process that puts settings back has ended early: {what}"

@@ -163,6 +163,42 @@ fn a_killed_apply_holds_nothing_unless_it_was_complete() {
     });
 }
 
+#[test]
+fn an_apply_whose_supervisor_was_killed_says_what_is_in_force() {
+    let Some(host) = Host::for_test("apply_says") else {
+        return;
+    };
+    within(60, move || {
+        let before = host.values();
+        let profile = host.file("profile.toml", PROFILE);
+        for (point, said) in [
+            ("apply.recorded", "linerate sysctl restore"),
+            ("apply.read", "it was put back"),
+            ("apply.planned", "everything is put back"),
+        ] {
+            let mut command = host.command(linerate_tests::binary::linerate());
+            command
+                .args(["sysctl", "apply", &profile])
+                .env("LINERATE_CRASH_AT", point);
+            let finished = Call::of(command).finish(Duration::from_secs(20));
+            assert_eq!(finished.code(), 3, "{point}: {}", finished.stderr);
+            assert!(
+                finished.stderr.contains(said),
+                "{point}: {}",
+                finished.stderr
+            );
+            assert_eq!(
+                host.values() == before,
+                point != "apply.recorded",
+                "{point}"
+            );
+            let mut restored = host.linerate(&["sysctl", "restore"]);
+            assert_eq!(restored.finish(Duration::from_secs(20)).code(), 0);
+            assert_eq!(host.values(), before, "{point}");
+        }
+    });
+}
+
 /// Journals on disk.
 fn journals(host: &Host) -> usize {
     let Ok(entries) = fs::read_dir(host.state()) else {

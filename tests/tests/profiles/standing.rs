@@ -3,6 +3,7 @@
 use super::{QUICK, run};
 use linerate_tests::binary::within;
 use linerate_tests::settings::{Host, PROFILE};
+use std::fs;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -80,6 +81,40 @@ fn restore_leaves_what_somebody_else_wrote() {
             "{text}"
         );
         before.insert("net.ipv4.tcp_fin_timeout".to_owned(), "33".to_owned());
+        assert_eq!(host.values(), before);
+    });
+}
+
+#[test]
+fn a_run_that_is_gone_out_of_sight_is_put_back_by_force() {
+    let Some(host) = Host::for_test("out_of_sight") else {
+        return;
+    };
+    within(60, move || {
+        let before = host.values();
+        let profile = host.file("profile.toml", PROFILE);
+        let call = |arguments: &[&str]| host.linerate(arguments).finish(PATIENCE);
+        assert_eq!(call(&["sysctl", "apply", &profile]).code(), 0);
+        // As a run in a namespace of processes of its own leaves it, when all of that is killed.
+        let journals = fs::read_dir(host.state()).expect("the state directory");
+        let mut paths = journals.flatten().map(|entry| entry.path());
+        let journal = paths
+            .find(|path| path.extension().is_some_and(|end| end == "json"))
+            .expect("it is held by a journal");
+        let text = fs::read_to_string(&journal).expect("it is ours");
+        let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        json["hold"] = "run".into();
+        json["owner"]["pid_namespace"] = 1.into();
+        fs::write(&journal, json.to_string()).expect("it is ours");
+
+        let status = call(&["sysctl", "status"]);
+        assert!(status.stdout.contains("--force"), "{}", status.stdout);
+        let refused = call(&["sysctl", "restore"]);
+        assert_eq!(refused.code(), 3, "{}", refused.stdout);
+        assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
+        assert_ne!(host.values(), before);
+        let forced = call(&["sysctl", "restore", "--force"]);
+        assert_eq!(forced.code(), 0, "{}", forced.stderr);
         assert_eq!(host.values(), before);
     });
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sysctl_profiles::{Host, Outcome, RestoreOptions, RestoreReport, RestoredKey};
 
 use super::lines::{counted, table, wrapped};
-use crate::args::sysctl::{ApplyArgs, SysctlFormat};
+use crate::args::sysctl::{ApplyArgs, RestoreArgs};
 use crate::problem::Problem;
 use crate::signals;
 
@@ -88,9 +88,10 @@ struct RestoredEntry {
     found: Option<String>,
 }
 
-pub(super) fn restore(format: SysctlFormat) -> Result<ExitClass, Problem> {
+pub(super) fn restore(args: &RestoreArgs) -> Result<ExitClass, Problem> {
+    let options = RestoreOptions { force: args.force };
     let report = Host::here()
-        .and_then(|host| host.restore(RestoreOptions::default()))
+        .and_then(|host| host.restore(options))
         .map_err(Failure::from)?;
     let keys = report.iter().flat_map(|report| &report.keys);
     let restored = Restored {
@@ -98,7 +99,9 @@ pub(super) fn restore(format: SysctlFormat) -> Result<ExitClass, Problem> {
         profile: report.as_ref().map(|report| report.profile.clone()),
         keys: keys.map(restored_entry).collect(),
     };
-    super::answer(format, &restored, || restore_text(report.as_ref()))?;
+    super::answer(args.format.format, &restored, || {
+        restore_text(report.as_ref())
+    })?;
     let left = report.iter().flat_map(RestoreReport::left_alone).next();
     match left {
         None => Ok(ExitClass::Done),

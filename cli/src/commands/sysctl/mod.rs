@@ -25,7 +25,7 @@ pub fn sysctl(args: &SysctlArgs) -> Result<ExitClass, Problem> {
         Action::Verify(named) => compare::verify(named),
         Action::Apply(apply) if apply.dry_run => compare::diff(&apply.named),
         Action::Apply(apply) => change::apply(apply),
-        Action::Restore(format) => change::restore(format.format),
+        Action::Restore(restore) => change::restore(restore),
         Action::Status(format) => status::status(format.format),
     }
 }

@@ -133,7 +133,9 @@ fn sentence(status: &JournalStatus, shown: &ShownJournal) -> String {
             "left behind by {owner}, which was killed; the next command that may puts it back"
         ),
         (_, Owner::OutOfSight) => {
-            format!("in force for {owner}, in another namespace of processes")
+            format!(
+                "in force for {owner}, in another namespace of processes; if that is gone, `linerate sysctl restore --force` puts it back"
+            )
         }
     };
     let place = match status.place {
