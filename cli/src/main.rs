@@ -10,6 +10,7 @@ mod output;
 mod plan_file;
 mod problem;
 mod progress;
+mod render;
 mod serve_file;
 mod signals;
 mod style;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Engines(args) => commands::engines::engines(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Sysctl(args) => commands::sysctl::sysctl(&args),
+        Command::Report(args) => commands::report::report(&args),
         Command::Agent(_) => return commands::agent::agent(),
         Command::Supervise(_) => commands::supervise::supervise(),
     };

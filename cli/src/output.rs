@@ -26,18 +26,18 @@ pub struct Replacement {
     file: File,
 }
 
-/// The temporary file in use, for an exit that runs no destructors.
-static TEMPORARY: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// The temporary files in use, for an exit that runs no destructors.
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes what an unfinished result left, for an exit that runs no destructors.
 pub fn abandon() {
-    if let Some(path) = temporary().take() {
+    for path in temporaries().drain(..) {
         let _ = fs::remove_file(path);
     }
 }
 
-fn temporary() -> std::sync::MutexGuard<'static, Option<PathBuf>> {
-    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
+fn temporaries() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    TEMPORARIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Destination {
@@ -115,7 +115,7 @@ impl Replacement {
             .create_new(true)
             .open(&temporary)
             .map_err(|error| cannot_write(given, error))?;
-        *self::temporary() = Some(temporary.clone());
+        temporaries().push(temporary.clone());
         Ok(Destination::Replaced(Replacement {
             target,
             temporary,
@@ -137,7 +137,7 @@ impl Drop for Replacement {
     fn drop(&mut self) {
         // After the rename there is nothing to remove.
         let _ = fs::remove_file(&self.temporary);
-        temporary().take();
+        temporaries().retain(|path| *path != self.temporary);
     }
 }
 

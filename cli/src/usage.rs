@@ -65,7 +65,7 @@ fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2]
 fn is_command(word: &str) -> bool {
     [
         "run", "compare", "rr", "echo", "stream", "crr", "cc", "serve", "engines", "sysctl",
-        "list", "show", "diff", "apply", "verify", "restore", "status",
+        "list", "show", "diff", "apply", "verify", "restore", "status", "report",
     ]
     .contains(&word)
 }

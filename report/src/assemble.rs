@@ -82,17 +82,20 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     })
 }
 
-/// Statistics over `rounds`; `None` without valid rounds.
-///
-/// Rounds that were ended early count only if there are no others, invalid ones never.
-pub fn summary(rounds: &[Round]) -> Option<Summary> {
+/// The rounds that count: those that ended early only if there are no others, invalid ones never.
+pub fn counted(rounds: &[Round]) -> Vec<&Round> {
     let valid = || rounds.iter().filter(|round| round.invalid.is_empty());
     let whole: Vec<&Round> = valid().filter(|round| !round.ended_early).collect();
-    let sample = if whole.is_empty() {
+    if whole.is_empty() {
         valid().collect()
     } else {
         whole
-    };
+    }
+}
+
+/// Statistics over the [`counted`] of `rounds`; `None` without valid rounds.
+pub fn summary(rounds: &[Round]) -> Option<Summary> {
+    let sample = counted(rounds);
     let first = sample.first()?;
     let latency = first.measured.latency.primary().map(|(name, _)| name);
     let mut metrics = BTreeMap::new();

@@ -5,7 +5,9 @@
 //! - [`assemble`] and [`merge`]: from the sides of a round to its sums, rates, costs and summary.
 //! - [`saved`]: reading a document of either kind.
 //! - [`histogram`] and [`statistics`]: pure functions, each citing its source.
-//! - [`text`], [`json`], [`csv`]: renderers, pure functions of the document.
+//! - [`text`], [`markdown`], [`html`], [`json`], [`csv`], [`hgrm`], [`prometheus`]: renderers, pure functions of the
+//!   document.
+//! - [`pooled`]: the latency of a whole run, as a distribution.
 //! - [`events`]: what `--events` writes, one JSON object per line.
 //! - [`checkup`] and [`findings`]: what a machine's state does to a measurement, for `doctor` and for warnings.
 //! - [`warnings`]: what a sceptic would hold against a result, found in the result itself.
@@ -20,9 +22,14 @@ pub mod csv;
 pub mod document;
 pub mod events;
 pub mod findings;
+pub mod hgrm;
 pub mod histogram;
+pub mod html;
 pub mod json;
+pub mod markdown;
 pub mod merge;
+pub mod pooled;
+pub mod prometheus;
 pub mod saved;
 pub mod statistics;
 pub mod text;
@@ -31,3 +38,22 @@ mod utc;
 pub mod warnings;
 
 pub use utc::rfc3339;
+
+/// Something with the name that tells it from others of its kind: a document and its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled<T> {
+    /// Its name.
+    pub label: String,
+    /// What it is.
+    pub value: T,
+}
+
+impl<T> Labelled<T> {
+    /// `value` under the name `label`.
+    pub fn new(label: impl Into<String>, value: T) -> Self {
+        Labelled {
+            label: label.into(),
+            value,
+        }
+    }
+}

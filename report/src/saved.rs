@@ -12,6 +12,25 @@ pub enum Saved {
     Comparison(Box<Comparison>),
 }
 
+/// A document of either kind, to be shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum View<'a> {
+    /// The result of `linerate run`.
+    Run(&'a Document),
+    /// The result of `linerate compare`.
+    Comparison(&'a Comparison),
+}
+
+impl Saved {
+    /// What renderers take.
+    pub fn view(&self) -> View<'_> {
+        match self {
+            Saved::Run(document) => View::Run(document),
+            Saved::Comparison(comparison) => View::Comparison(comparison),
+        }
+    }
+}
+
 /// Reads a result or a comparison. Fields that this build does not know are ignored.
 ///
 /// # Errors

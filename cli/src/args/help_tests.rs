@@ -54,6 +54,7 @@ fn the_definitions_are_consistent() {
             "linerate sysctl verify",
             "linerate sysctl restore",
             "linerate sysctl status",
+            "linerate report",
             "linerate agent",
             "linerate supervise"
         ]

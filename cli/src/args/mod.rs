@@ -20,6 +20,7 @@ pub mod compare;
 pub mod doctor;
 pub mod engines;
 pub mod profile;
+pub mod report;
 pub mod run;
 pub mod run_groups;
 pub mod serve;
@@ -47,6 +48,7 @@ Examples:
   linerate serve --listen tcp://127.0.0.1:9000 --role echo
   linerate run echo tcp://127.0.0.1:9000 --connections 64 --size 1K
   linerate engines                                  what runs here, and why the rest does not
+  linerate report result.json --format html --output result.html
   linerate doctor                                   is this machine fit to measure
   linerate sysctl list                              profiles of sysctls and limits, for --profile
 
@@ -95,6 +97,8 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show profiles of sysctls and limits, compare them with this machine, apply them and put back
     Sysctl(sysctl::SysctlArgs),
+    /// Show saved results again, in any form
+    Report(report::ReportArgs),
     /// Take part in a measurement over stdin and stdout (started by `run`)
     #[command(hide = true)]
     Agent(agent::AgentArgs),
@@ -108,7 +112,7 @@ pub enum Command {
 /// # Errors
 /// When the text is no size or is too large.
 pub fn size_u32(text: &str) -> Result<u32, String> {
-    let bytes = report::units::parse_size(text).map_err(|error| error.to_string())?;
+    let bytes = ::report::units::parse_size(text).map_err(|error| error.to_string())?;
     u32::try_from(bytes).map_err(|_| "it is 4G or more".to_owned())
 }
 
@@ -117,7 +121,7 @@ pub fn size_u32(text: &str) -> Result<u32, String> {
 /// # Errors
 /// When the text is no count or is too large.
 pub fn count_u32(text: &str) -> Result<u32, String> {
-    let count = report::units::parse_count(text).map_err(|error| error.to_string())?;
+    let count = ::report::units::parse_count(text).map_err(|error| error.to_string())?;
     u32::try_from(count).map_err(|_| format!("{text} is too large"))
 }
 
@@ -128,7 +132,7 @@ pub fn count_u32(text: &str) -> Result<u32, String> {
 pub fn operation_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
-        _ => report::units::parse_count(text)
+        _ => ::report::units::parse_count(text)
             .map(|count| count as f64)
             .map_err(|error| error.to_string()),
     }
@@ -151,7 +155,7 @@ pub fn whole_s(text: &str) -> Result<u32, String> {
 }
 
 fn whole(text: &str, unit_ns: u64, unit: &str, example: &str) -> Result<u32, String> {
-    let ns = report::units::parse_duration_ns(text).map_err(|error| error.to_string())?;
+    let ns = ::report::units::parse_duration_ns(text).map_err(|error| error.to_string())?;
     i32::try_from(ns / unit_ns)
         .ok()
         .filter(|&count| count > 0 && ns % unit_ns == 0)

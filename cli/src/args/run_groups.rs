@@ -348,7 +348,8 @@ pub struct SeriesArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Form of the result: text for people, json with everything, csv in long form
+    /// Form of the result: text and markdown for people, html with plots, json with everything, csv in
+    /// long form, hgrm (latency) for HdrHistogram plotters, prom for Prometheus
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: Format,
 
@@ -356,6 +357,10 @@ pub struct OutputArgs {
     /// whole at the end
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Write a page with plots to this file as well, whatever the form of the result
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Write what happens while it happens to this file, one JSON object per line. With - they go to
     /// stdout, and the text result to stderr
@@ -377,10 +382,18 @@ pub struct OutputArgs {
 pub enum Format {
     // For people
     Text,
+    // For people, as GitHub shows it
+    Markdown,
     // Everything, after a versioned schema
     Json,
     // One row per round, side, metric and statistic
     Csv,
+    // A page with plots
+    Html,
+    // The latency as HdrHistogram's percentile distribution
+    Hgrm,
+    // Metrics in Prometheus' text format
+    Prom,
 }
 
 /// Kinds of progress.

@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use report::Labelled;
 use report::document::{AppliedProfile, Document, Interval, Message, Status};
 use report::events::Event;
+use report::saved::View;
 use report::text::Style;
 use runner::build_info::VERSION;
 use runner::conduct::{Cancel, Observer, Phase, conduct};
@@ -17,6 +19,7 @@ use crate::args::run_groups::{Format, OutputArgs};
 use crate::output::{Destination, Lines};
 use crate::problem::Problem;
 use crate::progress::{Goal, Kind, Progress, State, Surroundings, say};
+use crate::render::render;
 use crate::signals;
 use crate::style;
 
@@ -108,6 +111,7 @@ impl Observer for Watcher<'_> {
 struct Outlet {
     format: Format,
     destination: Destination,
+    html: Option<Destination>,
     events: Option<Lines>,
     /// stdout belongs to the events, so the text for people goes to stderr.
     text_to_stderr: bool,
@@ -129,9 +133,20 @@ impl Outlet {
                     .with_cure("give the result a file with --output FILE"),
             );
         }
+        if is_stdout(output.html.as_deref()) && output.html.is_some() {
+            return Err(
+                Problem::usage("--html - would mix the page with the result")
+                    .with_cure("for the page alone on stdout: --format html"),
+            );
+        }
         Ok(Outlet {
             format: output.format,
             destination: Destination::open(output.output.as_deref())?,
+            html: output
+                .html
+                .as_deref()
+                .map(|path| Destination::open(Some(path)))
+                .transpose()?,
             events: output.events.as_deref().map(Lines::open).transpose()?,
             text_to_stderr: both,
             quiet: output.quiet,
@@ -190,11 +205,14 @@ impl Outlet {
     }
 
     /// Writes the result, and says where it is.
-    fn hand_over(self, document: &mut Document) -> Result<(), Problem> {
+    fn hand_over(mut self, document: &mut Document) -> Result<(), Problem> {
         document.command = std::env::args_os()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let text = self.render(document)?;
+        if let Some(page) = self.html.take() {
+            self.save(page, &self.render(Format::Html, document)?)?;
+        }
+        let text = self.render(self.format, document)?;
         if self.text_to_stderr {
             if !self.quiet {
                 say(text.trim_end());
@@ -209,17 +227,31 @@ impl Outlet {
         if let (Some(path), false) = (path, self.quiet) {
             say(&headline(document));
             say(&format!("the result is in {path}"));
+            if self.format == Format::Json {
+                say(&format!(
+                    "to see it with plots: linerate report {path} --format html --output {path}.html"
+                ));
+            }
         }
         Ok(())
     }
 
-    fn render(&self, document: &Document) -> Result<String, Problem> {
-        let rendered = match self.format {
-            Format::Text => Ok(report::text::render(document, &self.style())),
-            Format::Json => report::json::render(document),
-            Format::Csv => report::csv::render(document),
-        };
-        rendered.map_err(|error| Problem::usage(format!("cannot write the result: {error}")))
+    /// Writes the page, and says where it is.
+    fn save(&self, place: Destination, page: &str) -> Result<(), Problem> {
+        let path = place.path().map(|path| path.display().to_string());
+        place.write(page)?;
+        if let (Some(path), false) = (path, self.quiet) {
+            say(&format!("the page with plots is in {path}"));
+        }
+        Ok(())
+    }
+
+    fn render(&self, format: Format, document: &Document) -> Result<String, Problem> {
+        render(
+            format,
+            &[Labelled::new(label(document), View::Run(document))],
+            &self.style(),
+        )
     }
 
     fn style(&self) -> Style {
@@ -230,6 +262,12 @@ impl Outlet {
         };
         style::of(terminal)
     }
+}
+
+/// What a result is called where several could stand: what it measured, by which engine.
+fn label(document: &Document) -> String {
+    let plan = &document.plan;
+    format!("{} {}", plan.workload.name(), plan.engine.load)
 }
 
 /// The first paragraph of the text: the answer, in one sentence.

@@ -20,7 +20,7 @@ pub fn render(comparison: &Comparison, style: &Style) -> String {
 }
 
 /// The comparison on a paper.
-fn write(comparison: &Comparison, paper: &mut Paper) {
+pub(crate) fn write(comparison: &Comparison, paper: &mut Paper) {
     paper.sentence(&words::headline(comparison), Paint::Headline);
     paper.blank();
     paper.sentence(&conditions(&comparison.method), Paint::Plain);
@@ -56,7 +56,7 @@ fn items(messages: &[Message], paint: Paint, paper: &mut Paper) {
 }
 
 /// How it was measured and judged.
-fn conditions(method: &Method) -> String {
+pub(crate) fn conditions(method: &Method) -> String {
     let varied = match method.vary {
         Vary::Load => "the load",
         Vary::Testee => "the testee",
@@ -159,8 +159,7 @@ const COLUMNS: [&str; 5] = ["median", "change", "interval", "adjusted p", "verdi
 
 fn metric_table(cell: &Cell, metric: &MetricAnalysis, paper: &mut Paper) {
     paper.note(&format!("{}:", title(metric)));
-    let mut table = Table::new();
-    table.row(std::iter::once("").chain(COLUMNS));
+    let mut table = Table::headed(std::iter::once("").chain(COLUMNS));
     for each in &metric.arms {
         let label = cell.arms[each.arm as usize].label.clone();
         table.row(std::iter::once(label).chain(columns(cell, metric.metric, each)));
@@ -173,8 +172,7 @@ fn exploratory_table(cell: &Cell, metrics: &[&MetricAnalysis], paper: &mut Paper
         Some(Adjustment::Holm) => "Holm",
         Some(Adjustment::BenjaminiHochberg) | None => "Benjamini-Hochberg",
     };
-    let mut table = Table::new();
-    table.row(std::iter::once("exploratory".to_owned()).chain(COLUMNS.map(str::to_owned)));
+    let mut table = Table::headed(std::iter::once("exploratory").chain(COLUMNS));
     for metric in metrics {
         for each in &metric.arms {
             let label = &cell.arms[each.arm as usize].label;
@@ -242,8 +240,7 @@ fn reasons(cell: &Cell, method: &Method, metric: &MetricAnalysis, paper: &mut Pa
 
 /// How busy both sides were, and what failed.
 fn use_table(cell: &Cell, paper: &mut Paper) {
-    let mut table = Table::new();
-    table.row([
+    let mut table = Table::headed([
         "median of the runs",
         "load busy",
         "testee busy",
@@ -293,7 +290,7 @@ fn use_table(cell: &Cell, paper: &mut Paper) {
 }
 
 /// A value of a metric with its unit.
-fn show(metric: Metric, value: f64) -> String {
+pub(crate) fn show(metric: Metric, value: f64) -> String {
     match metric {
         Metric::Rate => format!("{}/s", human_count(value)),
         Metric::Throughput => human_bit_rate(value),

@@ -7,7 +7,7 @@ use crate::document::{
 };
 use crate::units::{grouped, human_cores, human_count, human_ns, human_percent};
 
-pub(super) fn section(round: &Round, paper: &mut Paper) {
+pub(crate) fn section(round: &Round, paper: &mut Paper) {
     paper.heading("CPU and cost");
     let both = [&round.cost.load, &round.cost.testee];
     type Row = (&'static str, fn(&Cost) -> Option<String>);
@@ -28,8 +28,7 @@ pub(super) fn section(round: &Round, paper: &mut Paper) {
             plain(cost.context_switches_per_operation)
         }),
     ];
-    let mut table = Table::new();
-    table.row(["", "load", "testee"]);
+    let mut table = Table::headed(["", "load", "testee"]);
     for (name, show) in rows {
         row(&mut table, name, both.map(show));
     }
@@ -155,7 +154,7 @@ fn host_line(host: &HostActivity) -> String {
     line + "."
 }
 
-pub(super) fn network(round: &Round, paper: &mut Paper) {
+pub(crate) fn network(round: &Round, paper: &mut Paper) {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for side in round.load.iter().chain(&round.testee) {
         if let Some(info) = &side.tcp_info {

@@ -9,7 +9,7 @@ use crate::units::{
 };
 
 /// The answer in plain words.
-pub(super) fn sentence(document: &Document) -> String {
+pub(crate) fn sentence(document: &Document) -> String {
     let plan = &document.plan;
     let what = format!("{} over {}", workload(plan), path(plan));
     let answer = match answer(document) {
@@ -148,7 +148,7 @@ fn engines(document: &Document) -> String {
 }
 
 /// How the load was made and what the window was.
-pub(super) fn conditions(document: &Document, paper: &mut Paper) {
+pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
     let plan = &document.plan;
     let mut parts = vec![pace(plan)];
     if plan.workload != Workload::Stream {

@@ -1,10 +1,13 @@
-//! Lines, wrapped sentences and tables on paper of a given width.
+//! Headings, sentences, items and tables, and how they are set on lines of a given width.
+//!
+//! What a document has to say is written once, as blocks; the text sets them here, Markdown and HTML
+//! set the same blocks in their own way.
 
 use super::Style;
 
 /// What a piece of text is, for those who see colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     Plain,
     Headline,
     Heading,
@@ -12,73 +15,135 @@ pub(super) enum Paint {
     Error,
 }
 
-/// Text under construction.
-pub(super) struct Paper {
+/// A piece of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Block {
+    Blank,
+    Heading(String),
+    Sentence(String, Paint),
+    Note(String),
+    Item(String, Paint),
+    Continued(String),
+    Verbatim(String),
+    Hanging {
+        name: String,
+        text: String,
+        paint: Paint,
+    },
+    Table(Table),
+}
+
+/// A report under construction.
+pub(crate) struct Paper {
     style: Style,
-    text: String,
+    blocks: Vec<Block>,
 }
 
 impl Paper {
-    pub(super) fn new(style: Style) -> Self {
+    pub(crate) fn new(style: Style) -> Self {
         Paper {
             style,
-            text: String::new(),
+            blocks: Vec::new(),
         }
     }
 
+    /// What `write` puts on a paper, for those who set it themselves.
+    pub(crate) fn blocks_of(write: impl FnOnce(&mut Paper)) -> Vec<Block> {
+        let mut paper = Paper::new(Style::default());
+        write(&mut paper);
+        paper.blocks
+    }
+
     /// The finished text, with one newline at its end.
-    pub(super) fn finish(self) -> String {
-        format!("{}\n", self.text.trim_end())
+    pub(crate) fn finish(self) -> String {
+        let mut lines = Lines {
+            style: self.style,
+            text: String::new(),
+        };
+        for block in &self.blocks {
+            lines.block(block);
+        }
+        format!("{}\n", lines.text.trim_end())
     }
 
-    pub(super) fn blank(&mut self) {
-        self.text.push('\n');
+    pub(crate) fn blank(&mut self) {
+        self.blocks.push(Block::Blank);
     }
 
-    pub(super) fn heading(&mut self, title: &str) {
-        self.painted(title, Paint::Heading);
+    pub(crate) fn heading(&mut self, title: &str) {
+        self.blocks.push(Block::Heading(title.to_owned()));
     }
 
     /// A paragraph from the left edge.
-    pub(super) fn sentence(&mut self, text: &str, paint: Paint) {
-        self.wrapped("", "", text, paint);
+    pub(crate) fn sentence(&mut self, text: &str, paint: Paint) {
+        self.blocks.push(Block::Sentence(text.to_owned(), paint));
     }
 
     /// A paragraph under a heading.
-    pub(super) fn note(&mut self, text: &str) {
-        self.wrapped("  ", "  ", text, Paint::Plain);
+    pub(crate) fn note(&mut self, text: &str) {
+        self.blocks.push(Block::Note(text.to_owned()));
     }
 
     /// A paragraph with a dash before it.
-    pub(super) fn item(&mut self, text: &str, paint: Paint) {
-        self.wrapped("  - ", "    ", text, paint);
+    pub(crate) fn item(&mut self, text: &str, paint: Paint) {
+        self.blocks.push(Block::Item(text.to_owned(), paint));
     }
 
     /// A paragraph that belongs to the item above.
-    pub(super) fn continued(&mut self, text: &str) {
-        self.wrapped("    ", "    ", text, Paint::Plain);
+    pub(crate) fn continued(&mut self, text: &str) {
+        self.blocks.push(Block::Continued(text.to_owned()));
     }
 
     /// A line that must not wrap, for it is to be copied.
-    pub(super) fn verbatim(&mut self, text: &str) {
-        self.painted(&format!("    {text}"), Paint::Plain);
+    pub(crate) fn verbatim(&mut self, text: &str) {
+        self.blocks.push(Block::Verbatim(text.to_owned()));
     }
 
     /// A name and a paragraph that hangs beside it.
-    pub(super) fn hanging(&mut self, name: &str, text: &str) {
+    pub(crate) fn hanging(&mut self, name: &str, text: &str) {
         self.hanging_in(Paint::Plain, name, text);
     }
 
     /// The same in colour.
-    pub(super) fn hanging_in(&mut self, paint: Paint, name: &str, text: &str) {
-        let first = format!("  {name:<9} ");
-        let rest = " ".repeat(first.chars().count());
-        self.wrapped(&first, &rest, text, paint);
+    pub(crate) fn hanging_in(&mut self, paint: Paint, name: &str, text: &str) {
+        self.blocks.push(Block::Hanging {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            paint,
+        });
     }
 
-    pub(super) fn table(&mut self, table: &Table) {
-        for line in table.lines() {
-            self.painted(&line, Paint::Plain);
+    pub(crate) fn table(&mut self, table: &Table) {
+        self.blocks.push(Block::Table(table.clone()));
+    }
+}
+
+/// Blocks set in lines.
+struct Lines {
+    style: Style,
+    text: String,
+}
+
+impl Lines {
+    fn block(&mut self, block: &Block) {
+        match block {
+            Block::Blank => self.text.push('\n'),
+            Block::Heading(title) => self.painted(title, Paint::Heading),
+            Block::Sentence(text, paint) => self.wrapped("", "", text, *paint),
+            Block::Note(text) => self.wrapped("  ", "  ", text, Paint::Plain),
+            Block::Item(text, paint) => self.wrapped("  - ", "    ", text, *paint),
+            Block::Continued(text) => self.wrapped("    ", "    ", text, Paint::Plain),
+            Block::Verbatim(text) => self.painted(&format!("    {text}"), Paint::Plain),
+            Block::Hanging { name, text, paint } => {
+                let first = format!("  {name:<9} ");
+                let rest = " ".repeat(first.chars().count());
+                self.wrapped(&first, &rest, text, *paint);
+            }
+            Block::Table(table) => {
+                for line in table.lines() {
+                    self.painted(&line, Paint::Plain);
+                }
+            }
         }
     }
 
@@ -119,22 +184,47 @@ impl Paper {
 }
 
 /// A table: the first column flush left, the others flush right.
-#[derive(Default)]
-pub(super) struct Table {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
+    /// Whether the first row names the columns.
+    headed: bool,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Table::default()
     }
 
-    pub(super) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
+    /// A table whose first row names its columns.
+    pub(crate) fn headed<T: Into<String>>(cells: impl IntoIterator<Item = T>) -> Self {
+        let mut table = Table {
+            rows: Vec::new(),
+            headed: true,
+        };
+        table.row(cells);
+        table
+    }
+
+    /// The names of the columns, if it has any, and the rows below.
+    pub(crate) fn parts(&self) -> (Option<&[String]>, &[Vec<String>]) {
+        match self.rows.split_first() {
+            Some((header, rows)) if self.headed => (Some(header), rows),
+            _ => (None, &self.rows),
+        }
+    }
+
+    /// Cells of the widest row.
+    pub(crate) fn columns(&self) -> usize {
+        self.rows.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    pub(crate) fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
     fn lines(&self) -> Vec<String> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let columns = self.columns();
         let width = |column: usize| {
             self.rows
                 .iter()

@@ -5,17 +5,18 @@ use super::layout::{Paper, Table};
 use crate::document::{Document, Finite, LatencySummary, Round};
 use crate::units::{grouped, human_bit_rate, human_count, human_ns};
 
-pub(super) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
+pub(crate) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
     let totals = &round.measured.totals;
     let rates = &round.rates;
     paper.heading("Throughput");
-    let mut table = Table::new();
+    let mut table = Table::headed(["", "total", "rate", "counted by"]);
     table.row([
         "operations".to_owned(),
         grouped(totals.operations),
         rate(rates.operations_per_second, |value| {
             format!("{}/s", human_count(value))
         }),
+        "load".to_owned(),
     ]);
     if let Some(scheduled) = document.plan.pace.rate_per_second() {
         table.row([
@@ -38,7 +39,7 @@ pub(super) fn throughput(document: &Document, round: &Round, paper: &mut Paper) 
             "load to testee".to_owned(),
             bytes(to_testee),
             rate(rates.to_testee_bits_per_second, human_bit_rate),
-            format!("({})", rates.confirmation.words()),
+            rates.confirmation.words().to_owned(),
         ]);
     }
     if totals.bytes_received > 0 {
@@ -46,7 +47,7 @@ pub(super) fn throughput(document: &Document, round: &Round, paper: &mut Paper) 
             "testee to load".to_owned(),
             bytes(totals.bytes_received),
             rate(rates.to_load_bits_per_second, human_bit_rate),
-            "(receiver)".to_owned(),
+            "receiver".to_owned(),
         ]);
     }
     paper.table(&table);
@@ -75,7 +76,7 @@ const STATISTICS: [(&str, Pick); 11] = [
     ("max", |latency| human_ns(latency.max_ns as f64)),
 ];
 
-pub(super) fn latency(round: &Round, paper: &mut Paper) {
+pub(crate) fn latency(round: &Round, paper: &mut Paper) {
     let latency = &round.measured.latency;
     let mut columns: Vec<(&str, &LatencySummary)> = latency
         .named()
@@ -88,8 +89,8 @@ pub(super) fn latency(round: &Round, paper: &mut Paper) {
     if columns.is_empty() {
         return;
     }
-    let mut table = Table::new();
-    table.row(std::iter::once("").chain(columns.iter().map(|(name, _)| *name)));
+    let names = columns.iter().map(|(name, _)| *name);
+    let mut table = Table::headed(std::iter::once("").chain(names));
     for (name, show) in STATISTICS {
         let cells = columns.iter().map(|(_, summary)| show(summary));
         table.row(std::iter::once(name.to_owned()).chain(cells));
@@ -113,7 +114,7 @@ fn meaning(name: &str) -> &'static str {
     }
 }
 
-pub(super) fn errors(round: &Round, paper: &mut Paper) {
+pub(crate) fn errors(round: &Round, paper: &mut Paper) {
     let measured = &round.measured;
     paper.heading("Errors");
     let mut table = Table::new();

@@ -2,15 +2,16 @@
 
 pub mod checkup;
 pub mod comparison;
-mod cost;
-mod headline;
-mod layout;
-mod measured;
-mod next;
-mod place;
+pub(crate) mod cost;
+pub(crate) mod headline;
+pub(crate) mod layout;
+pub(crate) mod measured;
+pub(crate) mod next;
+pub(crate) mod place;
 mod profile;
-mod rounds;
+pub(crate) mod rounds;
 
+use crate::assemble::counted;
 use crate::document::{Document, Round};
 use layout::{Paint, Paper};
 pub use next::as_typed;
@@ -36,20 +37,7 @@ impl Default for Style {
 /// The document as text, ending in a newline.
 pub fn render(document: &Document, style: &Style) -> String {
     let mut paper = Paper::new(*style);
-    paper.sentence(&headline::sentence(document), Paint::Headline);
-    paper.blank();
-    headline::conditions(document, &mut paper);
-    messages(document, &mut paper);
-    if let Some(round) = shown_round(document) {
-        rounds::section(document, round, &mut paper);
-        measured::throughput(document, round, &mut paper);
-        measured::latency(round, &mut paper);
-        measured::errors(round, &mut paper);
-        cost::section(round, &mut paper);
-        cost::network(round, &mut paper);
-        place::section(document, round, &mut paper);
-    }
-    next::section(document, &mut paper);
+    write(document, &mut paper);
     paper.finish()
 }
 
@@ -58,14 +46,27 @@ pub fn profile_summary(profile: &crate::document::AppliedProfile) -> String {
     profile::summary(profile)
 }
 
+/// The document on a paper.
+pub(crate) fn write(document: &Document, paper: &mut Paper) {
+    paper.sentence(&headline::sentence(document), Paint::Headline);
+    paper.blank();
+    headline::conditions(document, paper);
+    messages(document, paper);
+    if let Some(round) = shown_round(document) {
+        rounds::section(document, round, paper);
+        measured::throughput(document, round, paper);
+        measured::latency(round, paper);
+        measured::errors(round, paper);
+        cost::section(round, paper);
+        cost::network(round, paper);
+        place::section(document, round, paper);
+    }
+    next::section(document, paper);
+}
+
 /// The round whose details are shown: the one with the median rate (the lower of two).
-fn shown_round(document: &Document) -> Option<&Round> {
-    // As for the summary: rounds that ended early count only if there are no others.
-    let mut sorted: Vec<&Round> = document
-        .rounds
-        .iter()
-        .filter(|round| !round.ended_early && round.invalid.is_empty())
-        .collect();
+pub(crate) fn shown_round(document: &Document) -> Option<&Round> {
+    let mut sorted = counted(&document.rounds);
     if sorted.is_empty() {
         sorted = document.rounds.iter().collect();
     }
@@ -79,7 +80,7 @@ fn shown_round(document: &Document) -> Option<&Round> {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
 }
 
-fn messages(document: &Document, paper: &mut Paper) {
+pub(crate) fn messages(document: &Document, paper: &mut Paper) {
     let groups = [
         ("Errors of the run", &document.errors, Paint::Error),
         ("Warnings", &document.warnings, Paint::Warning),

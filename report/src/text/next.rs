@@ -4,7 +4,7 @@ use super::layout::{Paint, Paper};
 use crate::document::{Document, Pace, Status, Workload};
 use crate::units::format_count;
 
-pub(super) fn section(document: &Document, paper: &mut Paper) {
+pub(crate) fn section(document: &Document, paper: &mut Paper) {
     let suggestions = suggestions(document);
     if suggestions.is_empty() {
         return;
@@ -45,6 +45,16 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
         found.push((
             "latency that users would feel: open loop at about half of this rate".to_owned(),
             with(&[("--rate", &format_count(rate))]),
+        ));
+    }
+    if !document
+        .command
+        .iter()
+        .any(|word| word.starts_with("--html"))
+    {
+        found.push((
+            "see it: a page with the latency by percentile and the rate over time".to_owned(),
+            with(&[("--html", "result.html")]),
         ));
     }
     found

@@ -5,7 +5,7 @@ use super::layout::Paper;
 use super::profile;
 use crate::document::{Document, Host, Round, Side, Worker};
 
-pub(super) fn section(document: &Document, round: &Round, paper: &mut Paper) {
+pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
     paper.heading("Where it ran");
     for side in round.load.iter().chain(&round.testee) {
         paper.hanging(&side.agent, &side_line(side));

@@ -5,7 +5,7 @@ use crate::assemble::{METRICS, metric};
 use crate::document::{Document, MetricSummary, Round};
 use crate::units::{human_bit_rate, human_count, human_ns};
 
-pub(super) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
+pub(crate) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
     let Some(summary) = document.summary.as_ref() else {
         return;
     };
@@ -16,8 +16,8 @@ pub(super) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
         .into_iter()
         .filter(|name| summary.metrics.contains_key(*name))
         .collect();
-    let mut table = Table::new();
-    table.row(std::iter::once("").chain(columns.iter().map(|name| title(name))));
+    let titles = columns.iter().map(|name| title(name));
+    let mut table = Table::headed(std::iter::once("").chain(titles));
     for round in &document.rounds {
         let remark = match (round.invalid.is_empty(), round.ended_early) {
             (false, _) => " (INVALID)",
@@ -64,7 +64,7 @@ const STATISTICS: &[(&str, Pick)] = &[
     ("max", |metric| Some(metric.max.get())),
 ];
 
-fn title(metric: &str) -> &'static str {
+pub(crate) fn title(metric: &str) -> &'static str {
     match metric {
         "rate_per_second" => "rate",
         "throughput_bits_per_second" => "throughput",
@@ -75,7 +75,7 @@ fn title(metric: &str) -> &'static str {
     }
 }
 
-fn show(metric: &str, value: f64) -> String {
+pub(crate) fn show(metric: &str, value: f64) -> String {
     match metric {
         "rate_per_second" => format!("{}/s", human_count(value)),
         "throughput_bits_per_second" => human_bit_rate(value),
@@ -83,6 +83,6 @@ fn show(metric: &str, value: f64) -> String {
     }
 }
 
-fn dash() -> String {
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }

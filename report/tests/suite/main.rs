@@ -4,6 +4,7 @@ mod bless; // expected files, rewritten on request
 mod comparison_fixtures; // comparisons with seeded noise
 mod comparisons; // the comparison document, its schema and its reading
 mod fixtures; // documents, built the way the runner builds them
+mod forms; // Markdown, hgrm, Prometheus and HTML
 mod golden; // statistics against packages that share no code with us
 mod loading; // reading documents back, older and newer ones
 mod parity; // no renderer says what the document does not
@@ -11,3 +12,4 @@ mod rendering; // literal text and CSV
 
 mod schema; // the committed JSON Schema
 mod simulation; // how often the analysis is wrong where the truth is known
+mod versions; // documents of earlier builds

@@ -1,0 +1,40 @@
+//! `linerate report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::run_groups::Format;
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(
+    about = "Show saved results again, in any form",
+    long_about = "Show results that `run --format json` or `compare` saved: as text, as a page with plots for a browser, as tables for \
+        an issue, or for other programs. Everything is made from the saved document; nothing is measured. Documents of \
+        older versions are read; those of a newer schema are refused.",
+    after_help = "\
+Examples:
+  linerate report result.json                                          as text
+  linerate report result.json --format html --output result.html      with plots; needs no script, no network
+  linerate report a.json b.json --format html --output both.html      several runs side by side
+  linerate report result.json --format markdown                        for an issue or a chat
+  linerate report result.json --format hgrm --output result.hgrm      latency for HdrHistogram plotters, in us
+  linerate report result.json --format prom --output linerate.prom    metrics for Prometheus
+  linerate report compare.json --format html --output compare.html    a comparison
+  ssh b cat result.json | linerate report -"
+)]
+pub struct ReportArgs {
+    /// Saved results; - is stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Form: text and markdown for people, html with plots, json with everything, csv in long form, hgrm
+    /// for HdrHistogram plotters, prom for Prometheus
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub format: Format,
+
+    /// Write it to this file instead of stdout; it appears whole at the end
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}

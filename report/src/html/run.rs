@@ -1,0 +1,243 @@
+//! A run as a page, or as an article of a page with several.
+
+use super::blocks::{command, flow, sections};
+use super::charts;
+use super::environment;
+use super::markup::Markup;
+use super::page::{Figures, Level};
+use super::svg::{Drawing, Lines};
+use crate::document::{Document, Status};
+use crate::histogram::HistogramError;
+use crate::text::layout::{Block, Paper};
+use crate::text::{self, cost, headline, measured, next, rounds, shown_round};
+use crate::units::{human_bit_rate, human_count, human_ns};
+
+/// Everything below the title.
+pub(super) fn body(page: &mut Markup, level: Level, figures: &mut Figures, document: &Document) {
+    key_figures(page, document);
+    messages(page, level, document);
+    page.within("section", &[("class", "conditions")], |page| {
+        let blocks = Paper::blocks_of(|paper| headline::conditions(document, paper));
+        flow(page, "", &blocks);
+    });
+    if let Some(round) = shown_round(document) {
+        let write = |write: &dyn Fn(&mut Paper)| Paper::blocks_of(|paper| write(paper));
+        sections(
+            page,
+            level,
+            &write(&|paper| rounds::section(document, round, paper)),
+        );
+        let latency = charts::latency(document);
+        let blocks = write(&|paper| measured::latency(round, paper));
+        with_figure(page, level, "Latency", &blocks, |page| {
+            latency_figure(page, figures, document, latency);
+        });
+        let blocks = write(&|paper| measured::throughput(document, round, paper));
+        with_figure(page, level, "Throughput", &blocks, |page| {
+            rate_figure(page, figures, document);
+        });
+        let blocks = write(&|paper| cost::section(round, paper));
+        with_figure(page, level, "CPU and cost", &blocks, |page| {
+            cpu_figure(page, figures, document);
+        });
+        sections(page, level, &write(&|paper| measured::errors(round, paper)));
+        sections(page, level, &write(&|paper| cost::network(round, paper)));
+        environment::of_run(page, level, document, round);
+    }
+    repeat(page, level, document);
+}
+
+/// A section whose figure comes before what its blocks say.
+fn with_figure(
+    page: &mut Markup,
+    level: Level,
+    title: &str,
+    blocks: &[Block],
+    figure: impl FnOnce(&mut Markup),
+) {
+    if blocks.is_empty() {
+        return;
+    }
+    let body = match blocks {
+        [Block::Heading(_), body @ ..] => body,
+        body => body,
+    };
+    page.within("section", &[], |page| {
+        level.heading(page, title);
+        figure(page);
+        flow(page, title, body);
+    });
+    page.newline();
+}
+
+/// The numbers that most people look for, large.
+fn key_figures(page: &mut Markup, document: &Document) {
+    let Some(summary) = &document.summary else {
+        return;
+    };
+    let latency = summary.methods.latency.as_deref().unwrap_or_default();
+    type Show = fn(f64) -> String;
+    let figures: [(&str, String, Show); 6] = [
+        ("rate_per_second", "rate".to_owned(), |value| {
+            format!("{}/s", human_count(value))
+        }),
+        (
+            "throughput_bits_per_second",
+            "throughput".to_owned(),
+            human_bit_rate,
+        ),
+        ("latency_p50_ns", format!("p50, {latency} time"), human_ns),
+        ("latency_p99_ns", format!("p99, {latency} time"), human_ns),
+        (
+            "load_cpu_ns_per_operation",
+            "load CPU/op".to_owned(),
+            human_ns,
+        ),
+        (
+            "testee_cpu_ns_per_operation",
+            "testee CPU/op".to_owned(),
+            human_ns,
+        ),
+    ];
+    page.within("dl", &[("class", "figures")], |page| {
+        for (metric, name, show) in figures {
+            let Some(metric) = summary.metrics.get(metric) else {
+                continue;
+            };
+            page.within("div", &[], |page| {
+                page.line("dt", &[], &name);
+                page.line("dd", &[], &show(metric.mean.get()));
+                let spread = match metric.confidence_interval_95_half_width {
+                    Some(half_width) => {
+                        format!("± {} (95 %, {} rounds)", show(half_width.get()), metric.n)
+                    }
+                    None => "one round".to_owned(),
+                };
+                page.line("dd", &[("class", "spread")], &spread);
+            });
+        }
+    });
+    page.newline();
+}
+
+/// Errors and warnings, each kind in a box with its name.
+pub(super) fn messages(page: &mut Markup, level: Level, document: &Document) {
+    let blocks = Paper::blocks_of(|paper| text::messages(document, paper));
+    if blocks.is_empty() {
+        return;
+    }
+    let class = match document.errors.is_empty() {
+        true => "messages",
+        false => "messages failed",
+    };
+    page.within("div", &[("class", class)], |page| {
+        sections(page, level, &blocks)
+    });
+    page.newline();
+}
+
+fn latency_figure(
+    page: &mut Markup,
+    figures: &mut Figures,
+    document: &Document,
+    lines: Result<Option<Lines>, HistogramError>,
+) {
+    let lines = match lines {
+        Ok(Some(lines)) => lines,
+        Ok(None) => return,
+        Err(error) => return page.line("p", &[("class", "error")], &format!("No plot: {error}.")),
+    };
+    let rounds = crate::assemble::counted(&document.rounds).len();
+    let mut caption = match rounds {
+        1 => "All operations of the round.".to_owned(),
+        _ => format!("All operations of {rounds} rounds: their histograms added."),
+    };
+    if !lines.bands.is_empty() {
+        caption += " The band is the range of the rounds.";
+    }
+    caption += " Each further nine of the percentile takes the same space; the last point is the \
+                largest value.";
+    latency_lines(page, figures, &lines, &caption);
+}
+
+/// Latencies by percentile with their legend.
+pub(super) fn latency_lines(
+    page: &mut Markup,
+    figures: &mut Figures,
+    lines: &Lines,
+    caption: &str,
+) {
+    let legend: Vec<(usize, String)> = lines
+        .lines
+        .iter()
+        .map(|line| (line.style, line.name.clone()))
+        .collect();
+    figures.draw(page, lines, &legend, caption);
+}
+
+fn rate_figure(page: &mut Markup, figures: &mut Figures, document: &Document) {
+    let Some(panels) = charts::rate_over_time(document) else {
+        return;
+    };
+    let mut caption = format!("{}: {}.", panels.title(), panels.description());
+    if panels.panels.iter().any(|panel| !panel.counts) {
+        caption += " Rounds with a star do not count: they ended early or are invalid.";
+    }
+    figures.draw(page, &panels, &[], &caption);
+}
+
+fn cpu_figure(page: &mut Markup, figures: &mut Figures, document: &Document) {
+    let Some(bars) = charts::cpu(document) else {
+        return;
+    };
+    let ranges = match bars.bars.iter().any(|bar| bar.range.is_some()) {
+        true => " Mean over rounds; the line is their range.",
+        false => "",
+    };
+    let caption = format!(
+        "CPU time per operation.{ranges} What the kernel does for a process in interrupts is in no process, \
+         only in that of the host (netperf's service demand)."
+    );
+    figures.draw(page, &bars, &[], &caption);
+}
+
+/// The command, what was built, and what to run next.
+fn repeat(page: &mut Markup, level: Level, document: &Document) {
+    page.within("section", &[], |page| {
+        level.heading(page, "Repeat it");
+        command(page, &next::as_typed(&document.command));
+        page.line("p", &[("class", "note")], &build(document));
+    });
+    page.newline();
+    if document.status == Status::Ok {
+        let blocks = Paper::blocks_of(|paper| next::section(document, paper));
+        sections(page, level, &blocks);
+    }
+}
+
+/// `linerate 0.1.0, commit 4a8ccae, x86_64-unknown-linux-gnu`.
+pub(super) fn build(document: &Document) -> String {
+    let mut parts = vec![format!("linerate {}", document.linerate_version)];
+    parts.extend(
+        document
+            .git_commit
+            .as_ref()
+            .map(|commit| format!("commit {commit}")),
+    );
+    parts.extend(document.build_target.clone());
+    parts.join(", ")
+}
+
+/// When, by what, where: one line below the title.
+pub(super) fn origin(document: &Document) -> String {
+    let date = document.started_at_utc.get(..16).unwrap_or_default();
+    let mut parts = vec![format!("{} UTC", date.replace('T', " ")), build(document)];
+    for host in &document.hosts {
+        let name = host.name.as_deref().unwrap_or(&host.id);
+        parts.push(match &host.kernel {
+            Some(kernel) => format!("{name} ({kernel})"),
+            None => name.to_owned(),
+        });
+    }
+    parts.join(" · ")
+}
