@@ -9,6 +9,7 @@ use super::page::{Figures, Level};
 use super::rounds_of_arms;
 use super::run;
 use super::svg::{Effect, Effects, Scale, trimmed};
+use crate::comparison::words::verdict_in;
 use crate::comparison::{
     Analysis, ArmEffect, ArmRole, Cell, Comparison, Metric, MetricAnalysis, Verdict,
 };
@@ -100,7 +101,9 @@ fn verdicts(page: &mut Markup, level: Level, comparison: &Comparison) {
                         page.within("tr", &[], |page| {
                             page.line("th", &[("scope", "row")], &cell.label);
                             page.line("td", &[], arm_name(cell, verdict.arm));
-                            page.within("td", &[], |page| badge(page, verdict.verdict));
+                            page.within("td", &[], |page| {
+                                badge(page, verdict.decided_by, verdict.verdict)
+                            });
                             page.line("td", &[("class", "why")], &verdict.words);
                         });
                     }
@@ -112,7 +115,7 @@ fn verdicts(page: &mut Markup, level: Level, comparison: &Comparison) {
 }
 
 /// The verdict with a sign, so that its colour says nothing that the word does not.
-fn badge(page: &mut Markup, verdict: Verdict) {
+fn badge(page: &mut Markup, metric: Metric, verdict: Verdict) {
     let (class, sign) = match verdict {
         Verdict::Faster => ("badge faster", "▲"),
         Verdict::Slower => ("badge slower", "▼"),
@@ -123,7 +126,7 @@ fn badge(page: &mut Markup, verdict: Verdict) {
     page.line(
         "span",
         &[("class", class)],
-        &format!("{sign} {}", verdict.name()),
+        &format!("{sign} {}", verdict_in(metric, verdict)),
     );
 }
 
@@ -219,7 +222,9 @@ fn drawn(cell: &Cell, metric: &MetricAnalysis, arm: &ArmEffect) -> Option<Effect
         false => format!("{}: {label}", metric.metric.title()),
     };
     let verdict = arm.verdict.filter(|_| !is_control);
-    let verdict = verdict.map_or_else(String::new, |verdict| format!(", {}", verdict.name()));
+    let verdict = verdict.map_or_else(String::new, |verdict| {
+        format!(", {}", verdict_in(metric.metric, verdict))
+    });
     Some(Effect {
         name,
         shown: format!("{}{verdict}", signed(effect.change.get())),
@@ -322,7 +327,7 @@ fn effect_row(cell: &Cell, metric: &MetricAnalysis, arm: &ArmEffect) -> [String;
     let verdict = match (role(cell, arm.arm), arm.verdict) {
         (Some(ArmRole::Baseline), _) => "baseline".to_owned(),
         (Some(ArmRole::Control), _) => "A/A control".to_owned(),
-        (_, Some(verdict)) => verdict.name().to_owned(),
+        (_, Some(verdict)) => verdict_in(metric.metric, verdict).to_owned(),
         (_, None) => dash(),
     };
     let name = arm_name(cell, arm.arm).to_owned();

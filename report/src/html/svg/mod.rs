@@ -19,7 +19,7 @@ use super::markup::Markup;
 pub(super) const STYLES: usize = 8;
 
 /// Width of a character of the labels in pixels, a little more than most have.
-const CHARACTER_PX: f64 = 6.6;
+const CHARACTER_PX: f64 = 7.6;
 
 /// Something that can be drawn into a frame.
 pub(super) trait Drawing {
