@@ -156,6 +156,8 @@ pub struct AgentResult {
     pub ended_early: bool,
     /// Settings of the profile that somebody else wrote meanwhile: the round is invalid.
     pub drifts: Vec<Drift>,
+    /// Why settings of the profile could not be put back. The round is none the worse, and the run has failed.
+    pub not_put_back: Option<Failure>,
     /// What a reader of the result must know.
     pub warnings: Vec<Message>,
 }
@@ -283,6 +285,7 @@ mod tests {
             activity: CounterDelta::default(),
             ended_early: false,
             drifts: Vec::new(),
+            not_put_back: None,
             warnings: vec![Message::new("a", "b")],
         }));
         assert!(matches!(there_and_back(&result), FromAgent::Result(_)));

@@ -58,7 +58,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     let mut result = round.result(plan, &engine)?;
     result.warnings.extend(late_go(late_ns, plan));
     wait_for_finish(agent)?;
-    result.drifts = agent.end_settings()?;
+    agent.end_settings(&mut result);
     agent.say(&FromAgent::Result(Box::new(result)))
 }
 
@@ -411,6 +411,7 @@ impl Round {
             activity: self.edges.activity(),
             ended_early: recorded.interrupted || self.aborted,
             drifts: Vec::new(),
+            not_put_back: None,
             warnings: warnings(&outcomes, &recorded),
             side,
         })

@@ -14,8 +14,8 @@ use crate::error::{ExitClass, Failure};
 use crate::host::{Traffic, describe};
 use crate::profile::{Drift, Settings};
 use crate::wire::{
-    AgentHello, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions, read_line,
-    write_line,
+    AgentHello, AgentResult, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions,
+    read_line, write_line,
 };
 use crate::workers::WorkerEnd;
 use engine::clock::now_ns;
@@ -258,9 +258,13 @@ impl<W: Write> Agent<W> {
         })))
     }
 
-    /// Puts the settings of the profile back, now that the round is over; what somebody else wrote.
-    fn end_settings(&mut self) -> Result<Vec<Drift>, Ended> {
-        Ok(self.settings.end()?)
+    /// Puts the settings of the profile back, now that the round is over. What was measured is not lost when
+    /// that fails.
+    fn end_settings(&mut self, result: &mut AgentResult) {
+        match self.settings.end() {
+            Ok(drifts) => result.drifts = drifts,
+            Err(failure) => result.not_put_back = Some(failure),
+        }
     }
 
     fn interval(&mut self, interval: Interval) -> Result<(), Ended> {

@@ -106,7 +106,7 @@ fn serve<W: Write>(
     round.conduct(agent, plan, go_ns, listening)?;
     round.stop(agent, testee.threads as usize)?;
     let mut result = round.result(plan, testee, engine, listening, go_ns);
-    result.drifts = agent.end_settings()?;
+    agent.end_settings(&mut result);
     agent.say(&FromAgent::Result(Box::new(result)))
 }
 
@@ -266,6 +266,7 @@ impl Round {
             activity: self.edges.activity(),
             ended_early: false,
             drifts: Vec::new(),
+            not_put_back: None,
             warnings: Vec::new(),
         }
     }

@@ -185,6 +185,7 @@ impl Record {
     ) -> Result<(), Failure> {
         let RoundOutcome { load, testee } = outcome;
         let mut invalid = std::mem::take(&mut self.invalid);
+        let mut not_put_back = load.not_put_back;
         invalid.extend(
             load.drifts
                 .iter()
@@ -204,6 +205,7 @@ impl Record {
                     .map(|drift| drifted(number, host, drift)),
             );
             found.extend(testee.warnings);
+            not_put_back = not_put_back.or(testee.not_put_back);
             sides.push(at_host(testee.side, self.host_of(Role::Testee)));
         }
         let load_side = at_host(load.side, LOCAL);
@@ -225,7 +227,8 @@ impl Record {
         }
         observer.round_ended(&round);
         self.document.rounds.push(round);
-        Ok(())
+        // After the round is kept: a machine that is left changed ends the run, and loses nothing of it.
+        not_put_back.map_or(Ok(()), Err)
     }
 
     /// The document of a run that could not be completed.

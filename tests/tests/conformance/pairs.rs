@@ -54,7 +54,7 @@ fn loads_every_other_engine(driver: &'static dyn Driver) {
         .into_iter()
         .filter_map(|other| linerate_tests::driver(other.name()));
     for other in others {
-        loads(driver, other, 60);
+        loads(driver, other, 200);
     }
 }
 
