@@ -3,23 +3,27 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
+use report::Labelled;
 use report::comparison::{Comparison, OutcomeState, Threshold, Vary, analyse_all, words};
 use report::document::{Document, Status};
-use report::saved::{self, Saved};
+use report::saved::{self, Saved, View};
 use report::text::Style;
 use runner::compare::{Outcome, SavedRun};
 use runner::error::ExitClass;
 
-use crate::args::compare::{CompareFormat, CompareOutputArgs};
+use crate::args::compare::CompareOutputArgs;
+use crate::args::run_groups::Format;
 use crate::output::Destination;
 use crate::problem::Problem;
 use crate::progress::say;
+use crate::render::render;
 use crate::style;
 
 /// Where a comparison goes.
 pub struct Outlet {
-    format: CompareFormat,
+    format: Format,
     destination: Destination,
+    html: Option<Destination>,
     thresholds: Vec<Threshold>,
     quiet: bool,
 }
@@ -33,6 +37,7 @@ impl Outlet {
         Ok(Outlet {
             format: output.format,
             destination: Destination::open(output.output.as_deref())?,
+            html: page(output)?,
             thresholds: thresholds(fail_on)?,
             quiet: output.quiet,
         })
@@ -54,7 +59,7 @@ impl Outlet {
         // A report for people on nothing at all would only hide the one line that matters.
         let cells = &comparison.cells;
         let has_rounds = cells.iter().any(|cell| cell.counted().next().is_some());
-        if self.format != CompareFormat::Text || has_rounds {
+        if self.format != Format::Text || has_rounds {
             self.hand_over(comparison)?;
         }
         Err(failure.into())
@@ -92,7 +97,11 @@ impl Outlet {
 
     fn hand_over(mut self, mut comparison: Comparison) -> Result<ExitClass, Problem> {
         analyse_all(&mut comparison);
-        let text = self.render(&comparison)?;
+        let text = self.render(self.format, &comparison)?;
+        if let Some(page) = self.html.take() {
+            let html = self.render(Format::Html, &comparison)?;
+            self.write(page, &html, "the page with plots is in")?;
+        }
         let destination = std::mem::replace(&mut self.destination, Destination::Stdout);
         if destination.path().is_some() && !self.quiet {
             say(&words::headline(&comparison));
@@ -111,13 +120,9 @@ impl Outlet {
         Ok(())
     }
 
-    fn render(&self, comparison: &Comparison) -> Result<String, Problem> {
-        match self.format {
-            CompareFormat::Text => Ok(report::text::comparison::render(comparison, &self.style())),
-            CompareFormat::Csv => Ok(report::csv::comparison::render(comparison)),
-            CompareFormat::Json => report::json::render(comparison)
-                .map_err(|error| Problem::usage(format!("cannot write the result: {error}"))),
-        }
+    fn render(&self, format: Format, comparison: &Comparison) -> Result<String, Problem> {
+        let view = Labelled::new("comparison".to_owned(), View::Comparison(comparison));
+        render(format, &[view], &self.style())
     }
 
     fn style(&self) -> Style {
@@ -161,6 +166,20 @@ fn has_wrong_bytes(comparison: &Comparison) -> bool {
         .flat_map(|round| &round.runs)
         .flat_map(|run| &run.invalid);
     reasons.any(|why| why.code == ExitClass::CheckFailed.message_code())
+}
+
+/// The place of the page. It is no place for two documents.
+fn page(output: &CompareOutputArgs) -> Result<Option<Destination>, Problem> {
+    let Some(path) = output.html.as_deref() else {
+        return Ok(None);
+    };
+    if path.as_os_str() == "-" {
+        return Err(
+            Problem::usage("--html - would mix the page with the result")
+                .with_cure("for the page alone on stdout: --format html"),
+        );
+    }
+    Destination::open(Some(path)).map(Some)
 }
 
 fn thresholds(texts: &[String]) -> Result<Vec<Threshold>, Problem> {

@@ -11,7 +11,7 @@ use report::units::parse_duration_ns;
 
 use super::count_u32;
 use super::run::{CcShape, CrrShape, EchoShape, RrShape, StreamShape};
-use super::run_groups::{PlanArgs, ProgressChoice};
+use super::run_groups::{Format, PlanArgs, ProgressChoice};
 use crate::arms::RunLine;
 
 const EXAMPLES: &str = "\
@@ -224,14 +224,19 @@ pub struct MethodArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct CompareOutputArgs {
-    /// Form of the result: text for people, json with every round, csv in long form
+    /// Form of the result: text and markdown for people, html with plots, json with every round, csv in
+    /// long form, prom for Prometheus
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub format: CompareFormat,
+    pub format: Format,
 
     /// Write the result to this file instead of stdout. It is checked before measuring, and appears
     /// whole at the end
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Write a page with plots to this file as well, whatever the form of the result
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Progress on stderr. bar: one line, redrawn; plain: a line per run; auto: a bar on a terminal, else
     /// plain
@@ -241,17 +246,6 @@ pub struct CompareOutputArgs {
     /// Nothing on stderr but errors
     #[arg(short, long)]
     pub quiet: bool,
-}
-
-/// Forms of the result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CompareFormat {
-    // For people
-    Text,
-    // Everything, after a versioned schema
-    Json,
-    // One row per cell, metric and arm
-    Csv,
 }
 
 /// A share, written in percent.
