@@ -1,5 +1,5 @@
 //! The TOML file of `compare --plan`: options of `run` by their long names, and an `[[arm]]` for each thing to
-//! compare, with the options that differ.
+//! compare, with the options that differ. A list of workloads or of connections is a list of questions.
 
 use std::path::Path;
 
@@ -12,12 +12,13 @@ use crate::usage::sentence;
 const CURE: &str = "`linerate compare --help` shows an example";
 const NAME: &str = "name";
 const CONNECTIONS: &str = "connections";
+const WORKLOAD: &str = "workload";
 
 /// What a plan file asks for.
 #[derive(Debug)]
 pub struct PlanFile {
-    /// The arms with their names, the baseline first.
-    pub arms: Vec<(String, RunLine)>,
+    /// For each workload the arms with their names, the baseline first.
+    pub arms: Vec<Vec<(String, RunLine)>>,
     /// Numbers of connections, each a cell; empty if the arms say it.
     pub connections: Vec<u32>,
 }
@@ -44,19 +45,64 @@ fn parse(text: &str) -> Result<PlanFile, String> {
         Some(_) => return Err("an arm is written [[arm]], with two brackets".to_owned()),
     };
     let connections = cells(&mut common)?;
-    let mut lines = Vec::new();
-    for arm in arms {
-        let Value::Table(arm) = arm else {
-            return Err("arm is a list of tables; write [[arm]] for each".to_owned());
-        };
-        lines.push(line(&common, arm, !connections.is_empty())?);
-    }
-    let names: Vec<String> = lines.iter().map(|(name, _)| name.clone()).collect();
-    let lines = lines.into_iter().map(|(_, line)| line);
+    let tables: Option<Vec<Table>> = arms.into_iter().map(table).collect();
+    let arms = tables.ok_or("arm is a list of tables; write [[arm]] for each")?;
+    let of_workload = |common: Table| lines(&common, &arms, !connections.is_empty());
     Ok(PlanFile {
-        arms: unique(&names).into_iter().zip(lines).collect(),
+        arms: by_workload(common, &arms)?
+            .into_iter()
+            .map(of_workload)
+            .collect::<Result<_, _>>()?,
         connections,
     })
+}
+
+fn table(value: Value) -> Option<Table> {
+    match value {
+        Value::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The common keys once for each workload, if there is a list of them.
+fn by_workload(mut common: Table, arms: &[Table]) -> Result<Vec<Table>, String> {
+    let workloads = match common.remove(WORKLOAD) {
+        Some(Value::Array(workloads)) => workloads,
+        one => {
+            common.extend(one.map(|workload| (WORKLOAD.to_owned(), workload)));
+            return Ok(vec![common]);
+        }
+    };
+    if workloads.is_empty() {
+        return Err(format!("{WORKLOAD} is an empty list"));
+    }
+    if arms.iter().any(|arm| arm.contains_key(WORKLOAD)) {
+        return Err(format!(
+            "an arm has a {WORKLOAD}, and there is a list of them above the arms, where each is a cell"
+        ));
+    }
+    for (index, workload) in workloads.iter().enumerate() {
+        if workloads[..index].contains(workload) {
+            return Err(format!("{WORKLOAD} lists {workload} twice"));
+        }
+    }
+    let with = |workload: Value| {
+        let mut common = common.clone();
+        common.insert(WORKLOAD.to_owned(), workload);
+        common
+    };
+    Ok(workloads.into_iter().map(with).collect())
+}
+
+/// The arms of one workload.
+fn lines(common: &Table, arms: &[Table], cells: bool) -> Result<Vec<(String, RunLine)>, String> {
+    let lines: Vec<(String, RunLine)> = arms
+        .iter()
+        .map(|arm| line(common, arm.clone(), cells))
+        .collect::<Result<_, _>>()?;
+    let names: Vec<String> = lines.iter().map(|(name, _)| name.clone()).collect();
+    let lines = lines.into_iter().map(|(_, line)| line);
+    Ok(unique(&names).into_iter().zip(lines).collect())
 }
 
 /// Takes `connections` out of the common keys.
@@ -89,7 +135,7 @@ fn line(common: &Table, mut own: Table, cells: bool) -> Result<(String, RunLine)
     }
     let mut keys = common.clone();
     keys.extend(own);
-    let mut line = RunLine::of(workload(keys.remove("workload"))?);
+    let mut line = RunLine::of(workload(keys.remove(WORKLOAD))?);
     for (key, value) in keys {
         set(&mut line, &key, &value).map_err(of_arm)?;
     }
@@ -167,7 +213,7 @@ mod tests {
 
     fn commands(text: &str) -> Vec<(String, String)> {
         let file = parse(text).unwrap();
-        let arms = file.arms.into_iter();
+        let arms = file.arms.into_iter().flatten();
         arms.map(|(name, line)| (name, line.command())).collect()
     }
 
@@ -243,10 +289,31 @@ mod tests {
     fn connections_above_the_arms_are_cells() {
         let file = parse("workload = 'rr'\nconnections = [1, '10k']\n[[arm]]\n[[arm]]\n").unwrap();
         assert_eq!(file.connections, [1, 10_000]);
-        let names: Vec<_> = file.arms.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = file.arms[0].iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["as common", "as common (2)"]);
         let file = parse("workload = 'rr'\nconnections = 4\n[[arm]]\n").unwrap();
         assert_eq!(file.connections, [4]);
+    }
+
+    #[test]
+    fn workloads_above_the_arms_are_cells() {
+        let text = "workload = ['rr', 'stream']\nduration = '1s'\n[[arm]]\nengine = 'uring'\n[[arm]]\nengine = 'epoll'";
+        let file = parse(text).unwrap();
+        let names: Vec<_> = file.arms[1].iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["engine=uring", "engine=epoll"]);
+        let commands: Vec<String> = commands(text)
+            .into_iter()
+            .map(|(_, command)| command)
+            .collect();
+        assert_eq!(
+            commands,
+            [
+                "linerate run rr --duration 1s --engine uring",
+                "linerate run rr --duration 1s --engine epoll",
+                "linerate run stream --duration 1s --engine uring",
+                "linerate run stream --duration 1s --engine epoll",
+            ]
+        );
     }
 
     #[test]
@@ -281,6 +348,20 @@ mod tests {
                 &["each number is a cell"],
             ),
             ("workload = 'rr'\nconnections = ['x']\n[[arm]]", &["x"]),
+            ("workload = []\n[[arm]]", &["workload", "empty"]),
+            (
+                "workload = ['rr', 'rr']\n[[arm]]",
+                &["lists \"rr\" twice"],
+            ),
+            ("workload = ['rr', 'ping']\n[[arm]]", &["\"ping\""]),
+            (
+                "workload = ['rr', 'echo']\nsize = 1\n[[arm]]",
+                &["arm", "--size"],
+            ),
+            (
+                "workload = ['rr']\n[[arm]]\nworkload = 'echo'",
+                &["each is a cell"],
+            ),
             ("workload = 'rr'\n[[arm]]\nsndbuf = { a = 1 }", &["sndbuf"]),
         ] {
             let error = parse(text).unwrap_err();

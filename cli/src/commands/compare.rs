@@ -34,7 +34,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
     let source = &args.source;
     if let Some(path) = &source.plan {
         let file = plan_file::read(path)?;
-        let cells = cells(&file.arms, &file.connections).map_err(unreadable)?;
+        let of_workload = |arms: &Vec<_>| cells(arms, &file.connections);
+        let cells: Result<Vec<_>, _> = file.arms.iter().map(of_workload).collect();
+        let cells: Vec<CellRequest> = cells.map_err(unreadable)?.concat();
         let vary = varied(&cells);
         return measure(cells, vary, &args.method, &args.output);
     }
