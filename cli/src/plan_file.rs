@@ -349,10 +349,7 @@ mod tests {
             ),
             ("workload = 'rr'\nconnections = ['x']\n[[arm]]", &["x"]),
             ("workload = []\n[[arm]]", &["workload", "empty"]),
-            (
-                "workload = ['rr', 'rr']\n[[arm]]",
-                &["lists \"rr\" twice"],
-            ),
+            ("workload = ['rr', 'rr']\n[[arm]]", &["lists \"rr\" twice"]),
             ("workload = ['rr', 'ping']\n[[arm]]", &["\"ping\""]),
             (
                 "workload = ['rr', 'echo']\nsize = 1\n[[arm]]",

@@ -86,6 +86,8 @@ pub struct UringProactor {
     /// Sends of at least so many bytes are zero-copy.
     zero_copy_from: Option<usize>,
     wishes: Wishes,
+    /// Everything is being cancelled.
+    draining: bool,
     /// The end has come, and whether the kernel has let go of all memory.
     released: Option<bool>,
     /// The events of this turn were counted as one wait.
@@ -149,6 +151,7 @@ impl Proactor for UringProactor {
             direct: wishes.direct,
             zero_copy_from: wishes.zero_copy_from,
             wishes,
+            draining: false,
             released: None,
             wait_counted: false,
             counters: BackendCounters::default(),

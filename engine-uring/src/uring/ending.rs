@@ -15,6 +15,7 @@ impl UringProactor {
     /// [`DRAIN_LIMIT`]. False if it has not.
     pub(super) fn drain(&mut self) -> bool {
         let limit = Instant::now() + DRAIN_LIMIT;
+        self.draining = true;
         self.acceptor.wanted = false;
         for index in 0..self.connections.len() as u32 {
             let connection = &self.connections[index as usize];

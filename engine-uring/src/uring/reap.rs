@@ -351,7 +351,8 @@ impl UringProactor {
             last = unsafe { libc::read(self.wake_fd, sink.as_mut_ptr().cast(), sink.len()) };
         }
         // At the end of the file nobody can wake us any more, and a poll would fire for ever.
-        if !more && last != 0 {
+        // Nor when everything is being cancelled: this poll would come too late for that.
+        if !more && last != 0 && !self.draining {
             self.counters.rearms += 1;
             self.submit_wake_poll();
         }

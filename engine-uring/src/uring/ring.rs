@@ -41,6 +41,50 @@ struct Waiting {
     spin_ns: u64,
 }
 
+/// What one system call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wait {
+    completions: u32,
+    min_wait_us: u32,
+    timeout_ns: Option<u64>,
+}
+
+impl Wait {
+    /// Longer than any measurement, for a wait that nothing else bounds.
+    const LONG_NS: u64 = 3600 * 1_000_000_000;
+
+    /// While the kernel waits for a whole batch it looks at no other deadline, so this wait must not be the longer
+    /// one; and without a deadline behind it the end of this wait would be the end of the call, with
+    /// or without a completion (io_uring/io_uring.c, `io_cqring_schedule_timeout` and
+    /// `io_cqring_min_timer_wakeup`, Linux 6.12).
+    fn of(want: u32, min_wait_us: u32, timeout_ns: Option<u64>) -> Self {
+        if want == 0 {
+            return Self {
+                completions: 0,
+                min_wait_us: 0,
+                timeout_ns: None,
+            };
+        }
+        let left_us = timeout_ns.map_or(u64::MAX, |ns| ns / 1000);
+        let min_wait_us = match want {
+            1 => 0,
+            _ => u64::from(min_wait_us).min(left_us) as u32,
+        };
+        if min_wait_us == 0 {
+            return Self {
+                completions: 1,
+                min_wait_us,
+                timeout_ns,
+            };
+        }
+        Self {
+            completions: want,
+            min_wait_us,
+            timeout_ns: Some(timeout_ns.unwrap_or(Self::LONG_NS)),
+        }
+    }
+}
+
 /// A ring that belongs to the thread that created it.
 pub(super) struct Ring {
     // The three halves borrow from `*ring`; `drop` ends them before it frees the ring. They are
@@ -324,15 +368,11 @@ impl Ring {
     ) -> io::Result<usize> {
         self.sq.sync(); // publishes the tail
         let to_submit = self.sq.len() as u32;
-        let time = timeout_ns
-            .map(|ns| Timespec::from(Duration::from_nanos(ns)))
-            .unwrap_or_default();
-        let mut args = SubmitArgs::new();
-        if timeout_ns.is_some() && want > 0 {
+        let wait = Wait::of(want, self.waiting.min_wait_us, timeout_ns);
+        let time = Timespec::from(Duration::from_nanos(wait.timeout_ns.unwrap_or_default()));
+        let mut args = SubmitArgs::new().min_wait_usec(wait.min_wait_us);
+        if wait.timeout_ns.is_some() {
             args = args.timespec(&time);
-        }
-        if want > 1 {
-            args = args.min_wait_usec(self.waiting.min_wait_us);
         }
         let mut flags = flags | EnterFlags::EXT_ARG;
         if self.granted.no_iowait {
@@ -347,7 +387,7 @@ impl Ring {
         // `args` is the argument that EXT_ARG announces and lives through the call.
         let answer = unsafe {
             self.submitter
-                .enter(to_submit, want, flags.bits(), Some(&args))
+                .enter(to_submit, wait.completions, flags.bits(), Some(&args))
         };
         self.sq.sync();
         answer
@@ -430,6 +470,79 @@ mod tests {
         Ring::new(8, 64)
             .map_err(|error| eprintln!("skipped: no io_uring here: {error}"))
             .ok()
+    }
+
+    #[test]
+    fn a_batch_is_waited_for_within_the_deadline() {
+        let wait = |completions, min_wait_us, timeout_ns| Wait {
+            completions,
+            min_wait_us,
+            timeout_ns,
+        };
+        let long = Some(Wait::LONG_NS);
+        for (asked, expected) in [
+            ((0, 50, Some(1_000_000)), wait(0, 0, None)),
+            ((1, 50, None), wait(1, 0, None)),
+            ((1, 50, Some(7)), wait(1, 0, Some(7))),
+            ((8, 50, None), wait(8, 50, long)),
+            ((8, 50, Some(1_000_000)), wait(8, 50, Some(1_000_000))),
+            ((8, 50, Some(10_000)), wait(8, 10, Some(10_000))),
+            // What is left is less than the kernel can count.
+            ((8, 50, Some(999)), wait(1, 0, Some(999))),
+            ((8, 50, Some(0)), wait(1, 0, Some(0))),
+        ] {
+            let (want, min_wait_us, timeout_ns) = asked;
+            assert_eq!(
+                Wait::of(want, min_wait_us, timeout_ns),
+                expected,
+                "{asked:?}"
+            );
+        }
+    }
+
+    /// A ring that sleeps for eight completions, at least `min_wait`.
+    fn batching(min_wait: &str) -> Option<Ring> {
+        let written = [("batch", "8"), ("min_wait", min_wait)];
+        let written = written.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let wishes = Wishes::read(&written).unwrap();
+        Ring::of(&wishes, 8, 64)
+            .map_err(|error| eprintln!("skipped: no such ring here: {error}"))
+            .ok()
+    }
+
+    #[test]
+    fn an_idle_ring_with_a_batch_sleeps_until_something_comes() {
+        let Some(mut ring) = batching("1ms") else {
+            return;
+        };
+        let mut counters = BackendCounters::default();
+        let delay = Timespec::from(Duration::from_millis(100));
+        let timeout = opcode::Timeout::new(&delay).build();
+        // SAFETY: `delay` lives until the completion is there.
+        unsafe { ring.push(&timeout, &mut counters) };
+        let begun_ns = now_ns();
+        let mut turns = 0;
+        while ring.pop().is_none() {
+            ring.turn(None, &mut counters).unwrap();
+            turns += 1;
+            assert!(turns < 20, "it wakes without a reason");
+        }
+        assert!(now_ns() - begun_ns >= 100_000_000);
+    }
+
+    #[test]
+    fn a_deadline_is_kept_however_long_a_batch_may_take() {
+        let Some(mut ring) = batching("1s") else {
+            return;
+        };
+        let begun_ns = now_ns();
+        ring.turn(Some(20_000_000), &mut BackendCounters::default())
+            .unwrap();
+        let passed_ns = now_ns() - begun_ns;
+        assert!(
+            (20_000_000..900_000_000).contains(&passed_ns),
+            "{passed_ns}"
+        );
     }
 
     #[test]
