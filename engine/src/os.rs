@@ -165,6 +165,43 @@ pub fn use_exact_timers() {
     }
 }
 
+/// SO_NETNS_COOKIE of the calling thread's network namespace: a number that no other namespace of this boot has had
+/// or will have. Its inode is given to a later one. `None` where there is none: before Linux 5.14, and elsewhere.
+///
+/// # Errors
+/// What the system answered, for instance that no descriptors are left.
+pub fn network_namespace_cookie() -> io::Result<Option<u64>> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // Of any family: the option is of the socket's namespace.
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
+        let mut cookie = 0_u64;
+        let mut length = size_of::<u64>() as libc::socklen_t;
+        // SAFETY: `cookie` and `length` are valid for the duration of the call, which writes at most `length`
+        // bytes, and `socket` owns its descriptor until then.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NETNS_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut length,
+            )
+        };
+        let error = match result {
+            0 => return Ok(Some(cookie)),
+            _ => io::Error::last_os_error(),
+        };
+        match error.raw_os_error() {
+            Some(libc::ENOPROTOOPT) => Ok(None),
+            _ => Err(error),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +221,23 @@ mod tests {
         assert_eq!(Resource::LockedMemory.limit().unwrap(), limit);
         let above = ResourceLimit { soft: 2, hard: 1 };
         assert!(Resource::LockedMemory.set_limit(above).is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_network_namespace_has_one_cookie() {
+        let cookie = || network_namespace_cookie().unwrap();
+        let other_thread = std::thread::spawn(cookie).join().unwrap();
+        assert_eq!(cookie(), other_thread);
+        assert_ne!(cookie(), Some(0));
+        // SAFETY: unshare takes flags; it moves this new thread, and nothing else, to another namespace.
+        let moved = std::thread::spawn(
+            move || unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 && cookie() == other_thread,
+        );
+        assert!(
+            other_thread.is_none() || !moved.join().unwrap(),
+            "that of another namespace"
+        );
     }
 
     #[test]
