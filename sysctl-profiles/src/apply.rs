@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::catalogue::{self, Scope};
 use crate::crash;
 use crate::error::Error;
+use crate::heal;
 use crate::host::Host;
 use crate::identity::Process;
 use crate::journal::{Hold, Journal, JournalEntry, Phase, SCHEMA};
@@ -129,8 +130,8 @@ pub(crate) fn apply(
         Err(error) => return without_journal(host, profile, options, error),
     };
     crash::point("apply.locked");
-    let healed = restore::heal_locked(host)?;
-    if let Some(journal) = host.state.journal(host.here.network_namespace)? {
+    let healed = heal::heal_locked(host)?;
+    if let Some(journal) = host.state.journal(host.here.namespace)? {
         return on_top(host, profile, options, &journal, healed);
     }
     let plan = host.plan(profile)?;
@@ -176,7 +177,7 @@ fn on_top(
     journal: &Journal,
     healed: Vec<RestoreReport>,
 ) -> Result<Applied, Error> {
-    if journal.hold == Hold::Run || journal.phase == Phase::Applying {
+    if journal.is_of_owner() {
         return Err(Error::InUse {
             profile: journal.profile.clone(),
             owner: journal.owner.to_string(),
@@ -224,32 +225,44 @@ fn class_of(entry: &JournalEntry) -> Class {
 
 /// Two namespaces share the settings of the machine: what one has written, the other may not.
 fn other_namespaces(host: &Host, plan: &Plan) -> Result<(), Error> {
+    let mut of_machine = Vec::new();
+    for entry in plan.entries.iter().filter(|entry| entry.is_written()) {
+        if entry.setting.info()?.scope != Scope::Namespace {
+            of_machine.push(entry.key.as_str());
+        }
+    }
     for stored in host.state.journals()? {
-        let Ok(journal) = stored.journal else {
-            continue;
+        let journal = match stored.journal {
+            Ok(journal) => journal,
+            Err(_) if of_machine.is_empty() => continue,
+            // It may be one of those.
+            Err(why) => {
+                let path = stored.path;
+                return Err(Error::Journal { path, why });
+            }
         };
-        if journal.network_namespace == host.here.network_namespace
-            || !journal.is_of_boot(&host.here)
-        {
+        if journal.namespace().is(&host.here.namespace) || !journal.is_of_boot(&host.here) {
             continue;
         }
-        for entry in plan.entries.iter().filter(|entry| entry.is_written()) {
-            let machine = entry.setting.info()?.scope != Scope::Namespace;
-            if machine && journal.entries.iter().any(|theirs| theirs.key == entry.key) {
-                return Err(Error::OtherNamespace {
-                    key: entry.key.clone(),
-                    owner: journal.owner.to_string(),
-                });
-            }
+        let theirs = |key: &&&str| journal.entries.iter().any(|entry| entry.key == ***key);
+        if let Some(key) = of_machine.iter().find(theirs) {
+            return Err(Error::OtherNamespace {
+                key: (*key).to_owned(),
+                owner: journal.owner.to_string(),
+            });
         }
     }
     Ok(())
 }
 
 fn journal(host: &Host, plan: &Plan, options: &ApplyOptions) -> Result<Journal, Error> {
-    let owner = match &options.owner {
-        Some(owner) => owner.clone(),
-        None => Process::this()?,
+    let (owner, started_by) = match &options.owner {
+        Some(owner) => (owner.clone(), Vec::new()),
+        None => {
+            let this = Process::this()?;
+            let started_by = this.started_by();
+            (this, started_by)
+        }
     };
     let entry = |entry: &PlanEntry| JournalEntry {
         key: entry.key.clone(),
@@ -264,8 +277,10 @@ fn journal(host: &Host, plan: &Plan, options: &ApplyOptions) -> Result<Journal, 
         schema: SCHEMA.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: host.here.boot_id.clone(),
-        network_namespace: host.here.network_namespace,
+        network_namespace: host.here.namespace.inode,
+        network_namespace_cookie: host.here.namespace.cookie,
         owner,
+        started_by,
         hold: options.hold,
         phase: Phase::Applying,
         profile: plan.profile.clone(),
@@ -360,7 +375,7 @@ fn give_up(
         undo = restore::undo(host, journal, 0..at + 1);
     }
     if undo.is_complete() {
-        let path = host.state.file(journal.network_namespace);
+        let path = host.state.file(journal.namespace());
         if let Err(error) = host.state.remove(&path) {
             return error;
         }

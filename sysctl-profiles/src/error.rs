@@ -16,6 +16,9 @@ pub enum ExitClass {
     Machine,
 }
 
+/// Of a journal that cannot be read or understood: why it stays, and what helps.
+pub(crate) const UNUSABLE: &str = "it may be the only record of old values: look into it, put back by hand what it names or reboot, and then remove it";
+
 /// One setting that stands in the way of a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
@@ -171,7 +174,7 @@ pub enum Error {
         why: String,
     },
     /// A journal that this version cannot read.
-    #[error("the journal {path} cannot be used: {why}; it was left as it is, for it may be the only record of the old values", path = path.display())]
+    #[error("the journal {path} cannot be used: {why}; it was left as it is, for {advice}", path = path.display(), advice = UNUSABLE)]
     Journal {
         /// The file.
         path: PathBuf,
@@ -203,6 +206,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system answered.
         source: io::Error,
+    },
+    /// `/proc` shows the processes of another PID namespace.
+    #[error(
+        "{why}, so it is that of another PID namespace, and a journal could not name its writer so that others find out whether that still runs: mount the /proc of this namespace, for instance with `unshare --mount-proc`"
+    )]
+    ForeignProc {
+        /// What is wrong with it.
+        why: String,
     },
     /// The system is not Linux.
     #[error(

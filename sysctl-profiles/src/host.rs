@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::apply::{Applied, ApplyOptions, Drift};
 use crate::error::Error;
 use crate::files::{Files, SystemFiles};
-use crate::identity::{self, Here};
+use crate::heal::Healed;
+use crate::namespace::{self, Existence, Here, NetworkNamespace};
 use crate::plan::{self, Plan};
 use crate::profile::Profile;
 use crate::restore::{RestoreOptions, RestoreReport};
@@ -27,38 +28,56 @@ pub struct Host {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) state: StateDir,
     pub(crate) here: Here,
-    /// Whether a network namespace, by its inode, is gone.
-    pub(crate) is_gone: fn(u64) -> bool,
+    /// Whether another network namespace, by its inode, is still there.
+    pub(crate) existence: fn(u64) -> Existence,
 }
 
 impl Host {
     /// The machine that this process runs on.
     ///
+    /// `namespace_cookie`: `SO_NETNS_COOKIE` of any socket that the calling thread makes, which tells its network
+    /// namespace from every earlier and later one; `None` where the kernel has none.
+    ///
     /// # Errors
     /// [`Error::Unsupported`] on systems other than Linux; [`Error::Identity`] without `/proc`.
-    pub fn here() -> Result<Self, Error> {
+    pub fn here(namespace_cookie: Option<u64>) -> Result<Self, Error> {
         if !cfg!(target_os = "linux") {
             return Err(Error::Unsupported);
         }
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let root = variable("LINERATE_SYS_ROOT").unwrap_or_else(|| "/".into());
         let state = variable("LINERATE_STATE_DIR").unwrap_or_else(|| state::DEFAULT.into());
-        Self::with(Arc::new(SystemFiles::below(root.into())), state.into())
+        let files = SystemFiles::below(root.into());
+        Self::with(Arc::new(files), state.into(), namespace_cookie)
     }
 
-    /// A machine behind other files.
+    /// A machine behind other files; `namespace_cookie` as in [`Host::here`].
     ///
     /// # Errors
     /// [`Error::Identity`] when the files do not say which boot it is.
-    pub fn with(files: Arc<dyn Files>, state_dir: PathBuf) -> Result<Self, Error> {
-        let here = Here::find(files.as_ref())?;
+    pub fn with(
+        files: Arc<dyn Files>,
+        state_dir: PathBuf,
+        namespace_cookie: Option<u64>,
+    ) -> Result<Self, Error> {
+        let here = Here::find(files.as_ref(), namespace_cookie)?;
         let state = StateDir::at(state_dir, LOCK_DEADLINE);
         Ok(Self {
             files,
             state,
             here,
-            is_gone: identity::is_namespace_gone,
+            existence: namespace::existence,
         })
+    }
+
+    /// Whether the network namespace of a journal of this boot is still there.
+    pub(crate) fn existence_of(&self, namespace: NetworkNamespace) -> Existence {
+        match namespace.inode == self.here.namespace.inode {
+            true if namespace.is(&self.here.namespace) => Existence::Exists,
+            // This one has the inode now, so the other one has given it back.
+            true => Existence::Gone,
+            false => (self.existence)(namespace.inode),
+        }
     }
 
     /// Whether the key has no file here.
@@ -124,12 +143,14 @@ impl Host {
     }
 
     /// Puts back what owners that were killed have left behind in this network namespace, and discards
-    /// journals of other boots. Every command begins with it.
+    /// journals of other boots. Every command begins with it. A killed run whose supervisor is about to put
+    /// everything back is given 2 s for that. Journals about which it cannot decide are
+    /// left as they are, and named.
     ///
     /// # Errors
     /// [`Error::State`] when there is something to do and this user may not; [`Error::NotRestored`].
-    pub fn heal(&self) -> Result<Vec<RestoreReport>, Error> {
-        crate::restore::heal(self)
+    pub fn heal(&self) -> Result<Healed, Error> {
+        crate::heal::heal(self)
     }
 
     /// Which profiles are in force, who applied them, and how their keys are now. Changes nothing.

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Here, Process};
+use crate::identity::Process;
+use crate::namespace::{Here, NetworkNamespace};
 
-/// The form of the file. Another number is not read.
-pub(crate) const SCHEMA: &str = "linerate.journal/1";
+/// The form of the file as it is written.
+pub(crate) const SCHEMA: &str = "linerate.journal/2";
+/// The forms that are read. Form 1 has no cookie. What a later one means nobody knows here.
+const READABLE: [&str; 2] = ["linerate.journal/1", SCHEMA];
 
 /// How long a profile stays in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +35,7 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
-    /// [`SCHEMA`].
+    /// One of [`READABLE`].
     pub(crate) schema: String,
     /// The linerate that wrote it.
     pub tool_version: String,
@@ -40,8 +43,16 @@ pub struct Journal {
     pub boot_id: String,
     /// Inode of the network namespace in which it was written.
     pub network_namespace: u64,
+    /// `SO_NETNS_COOKIE` of it: the kernel gives the inode to a later namespace, this number never. Null on kernels
+    /// before 5.14.
+    #[serde(default)]
+    pub network_namespace_cookie: Option<u64>,
     /// Who applied the profile.
     pub owner: Process,
+    /// Those that had started the owner, nearest first: when one of them is dead, the owner is about to put
+    /// everything back.
+    #[serde(default)]
+    pub started_by: Vec<Process>,
     /// How long it stays.
     pub hold: Hold,
     /// How far the work has come.
@@ -71,15 +82,56 @@ pub struct JournalEntry {
 }
 
 impl Journal {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// Why it cannot be understood.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        /// What all forms have, later ones too.
+        #[derive(Deserialize)]
+        struct Form {
+            schema: String,
+        }
+        let form: Form = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if !READABLE.contains(&form.schema.as_str()) {
+            return Err(format!(
+                "it is of the form {}, and this linerate reads {}",
+                form.schema,
+                READABLE.join(" and ")
+            ));
+        }
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Where its values are.
+    pub(crate) fn namespace(&self) -> NetworkNamespace {
+        NetworkNamespace {
+            inode: self.network_namespace,
+            cookie: self.network_namespace_cookie,
+        }
+    }
+
     /// Whether it is of this boot.
     pub(crate) fn is_of_boot(&self, here: &Here) -> bool {
         self.boot_id == here.boot_id
     }
 
+    /// Whether it ends with its owner.
+    pub(crate) fn is_of_owner(&self) -> bool {
+        self.hold == Hold::Run || self.phase == Phase::Applying
+    }
+
     /// Whether the owner is gone and what it wrote may be undone without asking.
     pub(crate) fn is_abandoned(&self) -> bool {
-        let undone_with_owner = self.hold == Hold::Run || self.phase == Phase::Applying;
-        undone_with_owner && self.owner.is_alive() == Some(false)
+        self.is_of_owner() && self.owner.is_alive() == Some(false)
+    }
+
+    /// Whether the owner lives, and is about to put everything back because those for whom it did it are gone.
+    pub(crate) fn is_ending(&self) -> bool {
+        let is_dead = |process: &Process| process.is_alive() == Some(false);
+        self.is_of_owner()
+            && self.owner.is_alive() == Some(true)
+            && self.started_by.iter().any(is_dead)
     }
 
     /// Whether it is the same application as `other`, however far that has come.

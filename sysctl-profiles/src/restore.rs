@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use crate::apply::{Applied, read, write};
-use crate::catalogue::{self, Scope};
+use crate::catalogue;
 use crate::crash;
 use crate::error::Error;
+use crate::heal::discard_other_boots;
 use crate::host::Host;
 use crate::journal::{Hold, Journal, JournalEntry, Phase};
-use crate::state::Stored;
 use crate::value;
 
 /// How values are put back.
@@ -83,7 +83,7 @@ impl std::fmt::Display for RestoredKey {
 }
 
 impl RestoreReport {
-    fn of(journal: &Journal) -> Self {
+    pub(crate) fn of(journal: &Journal) -> Self {
         Self {
             profile: journal.profile.clone(),
             hold: journal.hold,
@@ -121,13 +121,12 @@ pub(crate) fn restore(
     }
     let _lock = host.state.lock()?;
     discard_other_boots(host)?;
-    let Some(journal) = host.state.journal(host.here.network_namespace)? else {
+    let Some(journal) = host.state.journal(host.here.namespace)? else {
         return Ok(None);
     };
     // An owner that cannot be seen from here counts as alive.
     let lives = journal.owner.is_alive() != Some(false);
-    let its_own = journal.hold == Hold::Run || journal.phase == Phase::Applying;
-    if its_own && lives && !options.force {
+    if journal.is_of_owner() && lives && !options.force {
         return Err(Error::InUse {
             profile: journal.profile.clone(),
             owner: journal.owner.to_string(),
@@ -141,7 +140,7 @@ pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreRe
         return Ok(None);
     };
     let _lock = host.state.lock()?;
-    match host.state.journal(ours.network_namespace)? {
+    match host.state.journal(ours.namespace())? {
         Some(journal) if journal.is_same(ours) => undo_all(host, journal, false).map(Some),
         // Put back meanwhile, by force, and another one applied.
         Some(_) => Ok(None),
@@ -153,73 +152,6 @@ pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreRe
             Ok(report.keys.iter().any(wrote).then_some(report))
         }
     }
-}
-
-pub(crate) fn heal(host: &Host) -> Result<Vec<RestoreReport>, Error> {
-    let has_work = |stored: &Stored| match &stored.journal {
-        Ok(journal) if !journal.is_of_boot(&host.here) => true,
-        Ok(journal) if journal.network_namespace == host.here.network_namespace => {
-            journal.is_abandoned()
-        }
-        Ok(journal) => is_orphaned(host, journal),
-        Err(_) => false,
-    };
-    if !host.state.journals()?.iter().any(has_work) {
-        return Ok(Vec::new());
-    }
-    let _lock = host.state.lock()?;
-    heal_locked(host)
-}
-
-pub(crate) fn heal_locked(host: &Host) -> Result<Vec<RestoreReport>, Error> {
-    let mut reports = discard_other_boots(host)?;
-    if let Some(journal) = host.state.journal(host.here.network_namespace)?
-        && journal.is_abandoned()
-    {
-        reports.push(undo_all(host, journal, false)?);
-    }
-    for stored in host.state.journals()? {
-        if let Ok(journal) = stored.journal
-            && is_orphaned(host, &journal)
-        {
-            reports.push(undo_orphaned(host, journal)?);
-        }
-    }
-    Ok(reports)
-}
-
-/// A killed run of a network namespace that is gone. What was the namespace's own went with it; nobody can
-/// run a command there any more to put back what was the machine's.
-fn is_orphaned(host: &Host, journal: &Journal) -> bool {
-    journal.is_of_boot(&host.here)
-        && journal.network_namespace != host.here.network_namespace
-        && journal.is_abandoned()
-        && (host.is_gone)(journal.network_namespace)
-}
-
-fn undo_orphaned(host: &Host, mut journal: Journal) -> Result<RestoreReport, Error> {
-    let of_machine =
-        |key: &str| catalogue::find(key).is_ok_and(|(info, _)| info.scope != Scope::Namespace);
-    journal.entries.retain(|entry| of_machine(&entry.key));
-    undo_all(host, journal, false)
-}
-
-/// After a reboot the kernel has its own values again, and old ones over a fresh boot would be wrong.
-fn discard_other_boots(host: &Host) -> Result<Vec<RestoreReport>, Error> {
-    let mut reports = Vec::new();
-    for stored in host.state.journals()? {
-        let Ok(journal) = stored.journal else {
-            continue;
-        };
-        if !journal.is_of_boot(&host.here) {
-            host.state.remove(&stored.path)?;
-            reports.push(RestoreReport {
-                other_boot: true,
-                ..RestoreReport::of(&journal)
-            });
-        }
-    }
-    Ok(reports)
 }
 
 /// Undoes a whole journal, and removes it when nothing is left to do.
@@ -241,8 +173,7 @@ pub(crate) fn undo_all(
             report: Box::new(report),
         });
     }
-    host.state
-        .remove(&host.state.file(journal.network_namespace))?;
+    host.state.remove(&host.state.file(journal.namespace()))?;
     crash::point("restore.removed");
     Ok(report)
 }

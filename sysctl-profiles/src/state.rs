@@ -11,7 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::crash;
 use crate::error::Error;
 use crate::identity::Process;
-use crate::journal::{Journal, SCHEMA};
+use crate::journal::Journal;
+use crate::namespace::NetworkNamespace;
 
 /// Gone after a reboot, exactly as the settings are.
 pub(crate) const DEFAULT: &str = "/run/linerate";
@@ -129,9 +130,11 @@ impl StateDir {
         Ok(())
     }
 
-    /// The journal of a network namespace.
-    pub(crate) fn file(&self, network_namespace: u64) -> PathBuf {
-        self.path.join(format!("journal-{network_namespace}.json"))
+    /// The journal of a network namespace: `journal-INODE-COOKIE.json`, or `journal-INODE.json`.
+    pub(crate) fn file(&self, namespace: NetworkNamespace) -> PathBuf {
+        let NetworkNamespace { inode, cookie } = namespace;
+        let cookie = cookie.map_or_else(String::new, |cookie| format!("-{cookie}"));
+        self.path.join(format!("journal-{inode}{cookie}.json"))
     }
 
     /// Every journal, this namespace's or not. Without the directory there are none.
@@ -150,51 +153,36 @@ impl StateDir {
         let mut stored = Vec::new();
         for path in paths {
             // Removed meanwhile by its owner: not there any more.
-            if let Some(journal) = self.load(&path)? {
+            if let Some(journal) = load(&path) {
                 stored.push(Stored { path, journal });
             }
         }
         Ok(stored)
     }
 
-    /// Reads a journal; `None` where there is none.
-    fn load(&self, path: &Path) -> Result<Option<Result<Journal, String>>, Error> {
-        let mut text = String::new();
-        let read =
-            File::open(path).and_then(|file| file.take(SIZE_LIMIT_BYTES).read_to_string(&mut text));
-        match read {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::state("reading the journal", path, error)),
-        }
-        let journal = serde_json::from_str::<Journal>(&text)
-            .map_err(|error| error.to_string())
-            .and_then(|journal| match journal.schema == SCHEMA {
-                true => Ok(journal),
-                false => Err(format!(
-                    "it is of the form {}, and this linerate reads {SCHEMA}",
-                    journal.schema
-                )),
-            });
-        Ok(Some(journal))
-    }
-
     /// This namespace's journal.
     ///
     /// # Errors
     /// Also when there is one that cannot be understood.
-    pub(crate) fn journal(&self, network_namespace: u64) -> Result<Option<Journal>, Error> {
-        let path = self.file(network_namespace);
-        match self.load(&path)? {
-            None => Ok(None),
-            Some(Ok(journal)) => Ok(Some(journal)),
-            Some(Err(why)) => Err(Error::Journal { path, why }),
+    pub(crate) fn journal(&self, here: NetworkNamespace) -> Result<Option<Journal>, Error> {
+        for stored in self.journals()? {
+            match stored.journal {
+                Ok(journal) if journal.namespace().is(&here) => return Ok(Some(journal)),
+                Err(why) if named_after(&stored.path).is_some_and(|named| named.is(&here)) => {
+                    return Err(Error::Journal {
+                        path: stored.path,
+                        why,
+                    });
+                }
+                _ => {}
+            }
         }
+        Ok(None)
     }
 
     /// Puts the journal on disk: whole or not at all, and there after a crash of the machine's power, too.
     pub(crate) fn save(&self, journal: &Journal) -> Result<(), Error> {
-        let path = self.file(journal.network_namespace);
+        let path = self.file(journal.namespace());
         let temporary = path.with_extension("json.new");
         let failed = |source| Error::state("writing the journal", &path, source);
         let mut text =
@@ -231,7 +219,33 @@ impl StateDir {
     }
 }
 
+/// Reads a journal; `None` where there is none.
+fn load(path: &Path) -> Option<Result<Journal, String>> {
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(SIZE_LIMIT_BYTES).read_to_string(&mut text));
+    match read {
+        Ok(_) => Some(Journal::parse(&text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(format!("it cannot be read: {error}"))),
+    }
+}
+
 fn is_journal(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy());
     name.is_some_and(|name| name.starts_with("journal-") && name.ends_with(".json"))
+}
+
+/// The namespace that [`StateDir::file`] made this name for.
+fn named_after(path: &Path) -> Option<NetworkNamespace> {
+    let name = path.file_name()?.to_str()?;
+    let numbers = name.strip_prefix("journal-")?.strip_suffix(".json")?;
+    let (inode, cookie) = match numbers.split_once('-') {
+        None => (numbers, None),
+        Some((inode, cookie)) => (inode, Some(cookie.parse().ok()?)),
+    };
+    Some(NetworkNamespace {
+        inode: inode.parse().ok()?,
+        cookie,
+    })
 }

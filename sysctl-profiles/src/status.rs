@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::apply::read;
 use crate::catalogue;
 use crate::error::Error;
+use crate::heal;
 use crate::host::Host;
 use crate::journal::{Hold, Journal, JournalEntry, Phase};
 use crate::rivals::{self, Warning};
@@ -32,6 +33,8 @@ pub struct JournalStatus {
     pub place: Place,
     /// Whether its owner lives.
     pub owner: Owner,
+    /// Why nothing becomes of it, where that cannot be decided from here, and what helps.
+    pub kept: Option<String>,
     /// Its keys now; empty where they cannot be seen from here.
     pub keys: Vec<KeyStatus>,
 }
@@ -95,9 +98,7 @@ pub(crate) fn status(host: &Host) -> Result<Status, Error> {
         let place = match &stored.journal {
             Err(_) => Place::Unknown,
             Ok(journal) if !journal.is_of_boot(&host.here) => Place::OtherBoot,
-            Ok(journal) if journal.network_namespace != host.here.network_namespace => {
-                Place::OtherNamespace
-            }
+            Ok(journal) if !journal.namespace().is(&host.here.namespace) => Place::OtherNamespace,
             Ok(_) => Place::Here,
         };
         let keys = match (&stored.journal, place) {
@@ -110,6 +111,7 @@ pub(crate) fn status(host: &Host) -> Result<Status, Error> {
         };
         let owner = stored.journal.as_ref().map_or(Owner::OutOfSight, owner);
         JournalStatus {
+            kept: heal::kept(host, &stored),
             path: stored.path,
             journal: stored.journal,
             place,

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::apply::ApplyOptions;
 use crate::files::{Files, SystemFiles};
 use crate::host::Host;
+use crate::identity::Process;
+use crate::journal::Hold;
 use crate::profile::Profile;
 
 /// What a kernel does with a write, other than taking it.
@@ -50,6 +53,9 @@ struct Script {
     /// What was written, in order, and whether there was a journal at that time.
     writes: Vec<(String, String, bool)>,
 }
+
+/// Of the machine's only network namespace.
+const COOKIE: u64 = 4242;
 
 /// A value that stands for every machine's in these tests.
 const START: &[(&str, &str)] = &[
@@ -130,11 +136,21 @@ impl FakeMachine {
 
     /// The machine as a process sees it.
     pub(crate) fn host(&self) -> Host {
-        Host::with(self.files.clone(), self.state_dir()).expect("the files have a boot id")
+        Host::with(self.files.clone(), self.state_dir(), Some(COOKIE))
+            .expect("the files have a boot id")
     }
 
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.files.state_dir.clone()
+    }
+
+    /// Replaces text in the journal of the machine's network namespace, as somebody with an editor does.
+    pub(crate) fn edit_journal(&self, from: &str, to: &str) {
+        let host = self.host();
+        let path = host.state.file(host.here.namespace);
+        let text = fs::read_to_string(&path).expect("there is a journal");
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).expect("a temporary file");
     }
 
     fn file(&self, path: &str) -> PathBuf {
@@ -346,6 +362,24 @@ fn choose(choices: &str, name: &str) -> String {
         })
         .collect();
     format!("{}\n", marked.join(" "))
+}
+
+/// A process that has ended.
+pub(crate) fn dead() -> Process {
+    let this = Process::this().expect("/proc");
+    Process {
+        start_ticks: this.start_ticks + 1,
+        ..this
+    }
+}
+
+/// For an owner that was killed since.
+pub(crate) fn abandoned(hold: Hold) -> ApplyOptions {
+    ApplyOptions {
+        owner: Some(dead()),
+        hold,
+        ..ApplyOptions::run()
+    }
 }
 
 /// A profile of these lines of `[sysctl]`.

@@ -3,12 +3,24 @@
 use super::limits::Wanted;
 use super::protocol::{Application, Drift, Hold};
 use crate::error::{ExitClass, Failure};
-use engine::os::Resource;
+use engine::os::{Resource, network_namespace_cookie};
 use report::document::{AppliedProfile, Message, ProfileHold, ProfileKey, SettingClass};
 use sysctl_profiles::{
-    Applied, AppliedKey, ApplyOptions, Class, Error, Guard, Host, LimitName, Outcome, Place,
-    Profile, RestoreReport,
+    Applied, AppliedKey, ApplyOptions, Class, Error, Guard, Host, Kept, LimitName, Outcome, Place,
+    Profile, RestoreReport, Waited,
 };
+
+/// The machine that this process runs on, and the calling thread's network namespace.
+///
+/// # Errors
+/// [`Error::Unsupported`] on systems other than Linux; [`Error::Identity`] where the namespace cannot be told.
+pub fn this_host() -> Result<Host, Error> {
+    let cookie = network_namespace_cookie().map_err(|source| Error::Identity {
+        path: "SO_NETNS_COOKIE of a socket".into(),
+        source,
+    })?;
+    Host::here(cookie)
+}
 
 /// A profile that this process has put in force. Dropping it puts everything back.
 pub(super) struct InForce {
@@ -28,7 +40,7 @@ pub(super) fn apply(
         Hold::Held => ApplyOptions::held(),
     };
     let options = options.lowering(application.allow_lower);
-    let guard = Host::here()?.guard(&application.profile, &options)?;
+    let guard = this_host()?.guard(&application.profile, &options)?;
     let applied = guard.applied();
     let document = applied.map(document).unwrap_or_default();
     let messages = applied.map(messages).unwrap_or_default();
@@ -188,24 +200,29 @@ fn healed(report: &RestoreReport) -> Message {
     Message::new("profile_healed", text)
 }
 
-/// Puts back what killed runs have left in this network namespace; what a user must know of it.
+/// Puts back what killed runs have left in this network namespace, after a moment for a supervisor that is doing
+/// so; what a user must know of it, journals about which nobody can decide from here among it.
 ///
 /// Never fails: what cannot be put back now is a warning, and stays in its journal.
 pub fn heal() -> Vec<Message> {
-    let reports = match Host::here().and_then(|host| host.heal()) {
-        Ok(reports) => reports,
+    let healed_now = match this_host().and_then(|host| host.heal()) {
+        Ok(healed) => healed,
         Err(Error::Unsupported) => return Vec::new(),
         Err(error) => {
             let text = format!("what a killed linerate left behind cannot be put back: {error}");
             return vec![Message::new("profile_not_healed", text)];
         }
     };
-    reports.iter().map(healed).collect()
+    let kept = |kept: &Kept| Message::new("profile_journal_kept", kept.to_string());
+    let waited = |waited: &Waited| Message::new("profile_waited", waited.to_string());
+    let reports = healed_now.reports.iter().map(healed);
+    let messages = healed_now.waited.iter().map(waited).chain(reports);
+    messages.chain(healed_now.kept.iter().map(kept)).collect()
 }
 
 /// The profile that the journal of this network namespace names, held or of another run.
 pub(super) fn in_force() -> Option<String> {
-    let journals = Host::here().and_then(|host| host.status()).ok()?.journals;
+    let journals = this_host().and_then(|host| host.status()).ok()?.journals;
     let here = journals
         .into_iter()
         .find(|journal| journal.place == Place::Here)?;

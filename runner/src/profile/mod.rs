@@ -17,7 +17,7 @@ mod protocol;
 mod settings;
 mod supervisor;
 
-pub use host::{heal, load, setting_class};
+pub use host::{heal, load, setting_class, this_host};
 pub use keeper::Keeper;
 pub use protocol::{Application, Drift, Hold};
 pub use settings::{ProfileTask, Settings};

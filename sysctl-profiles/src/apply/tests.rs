@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::ExitClass;
+use crate::heal::Healed;
 use crate::restore::{Outcome, RestoreOptions};
 use crate::testing::{FakeMachine, Fault, named_profile, profile};
 
@@ -291,7 +292,7 @@ fn a_held_profile_stays_and_takes_only_itself_on_top() {
     let host = machine.host();
     host.apply(&profile(SEVERAL), &ApplyOptions::held())
         .expect("it can be applied");
-    assert_eq!(host.heal().expect("nothing to do"), []);
+    assert_eq!(host.heal().expect("nothing to do"), Healed::default());
 
     let same = host
         .apply(&profile(SEVERAL), &ApplyOptions::run())
@@ -406,7 +407,7 @@ fn settings_of_the_machine_are_not_shared_between_namespaces() {
     let machine = FakeMachine::new();
     let host = machine.host();
     let mut elsewhere = machine.host();
-    elsewhere.here.network_namespace += 1;
+    elsewhere.here.namespace.inode += 1;
     let applied = elsewhere
         .apply(
             &profile("net.core.netdev_max_backlog 5000\nnet.core.somaxconn 5000"),

@@ -1,87 +1,15 @@
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
 use crate::apply::ApplyOptions;
+use crate::heal::Healed;
 use crate::identity::Process;
 use crate::state::StateDir;
 use crate::status::{KeyState, Owner, Place};
-use crate::testing::{FakeMachine, Fault, profile};
+use crate::testing::{FakeMachine, Fault, abandoned, dead, profile};
 
 const LINES: &str = "net.core.somaxconn 65535\nnet.ipv4.tcp_rmem >= 8192 262144 67108864";
-
-/// A process that has ended.
-fn dead() -> Process {
-    let this = Process::this().expect("/proc");
-    Process {
-        start_ticks: this.start_ticks + 1,
-        ..this
-    }
-}
-
-fn abandoned(hold: Hold) -> ApplyOptions {
-    ApplyOptions {
-        owner: Some(dead()),
-        hold,
-        ..ApplyOptions::run()
-    }
-}
-
-fn journal_file(machine: &FakeMachine) -> PathBuf {
-    let host = machine.host();
-    host.state.file(host.here.network_namespace)
-}
-
-fn edit(machine: &FakeMachine, from: &str, to: &str) {
-    let path = journal_file(machine);
-    let text = fs::read_to_string(&path).expect("there is a journal");
-    assert!(text.contains(from), "{text}");
-    fs::write(&path, text.replace(from, to)).expect("a temporary file");
-}
-
-#[test]
-fn the_next_command_undoes_what_a_killed_run_has_left() {
-    let machine = FakeMachine::new();
-    let before = machine.values();
-    let host = machine.host();
-    host.apply(&profile(LINES), &abandoned(Hold::Run))
-        .expect("it can be applied");
-    assert_eq!(
-        host.status().expect("it can be seen").journals[0].owner,
-        Owner::Dead
-    );
-    let reports = host.heal().expect("it goes back");
-    assert_eq!(reports.len(), 1);
-    assert!(
-        reports[0]
-            .keys
-            .iter()
-            .all(|key| key.outcome == Outcome::PutBack)
-    );
-    assert_eq!(machine.values(), before);
-    assert_eq!(machine.journals(), 0);
-}
-
-#[test]
-fn applying_heals_first() {
-    let machine = FakeMachine::new();
-    let before = machine.values();
-    let host = machine.host();
-    host.apply(&profile(LINES), &abandoned(Hold::Run))
-        .expect("it can be applied");
-    let second = host
-        .apply(&profile("net.core.somaxconn 8192"), &ApplyOptions::run())
-        .expect("the first is dead");
-    assert_eq!(second.healed.len(), 1);
-    assert_eq!(
-        second.keys[0].before.as_deref(),
-        Some("4096"),
-        "not the killed run's value"
-    );
-    host.release(&second).expect("it goes back");
-    assert_eq!(machine.values(), before);
-}
 
 #[test]
 fn a_held_profile_outlives_its_owner_but_not_half_applied() {
@@ -90,13 +18,13 @@ fn a_held_profile_outlives_its_owner_but_not_half_applied() {
     let host = machine.host();
     host.apply(&profile(LINES), &abandoned(Hold::Held))
         .expect("it can be applied");
-    assert_eq!(host.heal().expect("it is held"), []);
+    assert_eq!(host.heal().expect("it is held"), Healed::default());
     assert_eq!(
         host.status().expect("it can be seen").journals[0].owner,
         Owner::Held
     );
-    edit(&machine, "\"in_force\"", "\"applying\"");
-    assert_eq!(host.heal().expect("it goes back").len(), 1);
+    machine.edit_journal("\"in_force\"", "\"applying\"");
+    assert_eq!(host.heal().expect("it goes back").reports.len(), 1);
     assert_eq!(machine.values(), before);
 }
 
@@ -107,81 +35,13 @@ fn a_crash_between_two_writes_leaves_what_can_be_undone() {
     let host = machine.host();
     host.apply(&profile(LINES), &abandoned(Hold::Run))
         .expect("it can be applied");
-    edit(&machine, "\"in_force\"", "\"applying\"");
+    machine.edit_journal("\"in_force\"", "\"applying\"");
     machine.put("net.core.somaxconn", "4096\n");
     machine.put("net.ipv4.tcp_rmem", "8192\t131072\t33554432\n");
-    let report = &host.heal().expect("it goes back")[0];
+    let report = &host.heal().expect("it goes back").reports[0];
     let outcomes: Vec<&Outcome> = report.keys.iter().map(|key| &key.outcome).collect();
     assert_eq!(outcomes, [&Outcome::PutBack, &Outcome::AlreadyBack]);
     assert_eq!(machine.values(), before);
-}
-
-#[test]
-fn a_journal_of_another_boot_is_discarded() {
-    let machine = FakeMachine::new();
-    let host = machine.host();
-    host.apply(&profile(LINES), &abandoned(Hold::Held))
-        .expect("it can be applied");
-    machine.put(
-        "kernel.random.boot_id",
-        "00000000-0000-4000-8000-000000000002\n",
-    );
-    let writes = machine.writes().len();
-    let rebooted = machine.host();
-    assert_eq!(
-        rebooted.status().expect("it can be seen").journals[0].place,
-        Place::OtherBoot
-    );
-    let reports = rebooted.heal().expect("it is discarded");
-    assert!(reports.len() == 1 && reports[0].other_boot);
-    assert_eq!(
-        (machine.writes().len(), machine.journals()),
-        (writes, 0),
-        "old values over a fresh boot are wrong"
-    );
-}
-
-#[test]
-fn a_journal_of_another_namespace_is_listed_and_left() {
-    let machine = FakeMachine::new();
-    let host = machine.host();
-    let mut elsewhere = machine.host();
-    elsewhere.here.network_namespace += 1;
-    let applied = elsewhere
-        .apply(&profile(LINES), &ApplyOptions::run())
-        .expect("it can be applied");
-    assert_eq!(host.heal().expect("not ours"), []);
-    assert_eq!(
-        host.restore(RestoreOptions { force: true })
-            .expect("not ours"),
-        None
-    );
-    let status = host.status().expect("it can be seen");
-    assert_eq!(status.journals[0].place, Place::OtherNamespace);
-    assert_eq!(status.journals[0].keys, []);
-    assert!(elsewhere.release(&applied).expect("it goes back").is_some());
-}
-
-#[test]
-fn what_a_killed_run_of_a_vanished_namespace_had_of_the_machine_comes_back() {
-    let machine = FakeMachine::new();
-    let mut host = machine.host();
-    let mut elsewhere = machine.host();
-    elsewhere.here.network_namespace = 1;
-    let lines = "net.core.netdev_max_backlog 5000\nnet.core.somaxconn 5000";
-    elsewhere
-        .apply(&profile(lines), &abandoned(Hold::Run))
-        .expect("it can be applied");
-    host.is_gone = |_| false;
-    assert_eq!(host.heal().expect("somebody may still restore it"), []);
-    host.is_gone = |inode| inode == 1;
-    let reports = host.heal().expect("it goes back");
-    let keys: Vec<&str> = reports[0].keys.iter().map(|key| key.key.as_str()).collect();
-    assert_eq!(keys, ["net.core.netdev_max_backlog"]);
-    assert_eq!(machine.value("net.core.netdev_max_backlog"), "1000");
-    // The fake machine has one for all namespaces; this one is not the vanished one's.
-    assert_eq!(machine.value("net.core.somaxconn"), "5000");
-    assert_eq!(machine.journals(), 0);
 }
 
 #[test]
@@ -198,7 +58,7 @@ fn an_owner_out_of_sight_counts_as_alive() {
     };
     host.apply(&profile(LINES), &options)
         .expect("it can be applied");
-    assert_eq!(host.heal().expect("nothing to do"), []);
+    assert_eq!(host.heal().expect("nothing to do"), Healed::default());
     assert_eq!(
         host.status().expect("it can be seen").journals[0].owner,
         Owner::OutOfSight
@@ -270,7 +130,7 @@ fn a_journal_that_cannot_be_understood_is_kept_and_stops_everything() {
     let host = machine.host();
     host.apply(&profile(LINES), &abandoned(Hold::Run))
         .expect("it can be applied");
-    edit(&machine, "linerate.journal/1", "linerate.journal/99");
+    machine.edit_journal("linerate.journal/2", "linerate.journal/99");
     let writes = machine.writes().len();
     let error = host
         .apply(&profile(LINES), &ApplyOptions::run())
@@ -292,7 +152,7 @@ fn an_edited_journal_cannot_write_what_is_never_written() {
     machine.put("kernel.modules_disabled", "1\n");
     host.apply(&profile("net.core.somaxconn 65535"), &abandoned(Hold::Run))
         .expect("it can be applied");
-    edit(&machine, "net.core.somaxconn", "kernel.modules_disabled");
+    machine.edit_journal("net.core.somaxconn", "kernel.modules_disabled");
     let error = host.heal().expect_err("it is denied");
     assert!(error.to_string().contains("does not write"), "{error}");
     assert_eq!(machine.value("kernel.modules_disabled"), "1");

@@ -51,7 +51,7 @@ fn a_long_list_of_ports_comes_back_whole() {
         ports.join(",")
     };
     let profile = profile(&[(RESERVED, "50000")]);
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
 
     let long = list(600);
     put(RESERVED, &long).expect("it is ours");
@@ -79,7 +79,7 @@ fn vectors_stored_in_half_are_undone() {
     if !inside("apply::vectors_stored_in_half_are_undone") {
         return;
     }
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     let before = (value(RMEM), value("net.core.somaxconn"));
     let mut bad = profile(&[
         ("net.core.somaxconn", "65535"),
@@ -113,7 +113,7 @@ fn a_value_that_only_this_kernel_refuses_takes_everything_back() {
     if !inside("apply::a_value_that_only_this_kernel_refuses_takes_everything_back") {
         return;
     }
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     let before = (value(RMEM), value("net.ipv4.tcp_ecn"));
     // 6.18 documents 5 and takes 2 at most; a later one may take it.
     let both = profile(&[(RMEM, ">= 8192 262144 67108864"), ("net.ipv4.tcp_ecn", "5")]);
@@ -163,7 +163,7 @@ fn apply_verify_and_restore() {
         .iter()
         .map(|(key, wanted, _)| (*key, *wanted))
         .collect();
-    let (host, profile) = (Host::here().expect("Linux"), profile(&lines));
+    let (host, profile) = (Host::here(None).expect("Linux"), profile(&lines));
     assert!(host.plan(&profile).expect("a plan").unsatisfied().count() > 5);
 
     let applied = host
@@ -224,7 +224,7 @@ fn a_setting_of_the_machine_is_out_of_reach_in_a_namespace() {
     if !inside("apply::a_setting_of_the_machine_is_out_of_reach_in_a_namespace") {
         return;
     }
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     let before = value(RMEM);
     let mixed = profile(&[
         (RMEM, ">= 8192 262144 67108864"),
@@ -258,7 +258,7 @@ fn what_an_administrator_writes_meanwhile_stays() {
     if !inside("apply::what_an_administrator_writes_meanwhile_stays") {
         return;
     }
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     let before = value(RMEM);
     let guard = host
         .guard(
@@ -292,7 +292,7 @@ fn ports_go_up_and_come_back() {
         "net.ipv4.ip_local_port_range",
     ];
     let before = keys.map(value);
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     for (start, range) in [("40000", "50000 65535"), ("80", "80 65535")] {
         let ports = profile(&[(keys[0], start), (keys[1], range)]);
         let options = ApplyOptions::run().lowering(true);
@@ -358,7 +358,10 @@ fn every_value_of_this_kernel_is_one_that_the_catalogue_accepts() {
         }
         // It panics on a value that the catalogue refuses.
         let same = profile(&[(info.key, &now)]);
-        let plan = Host::here().expect("Linux").plan(&same).expect("a plan");
+        let plan = Host::here(None)
+            .expect("Linux")
+            .plan(&same)
+            .expect("a plan");
         assert!(
             plan.entries[0].is_satisfied(),
             "{}: {:?}",

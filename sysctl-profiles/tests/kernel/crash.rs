@@ -33,7 +33,10 @@ fn killed(role: Role, profile: &Profile, point: &str) {
 }
 
 fn heal() {
-    Host::here().expect("Linux").heal().expect("it goes back");
+    Host::here(None)
+        .expect("Linux")
+        .heal()
+        .expect("it goes back");
 }
 
 #[test]
@@ -108,10 +111,11 @@ fn a_change_in_the_middle_of_a_killed_run_is_not_overwritten() {
         run.await_stop();
         put("net.core.somaxconn", "12345").expect("it is ours");
         run.kill();
-        let reports = Host::here()
+        let reports = Host::here(None)
             .expect("Linux")
             .heal()
-            .expect("the rest goes back");
+            .expect("the rest goes back")
+            .reports;
         let left: Vec<&str> = reports[0]
             .left_alone()
             .map(|key| key.key.as_str())

@@ -146,7 +146,7 @@ pub fn profile(lines: &[(&str, &str)]) -> Profile {
 
 /// How many journals there are.
 pub fn journals() -> usize {
-    let status = Host::here()
+    let status = Host::here(None)
         .expect("Linux")
         .status()
         .expect("the directory is ours");
@@ -243,7 +243,7 @@ fn process() {
     };
     let profile = std::env::var(PROFILE).expect("it is given");
     let profile: Profile = serde_json::from_str(&profile).expect("a profile");
-    let host = Host::here().expect("Linux");
+    let host = Host::here(None).expect("Linux");
     let done = match role.as_str() {
         "Run" => host
             .guard(&profile, &ApplyOptions::run().lowering(true))

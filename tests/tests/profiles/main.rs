@@ -9,6 +9,7 @@ mod crashes;
 mod measuring;
 mod refusals;
 mod standing;
+mod successors;
 mod two_hosts;
 
 use linerate_tests::binary::Call;

@@ -2,9 +2,9 @@
 
 use report::document::{AppliedProfile, Message};
 use runner::error::{ExitClass, Failure};
-use runner::profile::{Application, Hold, Keeper};
+use runner::profile::{Application, Hold, Keeper, this_host};
 use serde::Serialize;
-use sysctl_profiles::{Host, Outcome, RestoreOptions, RestoreReport, RestoredKey};
+use sysctl_profiles::{Outcome, RestoreOptions, RestoreReport, RestoredKey};
 
 use super::lines::{counted, table, wrapped};
 use crate::args::sysctl::{ApplyArgs, RestoreArgs};
@@ -90,7 +90,7 @@ struct RestoredEntry {
 
 pub(super) fn restore(args: &RestoreArgs) -> Result<ExitClass, Problem> {
     let options = RestoreOptions { force: args.force };
-    let report = Host::here()
+    let report = this_host()
         .and_then(|host| host.restore(options))
         .map_err(Failure::from)?;
     let keys = report.iter().flat_map(|report| &report.keys);

@@ -2,8 +2,9 @@
 
 use report::document::SettingClass;
 use runner::error::{ExitClass, Failure};
+use runner::profile::this_host;
 use serde::Serialize;
-use sysctl_profiles::{Change, Host, LimitPlan, Plan, PlanEntry};
+use sysctl_profiles::{Change, LimitPlan, Plan, PlanEntry};
 
 use super::lines::{amount, counted, table, wrapped};
 use crate::args::sysctl::NamedArgs;
@@ -94,7 +95,7 @@ fn compared_limit(limit: &LimitPlan) -> ComparedLimit {
 
 fn plan(named: &NamedArgs) -> Result<Plan, Problem> {
     let profile = runner::profile::load(&named.name)?;
-    let plan = Host::here().and_then(|host| host.plan(&profile));
+    let plan = this_host().and_then(|host| host.plan(&profile));
     Ok(plan.map_err(Failure::from)?)
 }
 

@@ -1,8 +1,9 @@
 //! `status`: every journal, whose it is, and what its values are now.
 
 use runner::error::{ExitClass, Failure};
+use runner::profile::this_host;
 use serde::Serialize;
-use sysctl_profiles::{Host, JournalStatus, KeyState, KeyStatus, Owner, Place, Status};
+use sysctl_profiles::{JournalStatus, KeyState, KeyStatus, Owner, Place, Status};
 
 use super::lines::{table, wrapped};
 use crate::args::sysctl::SysctlFormat;
@@ -29,6 +30,8 @@ struct ShownJournal {
     place: &'static str,
     /// Why it cannot be understood.
     unreadable: Option<String>,
+    /// Why no command decides about it, and what helps.
+    kept: Option<String>,
     keys: Vec<ShownKey>,
 }
 
@@ -43,7 +46,7 @@ struct ShownKey {
 }
 
 pub(super) fn status(format: SysctlFormat) -> Result<ExitClass, Problem> {
-    let status = Host::here()
+    let status = this_host()
         .and_then(|host| host.status())
         .map_err(Failure::from)?;
     let shown = Shown {
@@ -75,6 +78,7 @@ fn journal(status: &JournalStatus) -> ShownJournal {
             Place::Unknown => "unknown",
         },
         unreadable: status.journal.as_ref().err().cloned(),
+        kept: status.kept.clone(),
         keys: status.keys.iter().map(key).collect(),
     }
 }
@@ -114,13 +118,16 @@ fn text(status: &Status, shown: &Shown) -> String {
 
 /// Whose it is, and what will become of it.
 fn sentence(status: &JournalStatus, shown: &ShownJournal) -> String {
+    let kept = status.kept.as_deref().unwrap_or_default();
     let Ok(journal) = &status.journal else {
-        return format!(
-            "{}: cannot be understood ({}); it was left, for it may be the only record of old values",
-            shown.file,
-            shown.unreadable.as_deref().unwrap_or_default()
-        );
+        return format!("Journal {}: {kept}.", shown.file);
     };
+    if status.kept.is_some() {
+        return format!(
+            "Profile {}: {kept}; its journal is {}.",
+            journal.profile, shown.file
+        );
+    }
     let owner = &journal.owner;
     let whose = match (status.place, status.owner) {
         (Place::OtherBoot, _) => {
