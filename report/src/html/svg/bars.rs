@@ -1,6 +1,8 @@
 //! Horizontal bars with their names above and their values beside them.
 
-use super::{Anchor, Drawing, Frame, STYLES, Scale, Size, label, rectangle, segment, x_axis};
+use super::{
+    Anchor, Drawing, Frame, STYLES, Scale, Size, X_AXIS_PX, label, rectangle, segment, x_axis,
+};
 use crate::html::markup::Markup;
 
 /// One bar, from zero.
@@ -52,7 +54,7 @@ impl Drawing for Bars {
             left: 4.0,
             top: frame.top + 2.0,
             right: frame.right - 74.0,
-            bottom: frame.bottom - 42.0,
+            bottom: frame.bottom - X_AXIS_PX,
             ..frame
         };
         x_axis(page, inner, frame, &self.x, &self.x_title);

@@ -1,6 +1,8 @@
 //! Effects with their intervals, one row each, beside the noise of the machine.
 
-use super::{Anchor, Drawing, Frame, Scale, Size, label, mark, rectangle, segment, x_axis};
+use super::{
+    Anchor, Drawing, Frame, Scale, Size, X_AXIS_PX, label, mark, rectangle, segment, x_axis,
+};
 use crate::html::markup::Markup;
 
 /// One effect.
@@ -63,7 +65,7 @@ impl Drawing for Effects {
             left: 14.0,
             top: frame.top + 4.0,
             right: frame.right - 22.0,
-            bottom: frame.bottom - 42.0,
+            bottom: frame.bottom - X_AXIS_PX,
             ..frame
         };
         x_axis(page, inner, frame, &self.x, &self.x_title);

@@ -1,6 +1,6 @@
 //! Lines over two axes, with a band behind them.
 
-use super::{Drawing, Frame, Scale, Size, label_space, mark, path, polygon, x_axis, y_axis};
+use super::{Drawing, Frame, Scale, Size, beside_y_axis, mark, path, polygon, x_axis};
 use crate::html::markup::Markup;
 
 /// One line.
@@ -52,14 +52,7 @@ impl Drawing for Lines {
     }
 
     fn draw(&self, frame: Frame, page: &mut Markup) {
-        let inner = Frame {
-            left: label_space(&self.y),
-            top: frame.top + 30.0,
-            right: frame.right - 10.0,
-            bottom: frame.bottom - 42.0,
-            ..frame
-        };
-        y_axis(page, inner, &self.y, &self.y_title);
+        let inner = beside_y_axis(page, frame, &self.y, &self.y_title, 10.0);
         x_axis(page, inner, frame, &self.x, &self.x_title);
         let place = |x: f64, y: f64| (inner.x(self.x.at(x)), inner.y(self.y.at(y)));
         for band in &self.bands {

@@ -20,6 +20,8 @@ pub(super) const STYLES: usize = 8;
 
 /// Width of a character of the labels in pixels, a little more than most have.
 const CHARACTER_PX: f64 = 7.6;
+/// Height of the labels and the title of an x axis in pixels.
+const X_AXIS_PX: f64 = 42.0;
 
 /// Something that can be drawn into a frame.
 pub(super) trait Drawing {
@@ -213,6 +215,20 @@ fn px(value: f64) -> String {
         Some(whole) => whole.to_owned(),
         None => text,
     }
+}
+
+/// Draws a y axis, and returns the frame that is left beside it: below the title of the axis, above what
+/// an x axis needs, and with a margin at the right in pixels.
+fn beside_y_axis(page: &mut Markup, frame: Frame, y: &Scale, title: &str, margin: f64) -> Frame {
+    let inner = Frame {
+        left: label_space(y),
+        top: frame.top + 30.0,
+        right: frame.right - margin,
+        bottom: frame.bottom - X_AXIS_PX,
+        ..frame
+    };
+    y_axis(page, inner, y, title);
+    inner
 }
 
 /// Horizontal grid lines with labels at the left, and the title of the axis above them.

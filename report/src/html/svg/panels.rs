@@ -1,8 +1,8 @@
 //! A quantity over time, one panel per round side by side over a common axis.
 
 use super::{
-    Anchor, Drawing, Frame, STYLES, Scale, Size, label, label_space, path, polygon, rectangle,
-    segment, x_axis, y_axis,
+    Anchor, Drawing, Frame, STYLES, Scale, Size, beside_y_axis, label, path, polygon, rectangle,
+    segment, x_axis,
 };
 use crate::html::markup::Markup;
 
@@ -63,14 +63,7 @@ impl Drawing for Panels {
     }
 
     fn draw(&self, frame: Frame, page: &mut Markup) {
-        let inner = Frame {
-            left: label_space(&self.y),
-            top: frame.top + 30.0,
-            right: frame.right - 4.0,
-            bottom: frame.bottom - 42.0,
-            ..frame
-        };
-        y_axis(page, inner, &self.y, &self.y_title);
+        let inner = beside_y_axis(page, frame, &self.y, &self.y_title, 4.0);
         let longest = self.panels.iter().map(Panel::length_s).fold(0.0, f64::max);
         let count = self.panels.len().max(1) as f64;
         let width = (inner.right - inner.left - GAP * (count - 1.0)) / count;
