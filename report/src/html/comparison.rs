@@ -15,9 +15,9 @@ use crate::comparison::{
 };
 use crate::document::Message;
 use crate::histogram::Histogram;
+use crate::saved::View;
 use crate::text::comparison::{conditions, show};
 use crate::text::layout::Table;
-use crate::text::next;
 use crate::units::{human_ns, human_percent};
 
 /// Everything below the title.
@@ -50,11 +50,7 @@ pub(super) fn body(
         arms(page, comparison);
         environment::hosts(page, &comparison.hosts);
     });
-    page.within("section", &[], |page| {
-        level.heading(page, "Repeat it");
-        command(page, &next::as_typed(&comparison.command));
-        page.line("p", &[("class", "note")], &build(comparison));
-    });
+    super::repeat(page, level, View::Comparison(comparison));
 }
 
 fn arm_name(cell: &Cell, number: u32) -> &str {
@@ -454,22 +450,4 @@ fn arms(page: &mut Markup, comparison: &Comparison) {
             }
         }
     });
-}
-
-fn build(comparison: &Comparison) -> String {
-    let mut parts = vec![format!("linerate {}", comparison.linerate_version)];
-    parts.extend(
-        comparison
-            .git_commit
-            .as_ref()
-            .map(|commit| format!("commit {commit}")),
-    );
-    parts.extend(comparison.build_target.clone());
-    parts.join(", ")
-}
-
-/// When and by what: one line below the title.
-pub(super) fn origin(comparison: &Comparison) -> String {
-    let date = comparison.started_at_utc.get(..16).unwrap_or_default();
-    format!("{} UTC · {}", date.replace('T', " "), build(comparison))
 }

@@ -19,7 +19,7 @@ use crate::Labelled;
 use crate::comparison::words;
 use crate::document::Document;
 use crate::saved::View;
-use crate::text::headline;
+use crate::text::{headline, next};
 use markup::Markup;
 use page::{Figures, Level};
 
@@ -57,12 +57,51 @@ fn sentence(document: View) -> String {
     }
 }
 
-/// When, by what and where.
+/// When, by what and, of a run, where: one line below the title.
 fn origin(document: View) -> String {
-    match document {
-        View::Run(document) => run::origin(document),
-        View::Comparison(document) => comparison::origin(document),
+    let (started_at_utc, hosts) = match document {
+        View::Run(run) => (&run.started_at_utc, &run.hosts[..]),
+        View::Comparison(comparison) => (&comparison.started_at_utc, &[][..]),
+    };
+    let date = started_at_utc.get(..16).unwrap_or_default();
+    let mut parts = vec![format!("{} UTC", date.replace('T', " ")), build(document)];
+    for host in hosts {
+        let name = host.name.as_deref().unwrap_or(&host.id);
+        parts.push(match &host.kernel {
+            Some(kernel) => format!("{name} ({kernel})"),
+            None => name.to_owned(),
+        });
     }
+    parts.join(" · ")
+}
+
+/// The command as it was typed, and the build that took it.
+fn repeat(page: &mut Markup, level: Level, document: View) {
+    let typed = match document {
+        View::Run(run) => &run.command,
+        View::Comparison(comparison) => &comparison.command,
+    };
+    page.within("section", &[], |page| {
+        level.heading(page, "Repeat it");
+        blocks::command(page, &next::as_typed(typed));
+        page.line("p", &[("class", "note")], &build(document));
+    });
+}
+
+/// `linerate 0.1.0, commit 4a8ccae, x86_64-unknown-linux-gnu`.
+fn build(document: View) -> String {
+    let (version, commit, target) = match document {
+        View::Run(run) => (&run.linerate_version, &run.git_commit, &run.build_target),
+        View::Comparison(comparison) => (
+            &comparison.linerate_version,
+            &comparison.git_commit,
+            &comparison.build_target,
+        ),
+    };
+    let mut parts = vec![format!("linerate {version}")];
+    parts.extend(commit.as_ref().map(|commit| format!("commit {commit}")));
+    parts.extend(target.clone());
+    parts.join(", ")
 }
 
 fn body(page: &mut Markup, level: Level, figures: &mut Figures, document: View) {

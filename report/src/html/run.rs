@@ -1,6 +1,6 @@
 //! A run as a page, or as an article of a page with several.
 
-use super::blocks::{command, flow, sections};
+use super::blocks::{flow, sections};
 use super::charts;
 use super::environment;
 use super::markup::Markup;
@@ -8,6 +8,7 @@ use super::page::{Figures, Level};
 use super::svg::{Drawing, Lines};
 use crate::document::{Document, Status};
 use crate::histogram::HistogramError;
+use crate::saved::View;
 use crate::text::layout::{Block, Paper};
 use crate::text::{self, cost, headline, measured, next, rounds, shown_round};
 use crate::units::{human_bit_rate, human_count, human_ns};
@@ -203,41 +204,10 @@ fn cpu_figure(page: &mut Markup, figures: &mut Figures, document: &Document) {
 
 /// The command, what was built, and what to run next.
 fn repeat(page: &mut Markup, level: Level, document: &Document) {
-    page.within("section", &[], |page| {
-        level.heading(page, "Repeat it");
-        command(page, &next::as_typed(&document.command));
-        page.line("p", &[("class", "note")], &build(document));
-    });
+    super::repeat(page, level, View::Run(document));
     page.newline();
     if document.status == Status::Ok {
         let blocks = Paper::blocks_of(|paper| next::section(document, paper));
         sections(page, level, &blocks);
     }
-}
-
-/// `linerate 0.1.0, commit 4a8ccae, x86_64-unknown-linux-gnu`.
-pub(super) fn build(document: &Document) -> String {
-    let mut parts = vec![format!("linerate {}", document.linerate_version)];
-    parts.extend(
-        document
-            .git_commit
-            .as_ref()
-            .map(|commit| format!("commit {commit}")),
-    );
-    parts.extend(document.build_target.clone());
-    parts.join(", ")
-}
-
-/// When, by what, where: one line below the title.
-pub(super) fn origin(document: &Document) -> String {
-    let date = document.started_at_utc.get(..16).unwrap_or_default();
-    let mut parts = vec![format!("{} UTC", date.replace('T', " ")), build(document)];
-    for host in &document.hosts {
-        let name = host.name.as_deref().unwrap_or(&host.id);
-        parts.push(match &host.kernel {
-            Some(kernel) => format!("{name} ({kernel})"),
-            None => name.to_owned(),
-        });
-    }
-    parts.join(" · ")
 }
