@@ -3,6 +3,7 @@
 use crate::process::{Finished, Kept, piped};
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -77,7 +78,8 @@ impl Call {
         Self::of(command)
     }
 
-    /// Starts a command that leads to the binary.
+    /// Starts a command that leads to the binary. SIGHUP does to it what it does by default, also where the
+    /// tests themselves run under nohup(1).
     pub fn of(mut command: Command) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +88,7 @@ impl Call {
             .stdin(Stdio::null())
             .env(MARK, &mark)
             .env_remove("CI");
+        default_hangup(&mut command);
         Self {
             kept: Some(Kept::start(&mut command)),
             mark,
@@ -170,6 +173,19 @@ impl Call {
         }
         panic!("'{text}' was not said, but: {heard}");
     }
+}
+
+/// An ignored SIGHUP is inherited through execve(2), and linerate leaves it ignored.
+fn default_hangup(command: &mut Command) {
+    let reset = || {
+        // SAFETY: signal(2) takes two integers, and may be called between fork and exec (signal-safety(7)).
+        match unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) } {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: `reset` makes one system call and allocates nothing.
+    unsafe { command.pre_exec(reset) };
 }
 
 impl Drop for Call {

@@ -1,6 +1,7 @@
 //! How runs end that do not end by themselves: interrupted, killed, left alone.
 
-use linerate_tests::binary::{Call, within};
+use linerate_tests::binary::{Call, linerate, within};
+use linerate_tests::process::{needs, piped};
 use linerate_tests::{Directory, eventually};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -80,6 +81,25 @@ fn two_interrupts_end_at_once() {
             asked.elapsed()
         );
         assert_eq!(finished.code(), 130, "{}", finished.stderr);
+    });
+}
+
+#[test]
+fn a_hangup_under_nohup_does_not_end_the_run() {
+    if !needs("a_hangup_under_nohup", "nohup") {
+        return;
+    }
+    within(60, || {
+        let mut command = piped("nohup");
+        command
+            .arg(linerate())
+            .args(["run", "rr", "--duration", "1s", "--warmup", "0s"])
+            .args(["--format", "json", "--interval", "200ms"]);
+        let mut call = Call::of(command);
+        call.hears("/s");
+        call.kept().signal(libc::SIGHUP);
+        let finished = call.finish(Duration::from_secs(15));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
     });
 }
 

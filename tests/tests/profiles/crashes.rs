@@ -218,13 +218,6 @@ fn signals_to_the_run_put_back() {
     within(120, move || {
         let before = host.values();
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            if signal == libc::SIGHUP && hangups_are_ignored() {
-                linerate_tests::skip(
-                    "signals_put_back",
-                    "SIGHUP is ignored here, and stays so (nohup)",
-                );
-                continue;
-            }
             let mut call = run_profile(&host, &["--duration", "30s", "--interval", "200ms"]);
             call.hears("/s");
             assert_ne!(host.values(), before, "in force");
@@ -234,16 +227,6 @@ fn signals_to_the_run_put_back() {
             assert_eq!(host.values(), before, "back before the run has ended");
         }
     });
-}
-
-/// As under nohup(1), and inherited by what is started here: bit 0 of SigIgn, proc_pid_status(5).
-fn hangups_are_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the status of this process");
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & 1 != 0)
 }
 
 #[test]
