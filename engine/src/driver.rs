@@ -163,14 +163,6 @@ pub struct LoadJob {
     pub engine_options: Vec<(String, String)>,
 }
 
-impl LoadJob {
-    /// A run that counts has no other end than its count. It is given up when no connection lives
-    /// and nothing was heard of the peer for this long, ns.
-    pub fn patience_ns(&self) -> u64 {
-        4 * self.operation_timeout_ns.max(self.connect_timeout_ns)
-    }
-}
-
 /// What a load worker brings home.
 #[derive(Debug)]
 pub struct LoadOutcome {

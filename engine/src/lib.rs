@@ -9,6 +9,7 @@ pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod endpoint;
+pub mod loading;
 pub mod meter;
 pub mod options;
 pub mod os;

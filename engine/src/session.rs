@@ -71,3 +71,16 @@ pub struct Hints {
     /// Bulk transfer: few large buffers serve better than many small ones.
     pub bulk: bool,
 }
+
+impl Hints {
+    /// Bytes of the receive buffer of a connection that has one for itself: a message at once, and not so much
+    /// that a hundred connections throw each other out of the cache.
+    pub fn own_buffer_bytes(self) -> usize {
+        let (least, most) = if self.bulk {
+            (64 * 1024, 256 * 1024)
+        } else {
+            (4 * 1024, 64 * 1024)
+        };
+        self.receive_bytes.clamp(least, most).next_power_of_two() as usize
+    }
+}

@@ -5,6 +5,9 @@
 
 use std::os::fd::RawFd;
 
+/// Connections whose TCP_INFO is read at the end of a worker, at the most: it is a system call each.
+pub const SAMPLES: usize = 1_000;
+
 /// What one connection's TCP_INFO says, as far as linerate reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {

@@ -17,6 +17,7 @@ use crate::proactor::{
     ConnectionId, Event, How, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings,
 };
 use crate::session::{Boundary, Hints, Out, Session};
+use crate::tcp_info::SAMPLES as TCP_INFO_SAMPLES;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,9 +25,6 @@ use std::sync::Arc;
 /// Sends that one connection may make per turn when the kernel takes them at once; then the others
 /// have their turn.
 const SENDS_PER_TURN: u32 = 16;
-
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
 
 /// How long the end of a worker waits for its backend to let go of the connections' memory, ns.
 const CLOSING_LIMIT_NS: u64 = 2_000_000_000;

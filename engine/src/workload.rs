@@ -148,6 +148,20 @@ impl ServeSpec {
 }
 
 impl LoadSpec {
+    /// Whether operations are sent on a schedule.
+    pub fn is_open_loop(&self) -> bool {
+        match self {
+            Self::RequestResponse { pace, .. } | Self::Transaction { pace, .. } => pace.is_open(),
+            Self::Stream { .. } => false,
+        }
+    }
+
+    /// Whether it is a bulk transfer, of which nothing is owed when the window is over.
+    #[inline]
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream { .. })
+    }
+
     /// Calls `visitor` with the workload: the one place that lists them.
     pub fn dispatch<V: LoadVisitor>(&self, visitor: V) -> V::Output {
         match *self {

@@ -8,25 +8,20 @@ use crate::options::BlockingOptions;
 use crate::sys;
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
-use engine::driver::{EngineError, LoadJob, LoadOutcome, Stop};
+use engine::driver::{EngineError, LoadJob, LoadOutcome};
+use engine::loading::CONNECTS_AT_ONCE;
 use engine::meter::{Published, Recorded};
 use engine::pattern::Pattern;
 use engine::proactor::BackendCounters;
 use engine::socket::Granted;
 use engine::tcp_info::{self, TcpInfoSummary};
-use engine::workload::{LoadSpec, LoadVisitor, LoadWorkload};
+use engine::workload::{LoadVisitor, LoadWorkload};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use talker::Talker;
-
-/// Connects under way at once: well below any listen backlog.
-const CONNECTS_AT_ONCE: u32 = 128;
-
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
 
 /// How often the threads' counters are added up for the agent (ns): often against its interval,
 /// rarely against an operation.
@@ -96,7 +91,7 @@ impl Stage {
     }
 
     fn is_stream(&self) -> bool {
-        matches!(self.job.spec, LoadSpec::Stream { .. })
+        self.job.spec.is_stream()
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -278,10 +273,7 @@ impl Conductor {
     /// Watches over the run until the window is over.
     fn watch_window(&self, go_ns: u64) {
         let job = &self.stage.job;
-        let end_ns = match job.stop {
-            Stop::After(duration_ns) => go_ns + job.warmup_ns + duration_ns,
-            Stop::Count(_) => u64::MAX,
-        };
+        let (_, end_ns) = job.window_ns(go_ns);
         loop {
             let now = now_ns();
             let ordered = job.control.order() != Order::Run;
@@ -387,7 +379,7 @@ impl Conductor {
         let infos: Vec<_> = stage
             .seats
             .iter()
-            .take(TCP_INFO_SAMPLES)
+            .take(tcp_info::SAMPLES)
             .filter_map(|seat| seat.ask(tcp_info::read))
             .collect();
         for seat in &stage.seats {

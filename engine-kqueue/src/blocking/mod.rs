@@ -13,7 +13,6 @@ mod serve;
 use crate::options::{BLOCKING as BLOCKING_OPTIONS, BlockingOptions};
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
 use engine::options::EngineOption;
-use engine::session::Hints;
 use engine::workload::LoadSpec;
 
 /// Stack of a connection's thread, bytes: its buffers are on the heap.
@@ -69,15 +68,4 @@ impl Driver for BlockingDriver {
 
 fn features() -> Vec<(String, String)> {
     vec![("threads".into(), "one per connection".into())]
-}
-
-/// Bytes of a thread's receive buffer: a message at once, and not so much that a hundred threads
-/// throw each other out of the cache.
-fn buffer_bytes(hints: Hints) -> usize {
-    let (least, most) = if hints.bulk {
-        (64 * 1024, 256 * 1024)
-    } else {
-        (4 * 1024, 64 * 1024)
-    };
-    hints.receive_bytes.clamp(least, most).next_power_of_two() as usize
 }

@@ -22,9 +22,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
-
 /// Serves `job` until told to stop.
 pub fn serve(job: ServeJob, options: BlockingOptions) -> Result<ServeOutcome, EngineError> {
     struct Visit(ServeJob, BlockingOptions);
@@ -102,7 +99,7 @@ impl<W: ServeWorkload> Server<W> {
         });
         Ok(Self {
             pattern: Arc::new(Pattern::new(workload.pattern_bytes())),
-            buffer_bytes: super::buffer_bytes(hints),
+            buffer_bytes: hints.own_buffer_bytes(),
             house: Arc::new(house),
             workload,
             own_end,
@@ -304,7 +301,7 @@ impl<W: ServeWorkload> Server<W> {
         self.see_off();
         let open = self.places.iter().filter(|place| place.thread.is_some());
         let infos: Vec<_> = open
-            .take(TCP_INFO_SAMPLES)
+            .take(tcp_info::SAMPLES)
             .filter_map(|place| place.seat.ask(tcp_info::read))
             .collect();
         for place in &mut self.places {

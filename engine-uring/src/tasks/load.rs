@@ -15,7 +15,7 @@ use engine::driver::{EngineError, LoadJob, LoadOutcome, Stop};
 use engine::meter::Meter;
 use engine::pattern::Pattern;
 use engine::socket::Granted;
-use engine::workload::{LoadSpec, LoadVisitor, LoadWorkload};
+use engine::workload::{LoadVisitor, LoadWorkload};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -55,10 +55,6 @@ enum Phase {
     /// Everything is recorded; what happens now does not count.
     Over,
 }
-
-/// Connects under way at once: well below any listen backlog, so that ramping up does not
-/// overflow it.
-const CONNECTS_AT_ONCE: u32 = 128;
 
 /// A connection of the load.
 type Line<W> = Wire<Talker<W>>;
@@ -104,7 +100,7 @@ impl<W: LoadWorkload> Stage<W> {
         let count = job.share.count as usize;
         let meter = Meter::new(job.spec.is_open_loop(), limit, Arc::clone(&job.published));
         Self {
-            pool: Pool::new(super::block_bytes(workload.hints())),
+            pool: Pool::new(workload.hints().own_buffer_bytes()),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
             meter: RefCell::new(meter),
             phase: Cell::new(Phase::Preparing),
@@ -127,7 +123,7 @@ impl<W: LoadWorkload> Stage<W> {
     }
 
     fn is_stream(&self) -> bool {
-        matches!(self.job.spec, LoadSpec::Stream { .. })
+        self.job.spec.is_stream()
     }
 
     /// Called before anything is sent, so that a run that counts hands out exactly its count.

@@ -21,25 +21,13 @@ mod wire;
 pub use drivers::{MONOIO, MONOIO_LEGACY, RuntimeDriver, TOKIO_URING};
 
 use engine::driver::EngineError;
-use engine::session::Hints;
 use std::io;
 
 /// What io_uring has and neither runtime uses on streams.
 const LACKS: &str = "multishot, provided buffers, registered buffers and files, zero-copy send";
 
-/// Connections whose TCP_INFO is read at the end.
-const TCP_INFO_SAMPLES: usize = 1_000;
-
-/// Bytes of one receive buffer. Each connection has one in flight all the time, so it is no larger
-/// than a message needs.
-fn block_bytes(hints: Hints) -> usize {
-    let (least, most) = if hints.bulk {
-        (64 * 1024, 256 * 1024)
-    } else {
-        (4 * 1024, 64 * 1024)
-    };
-    hints.receive_bytes.clamp(least, most).next_power_of_two() as usize
-}
+/// How long the tasks of a worker may take to end after their connections were ended, ns.
+const END_PATIENCE_NS: u64 = 2_000_000_000;
 
 /// What this machine could not do.
 fn machine(attempt: &str, error: &io::Error) -> EngineError {

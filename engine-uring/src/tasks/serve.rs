@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::sys::{self, Alarm};
 use super::watch::Watch;
 use super::wire::{Party, Wire};
-use super::{TCP_INFO_SAMPLES, block_bytes, machine};
+use super::{END_PATIENCE_NS, machine};
 use engine::accepting::ACCEPT_BACKOFF_NS;
 use engine::clock::now_ns;
 use engine::control::Order;
@@ -29,9 +29,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-
-/// How long the tasks may take to end after their connections were ended, ns.
-const END_PATIENCE_NS: u64 = 2_000_000_000;
 
 /// Serves `job` until told to stop.
 pub fn serve<R: Runtime>(job: ServeJob, settings: &Settings) -> Result<ServeOutcome, EngineError> {
@@ -127,7 +124,7 @@ impl<W: ServeWorkload> House<W> {
     fn new(job: ServeJob, workload: W, listener: Option<&OwnedFd>) -> Self {
         let hints = workload.hints(job.expected_message_bytes);
         Self {
-            pool: Pool::new(block_bytes(hints)),
+            pool: Pool::new(hints.own_buffer_bytes()),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
             meter: RefCell::new(Meter::new(false, None, Arc::default())),
             bell: Bell::default(),
@@ -369,7 +366,7 @@ impl<W: ServeWorkload> House<W> {
         let infos: Vec<_> = open
             .iter()
             .filter_map(|wire| wire.descriptor())
-            .take(TCP_INFO_SAMPLES)
+            .take(tcp_info::SAMPLES)
             .filter_map(tcp_info::read)
             .collect();
         for wire in open {

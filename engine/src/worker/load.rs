@@ -8,12 +8,13 @@ mod window;
 use super::{Bench, Pumped, Wire, buffer_group, let_go};
 use crate::clock::now_ns;
 use crate::driver::{EngineError, LoadJob, LoadOutcome, Stop};
-use crate::meter::{ErrorKind, Meter};
+use crate::loading::{CONNECTS_AT_ONCE, Loss, rest_ns};
+use crate::meter::Meter;
 use crate::outbox::Outbox;
 use crate::proactor::{BackendCounters, ConnectionId, Event, How, Lease, Proactor};
 use crate::session::Session;
 use crate::socket::Granted;
-use crate::workload::{LoadSession, LoadSpec, LoadVisitor, LoadWorkload, Slot};
+use crate::workload::{LoadSession, LoadVisitor, LoadWorkload, Slot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::marker::PhantomData;
@@ -22,11 +23,6 @@ use std::time::Duration;
 
 /// Workers look up at least this often (ns), for the end of the window and for timeouts.
 const TICK_NS: u64 = 20_000_000;
-
-/// A lost connection is opened again after this long (ns), doubled with each failure in a row ...
-const RETRY_FIRST_NS: u64 = 10_000_000;
-/// ... up to this.
-const RETRY_LAST_NS: u64 = 1_000_000_000;
 
 /// Loads `job` on backend `P`. See [`crate::driver::Driver::load`].
 ///
@@ -42,16 +38,6 @@ pub fn load<P: Proactor>(job: LoadJob) -> Result<LoadOutcome, EngineError> {
     }
     let spec = job.spec.clone();
     spec.dispatch(Visit::<P>(job, PhantomData))
-}
-
-impl LoadSpec {
-    /// Whether operations are sent on a schedule.
-    pub fn is_open_loop(&self) -> bool {
-        match self {
-            Self::RequestResponse { pace, .. } | Self::Transaction { pace, .. } => pace.is_open(),
-            Self::Stream { .. } => false,
-        }
-    }
 }
 
 /// Where a connection of the load is in its life.
@@ -159,9 +145,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                 }
             })
             .collect();
-        // A timeout is noticed at most an eighth late, and never more than 100 ms.
-        let shortest_ns = job.operation_timeout_ns.min(job.connect_timeout_ns);
-        let sweep_every_ns = (shortest_ns / 8).clamp(1_000_000, 100_000_000);
         Ok(Self {
             bench,
             places,
@@ -177,7 +160,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             turn_ns: 0,
             alive_ns: 0,
             sweep_at_ns: 0,
-            sweep_every_ns,
+            sweep_every_ns: job.sweep_every_ns(),
             drain_until_ns: u64::MAX,
             backend_at_start: BackendCounters::default(),
             backend_in_window: None,
@@ -263,8 +246,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     /// When to look again even if nothing happens; `None` where the tick suffices: while a closed
     /// loop runs, nothing is due at an exact instant (the window is judged by time stamps).
     fn next_deadline_ns(&self) -> Option<u64> {
-        if !self.again.is_empty()
-            || !self.to_open.is_empty() && self.connecting < opening::CONNECTS_AT_ONCE
+        if !self.again.is_empty() || !self.to_open.is_empty() && self.connecting < CONNECTS_AT_ONCE
         {
             return Some(0);
         }
@@ -337,11 +319,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             return;
         }
         if !W::RECONNECTS {
-            return self.lose(
-                index,
-                ErrorKind::ClosedEarly,
-                "the peer closed the connection".into(),
-            );
+            return self.lose(index, Loss::closed_by_peer());
         }
         let Place { wire, slot, .. } = place;
         self.bench
@@ -364,31 +342,14 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             self.places[index as usize].wire.outbox.close = Some(How::Rst);
             return self.pump(index, now);
         }
-        let text = format!(
-            "the connection was lost: {}",
-            std::io::Error::from_raw_os_error(errno)
-        );
-        self.lose(index, ErrorKind::of_errno(errno), text);
+        self.lose(index, Loss::of_errno(errno));
     }
 
     /// Records the failure of a connection, and of every operation in flight on it, and closes it.
-    fn lose(&mut self, index: u32, kind: ErrorKind, text: String) {
-        let now = now_ns();
-        let place = &mut self.places[index as usize];
-        let meter = &mut self.bench.meter;
-        // After the window nobody is owed anything but an answer to what is in flight.
-        let draining_idle =
-            self.phase == Phase::Draining && place.slot.flights.is_empty() && !W::RECONNECTS;
-        if W::RECONNECTS {
-            meter.failure(kind, Some(place.slot.connect_intended_ns), now, || text);
-        } else if let Some(first) = place.slot.flights.pop() {
-            meter.failure(kind, Some(first.intended_ns), now, || text);
-            while let Some(flight) = place.slot.flights.pop() {
-                meter.failure(kind, Some(flight.intended_ns), now, String::new);
-            }
-        } else if !draining_idle {
-            meter.failure(kind, None, now, || text);
-        }
+    fn lose(&mut self, index: u32, loss: Loss) {
+        let (draining, meter) = (self.phase == Phase::Draining, &mut self.bench.meter);
+        let slot = &mut self.places[index as usize].slot;
+        slot.lose(loss, W::RECONNECTS, draining, now_ns(), meter);
         self.close(index, How::Rst);
     }
 
@@ -411,16 +372,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             .wire
             .outbox
             .clear(&mut self.bench.proactor, &mut self.bench.pool);
-        // What was in flight on a connection that its session gave up, beyond the failure that
-        // the session recorded, failed with it.
-        while let Some(flight) = place.slot.flights.pop() {
-            self.bench.meter.failure(
-                ErrorKind::ClosedEarly,
-                Some(flight.intended_ns),
-                now,
-                || "given up with its connection".into(),
-            );
-        }
+        place.slot.give_up(now, &mut self.bench.meter);
         place.state = State::Idle;
         if let Some(after_ns) = place
             .reopen_after_ns
@@ -435,8 +387,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             return self.open_next_transaction(index, now);
         }
         place.failures = place.failures.saturating_add(1);
-        let wait_ns =
-            (RETRY_FIRST_NS << place.failures.min(8).saturating_sub(1)).min(RETRY_LAST_NS);
+        let wait_ns = rest_ns(place.failures);
         self.rest(index, now + wait_ns);
     }
 

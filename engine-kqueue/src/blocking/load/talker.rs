@@ -5,10 +5,10 @@ mod connecting;
 use super::super::line::{End, Line, Next, Party, converse};
 use super::super::seats::Seat;
 use super::{Phase, Share, Stage};
-use connecting::Refused;
 use engine::clock::now_ns;
 use engine::driver::Stop;
-use engine::meter::{ErrorKind, Meter, Published};
+use engine::loading::{Loss, rest_ns};
+use engine::meter::{Meter, Published};
 use engine::pattern::Pattern;
 use engine::proactor::{BackendCounters, How};
 use engine::session::{Boundary, Session};
@@ -16,11 +16,6 @@ use engine::workload::{LoadSession, LoadWorkload, Slot};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// A lost connection is opened again after this long (ns), doubled with each failure in a row ...
-const RETRY_FIRST_NS: u64 = 10_000_000;
-/// ... up to this.
-const RETRY_LAST_NS: u64 = 1_000_000_000;
 
 /// See the module text.
 pub struct Talker<W: LoadWorkload> {
@@ -70,8 +65,11 @@ impl<W: LoadWorkload> Talker<W> {
         };
         let mut slot = workload.slot(job.share.first + index, job.share.total);
         slot.pattern = Arc::clone(&pattern);
-        let buffer_bytes = super::super::buffer_bytes(workload.hints());
-        let line = Line::new(buffer_bytes, pattern, stage.options.spin);
+        let line = Line::new(
+            workload.hints().own_buffer_bytes(),
+            pattern,
+            stage.options.spin,
+        );
         Self {
             session: workload.session(),
             meter: Meter::new_growing(job.spec.is_open_loop(), count, published),
@@ -115,12 +113,7 @@ impl<W: LoadWorkload> Talker<W> {
     }
 
     fn begin(&mut self, go_ns: u64) {
-        let job = &self.stage.job;
-        self.window_start_ns = go_ns + job.warmup_ns;
-        self.window_end_ns = match job.stop {
-            Stop::After(duration_ns) => self.window_start_ns + duration_ns,
-            Stop::Count(_) => u64::MAX,
-        };
+        (self.window_start_ns, self.window_end_ns) = self.stage.job.window_ns(go_ns);
         self.meter.begin(self.window_start_ns, self.window_end_ns);
         self.slot.pacer.start(go_ns);
         self.alive_ns = go_ns;
@@ -191,20 +184,17 @@ impl<W: LoadWorkload> Talker<W> {
             if self.connected || !self.tick(now_ns()) || self.gives_up() || !self.rest() {
                 return;
             }
-            if let Err(refused) = self.connect() {
+            if let Err(Loss { kind, text }) = self.connect() {
                 self.failures = self.failures.saturating_add(1);
-                let Refused { kind, text } = refused;
                 self.meter.failure(kind, None, now_ns(), || text);
             }
         }
     }
 
-    /// Whether this thread has waited long enough for a peer that is gone: see
-    /// [`engine::driver::LoadJob::patience_ns`].
+    /// Whether this thread has waited long enough for a peer that is gone.
     fn gives_up(&mut self) -> bool {
-        let (job, now) = (&self.stage.job, now_ns());
-        let gone = matches!(job.stop, Stop::Count(_))
-            && now.saturating_sub(self.alive_ns) > job.patience_ns();
+        let now = now_ns();
+        let gone = self.stage.job.is_out_of_patience(self.alive_ns, now);
         if gone {
             self.meter.give_up_count(self.alive_ns, now);
             self.stage.interrupted.store(true, Ordering::SeqCst);
@@ -214,10 +204,8 @@ impl<W: LoadWorkload> Talker<W> {
 
     /// Rests before the next try, longer with each failure; false when the run is over.
     fn rest(&self) -> bool {
-        let shift = self.failures.clamp(1, 8) - 1;
-        let wait_ns = (RETRY_FIRST_NS << shift).min(RETRY_LAST_NS);
-        self.stage
-            .sleep_until((now_ns() + wait_ns).min(self.window_end_ns))
+        let until_ns = now_ns() + rest_ns(self.failures);
+        self.stage.sleep_until(until_ns.min(self.window_end_ns))
     }
 
     fn converse(&mut self) -> End {
@@ -247,47 +235,18 @@ impl<W: LoadWorkload> Talker<W> {
                 // A session that gave up a lasting connection has recorded why.
                 self.failures += u32::from(!W::RECONNECTS);
                 self.close(how);
-                // What was in flight on it failed with it.
-                while let Some(flight) = self.slot.flights.pop() {
-                    let text = || "given up with its connection".to_owned();
-                    let due_ns = Some(flight.intended_ns);
-                    self.meter
-                        .failure(ErrorKind::ClosedEarly, due_ns, now, text);
-                }
+                self.slot.give_up(now, &mut self.meter);
             }
-            End::Finished => {
-                let text = "the peer closed the connection";
-                self.lose(ErrorKind::ClosedEarly, text.into());
-            }
-            End::TimedOut => {
-                let text = "no answer within the operation timeout";
-                self.lose(ErrorKind::Timeout, text.into());
-            }
-            End::Lost(errno) => {
-                let said = std::io::Error::from_raw_os_error(errno);
-                let text = format!("the connection was lost: {said}");
-                self.lose(ErrorKind::of_errno(errno), text);
-            }
+            End::Finished => self.lose(Loss::closed_by_peer()),
+            End::TimedOut => self.lose(Loss::no_answer()),
+            End::Lost(errno) => self.lose(Loss::of_errno(errno)),
         }
     }
 
-    fn lose(&mut self, kind: ErrorKind, text: String) {
-        let now = now_ns();
-        // After the window nobody is owed anything but an answer to what is in flight.
-        let idle = self.window_closed && self.slot.flights.is_empty();
-        if W::RECONNECTS {
-            let due_ns = Some(self.slot.connect_intended_ns);
-            self.meter.failure(kind, due_ns, now, || text);
-        } else if let Some(first) = self.slot.flights.pop() {
-            self.meter
-                .failure(kind, Some(first.intended_ns), now, || text);
-            while let Some(flight) = self.slot.flights.pop() {
-                self.meter
-                    .failure(kind, Some(flight.intended_ns), now, String::new);
-            }
-        } else if !idle {
-            self.meter.failure(kind, None, now, || text);
-        }
+    fn lose(&mut self, loss: Loss) {
+        let (draining, meter) = (self.window_closed, &mut self.meter);
+        self.slot
+            .lose(loss, W::RECONNECTS, draining, now_ns(), meter);
         self.failures = self.failures.saturating_add(1);
         self.close(How::Rst);
     }
@@ -319,7 +278,7 @@ impl<W: LoadWorkload> Talker<W> {
                 }
                 Err(refused) => {
                     self.failures = self.failures.saturating_add(1);
-                    self.lose(refused.kind, refused.text);
+                    self.lose(refused);
                 }
             }
             if self.failures > 0 && (self.gives_up() || !self.rest()) {
@@ -384,11 +343,8 @@ impl<W: LoadWorkload> Talker<W> {
         if self.connected {
             self.session.abandon(&mut self.slot, now, &mut self.meter);
         }
-        while let Some(intended_ns) = self.slot.pacer.take() {
-            if !self.stage.is_stream() {
-                self.meter.unfinished(intended_ns, now, false);
-            }
-        }
+        let spec = &self.stage.job.spec;
+        self.slot.end_schedule(spec, now, &mut self.meter);
         // The socket stays in its seat: the conductor reads TCP_INFO and closes it.
         self.stage.report(|progress| progress.done += 1);
         Share {

@@ -5,14 +5,15 @@ use super::super::settings::Settings;
 use super::super::sys::Alarm;
 use super::super::watch::Watch;
 use super::super::wire::Wire;
-use super::super::{TCP_INFO_SAMPLES, machine};
+use super::super::{END_PATIENCE_NS, machine};
 use super::life::live;
 use super::talker::{State, Talker};
-use super::{CONNECTS_AT_ONCE, Line, Phase, Stage};
+use super::{Line, Phase, Stage};
 use engine::clock::now_ns;
 use engine::control::Order;
-use engine::driver::{EngineError, LoadJob, LoadOutcome, Stop};
-use engine::meter::{ErrorKind, Meter};
+use engine::driver::{EngineError, LoadJob, LoadOutcome};
+use engine::loading::{CONNECTS_AT_ONCE, Loss, cannot_begin};
+use engine::meter::Meter;
 use engine::proactor::How;
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::LoadWorkload;
@@ -23,9 +24,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-
-/// How long the tasks may take to end after their connections were ended, ns.
-const END_PATIENCE_NS: u64 = 2_000_000_000;
 
 /// See the module's text.
 pub struct Conductor<W: LoadWorkload> {
@@ -46,9 +44,7 @@ impl<W: LoadWorkload> Conductor<W> {
     /// With all connections, none of them open.
     pub fn new(job: LoadJob, workload: W) -> Self {
         let count = job.share.count;
-        // A timeout is noticed at most an eighth late, and never more than 100 ms.
-        let shortest_ns = job.operation_timeout_ns.min(job.connect_timeout_ns);
-        let sweep_every_ns = (shortest_ns / 8).clamp(1_000_000, 100_000_000);
+        let sweep_every_ns = job.sweep_every_ns();
         let stage = Rc::new(Stage::new(job, workload));
         let line = |index| {
             let talker = Talker::new(Rc::clone(&stage), index);
@@ -164,13 +160,7 @@ impl<W: LoadWorkload> Conductor<W> {
         }
         match stage.meter.borrow().recorded().error_texts.first() {
             None => Ok(()),
-            Some((kind @ (ErrorKind::NoPorts | ErrorKind::NoDescriptors), text)) => {
-                let kind = kind.name();
-                Err(EngineError::Machine(format!(
-                    "{kind} after {opened} connections: {text}"
-                )))
-            }
-            Some((_, text)) => Err(EngineError::Peer(text.clone())),
+            Some((kind, text)) => Err(cannot_begin(*kind, text, opened)),
         }
     }
 
@@ -200,11 +190,7 @@ impl<W: LoadWorkload> Conductor<W> {
 
     fn start(&mut self, go_ns: u64) {
         let stage = Rc::clone(&self.stage);
-        let start_ns = go_ns + stage.job.warmup_ns;
-        let end_ns = match stage.job.stop {
-            Stop::After(duration_ns) => start_ns + duration_ns,
-            Stop::Count(_) => u64::MAX,
-        };
+        let (start_ns, end_ns) = stage.job.window_ns(go_ns);
         stage.window_start_ns.set(start_ns);
         stage.window_end_ns.set(end_ns);
         stage.meter.borrow_mut().begin(start_ns, end_ns);
@@ -242,11 +228,9 @@ impl<W: LoadWorkload> Conductor<W> {
         }
     }
 
-    /// See [`LoadJob::patience_ns`].
     fn peer_is_gone(&self, now: u64) -> bool {
-        let job = &self.stage.job;
-        matches!(job.stop, Stop::Count(_))
-            && now.saturating_sub(self.stage.alive_ns.get()) > job.patience_ns()
+        let alive_ns = self.stage.alive_ns.get();
+        self.stage.job.is_out_of_patience(alive_ns, now)
             && !self.any(|talker| talker.state == State::Open)
     }
 
@@ -380,8 +364,7 @@ impl<W: LoadWorkload> Conductor<W> {
                 (State::Open, Some(since))
                     if running && older(since, job.operation_timeout_ns) && !line.is_ending() =>
                 {
-                    let text = "no answer within the operation timeout";
-                    line.with(|talker| talker.lose(ErrorKind::Timeout, text.into()));
+                    line.with(|talker| talker.lose(Loss::no_answer()));
                     line.cut(How::Rst);
                 }
                 _ => {}
@@ -403,7 +386,7 @@ impl<W: LoadWorkload> Conductor<W> {
         let open = self.lines.iter().filter(open);
         let infos: Vec<_> = open
             .filter_map(|line| line.descriptor())
-            .take(TCP_INFO_SAMPLES)
+            .take(tcp_info::SAMPLES)
             .filter_map(tcp_info::read)
             .collect();
         stage.phase.set(Phase::Over);

@@ -2,10 +2,9 @@
 
 use super::super::output::{Output, Speaker};
 use super::super::wire::Party;
-use super::{CONNECTS_AT_ONCE, Phase, Stage};
+use super::{Phase, Stage};
 use engine::clock::now_ns;
-use engine::endpoint::Endpoint;
-use engine::meter::ErrorKind;
+use engine::loading::{BACKLOG_RETRY_NS, CONNECTS_AT_ONCE, Loss, rest_ns};
 use engine::proactor::How;
 use engine::session::{Boundary, Session};
 use engine::socket;
@@ -15,14 +14,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::Poll;
-
-/// A lost connection is opened again after this long (ns), doubled with each failure in a row ...
-const RETRY_FIRST_NS: u64 = 10_000_000;
-/// ... up to this.
-const RETRY_LAST_NS: u64 = 1_000_000_000;
-
-/// A Unix listener's full backlog is asked again after this long, ns.
-const BACKLOG_RETRY_NS: u64 = 1_000_000;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,20 +209,10 @@ impl<W: LoadWorkload> Talker<W> {
             return Again::At(now + BACKLOG_RETRY_NS);
         }
         self.connect_ended();
-        let target = Endpoint::of_address(&self.stage.job.target.address)
-            .map_or_else(String::new, |endpoint| endpoint.to_string());
-        let (kind, text) = match self.given_up || errno == libc::EAGAIN {
-            true => (
-                ErrorKind::ConnectTimeout,
-                format!(
-                    "connecting to {target} took longer than {} ms",
-                    patience_ns / 1_000_000
-                ),
-            ),
-            false => (
-                ErrorKind::of_errno(errno),
-                format!("connect to {target}: {error}"),
-            ),
+        let job = &self.stage.job;
+        let Loss { kind, text } = match self.given_up || errno == libc::EAGAIN {
+            true => Loss::connect_timed_out(job),
+            false => Loss::connect_failed(job, error),
         };
         let intended_ns = W::RECONNECTS.then_some(self.slot.connect_intended_ns);
         let mut meter = self.stage.meter.borrow_mut();
@@ -246,21 +227,18 @@ impl<W: LoadWorkload> Talker<W> {
 
     /// Ports ran out: go on from the next spare loopback address, if there is one.
     fn try_spare_source(&self, errno: i32) -> bool {
-        let spare = self.stage.spare_source.get();
-        let exhausted = matches!(errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE);
-        let another = exhausted && spare < self.stage.job.target.spare_sources();
-        if another {
-            self.stage.spare_source.set(spare + 1);
-        }
-        another
+        let spare = &self.stage.spare_source;
+        let next = self.stage.job.target.next_spare(spare.get(), errno);
+        spare.set(next.unwrap_or(spare.get()));
+        next.is_some()
     }
 
     /// Waits longer with every failure in a row.
     fn rest(&mut self, now: u64) {
         self.failures = self.failures.saturating_add(1);
-        let wait_ns = (RETRY_FIRST_NS << (self.failures.min(8) - 1)).min(RETRY_LAST_NS);
-        self.retry_at_ns = Some(now + wait_ns);
-        self.stage.wake_at(now + wait_ns, self.index);
+        let until_ns = now + rest_ns(self.failures);
+        self.retry_at_ns = Some(until_ns);
+        self.stage.wake_at(until_ns, self.index);
     }
 
     // ---- traffic ---------------------------------------------------------------------------
@@ -316,21 +294,11 @@ impl<W: LoadWorkload> Talker<W> {
     // ---- ends ------------------------------------------------------------------------------
 
     /// Records the failure of the connection, and of every operation in flight on it.
-    pub fn lose(&mut self, kind: ErrorKind, text: String) {
-        let now = now_ns();
-        let mut meter = self.stage.meter.borrow_mut();
-        // After the window nobody is owed anything but an answer to what is in flight.
+    pub fn lose(&mut self, loss: Loss) {
         let draining = self.stage.phase.get() == Phase::Draining;
-        if W::RECONNECTS {
-            meter.failure(kind, Some(self.slot.connect_intended_ns), now, || text);
-        } else if let Some(first) = self.slot.flights.pop() {
-            meter.failure(kind, Some(first.intended_ns), now, || text);
-            while let Some(flight) = self.slot.flights.pop() {
-                meter.failure(kind, Some(flight.intended_ns), now, String::new);
-            }
-        } else if !draining {
-            meter.failure(kind, None, now, || text);
-        }
+        let mut meter = self.stage.meter.borrow_mut();
+        self.slot
+            .lose(loss, W::RECONNECTS, draining, now_ns(), &mut meter);
         self.stage.bell.ring();
     }
 
@@ -338,17 +306,7 @@ impl<W: LoadWorkload> Talker<W> {
     pub fn closed(&mut self) {
         let now = now_ns();
         self.state = State::Idle;
-        // What was in flight on a connection that its session gave up, beyond the failure that
-        // the session recorded, failed with it.
-        while let Some(flight) = self.slot.flights.pop() {
-            let text = || "given up with its connection".to_owned();
-            self.stage.meter.borrow_mut().failure(
-                ErrorKind::ClosedEarly,
-                Some(flight.intended_ns),
-                now,
-                text,
-            );
-        }
+        self.slot.give_up(now, &mut self.stage.meter.borrow_mut());
         match self.stage.phase.get() {
             Phase::Running if !W::RECONNECTS => self.rest(now),
             Phase::Draining => self.stage.bell.ring(),
@@ -366,11 +324,8 @@ impl<W: LoadWorkload> Talker<W> {
             }
             _ => {}
         }
-        while let Some(intended_ns) = self.slot.pacer.take() {
-            if !self.stage.is_stream() {
-                meter.unfinished(intended_ns, now, false);
-            }
-        }
+        self.slot
+            .end_schedule(&self.stage.job.spec, now, &mut meter);
         self.slot.flights.clear();
     }
 }
@@ -418,10 +373,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
 
     fn finished(&mut self, output: &mut Output) -> bool {
         if !W::RECONNECTS {
-            self.lose(
-                ErrorKind::ClosedEarly,
-                "the peer closed the connection".into(),
-            );
+            self.lose(Loss::closed_by_peer());
             return false;
         }
         self.say(now_ns(), output, |session, slot, out| {
@@ -435,9 +387,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
             session.was_reset(slot, out)
         });
         if !agreed {
-            let said = io::Error::from_raw_os_error(errno);
-            let text = format!("the connection was lost: {said}");
-            self.lose(ErrorKind::of_errno(errno), text);
+            self.lose(Loss::of_errno(errno));
         }
         How::Rst
     }

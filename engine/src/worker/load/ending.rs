@@ -27,7 +27,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             .take(TCP_INFO_SAMPLES)
             .filter_map(|place| tcp_info::read(self.bench.proactor.descriptor(place.wire.id)))
             .collect();
-        let is_stream = self.is_stream();
         for place in &mut self.places {
             match place.state {
                 State::Open => {
@@ -43,11 +42,9 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                 }
                 _ => {}
             }
-            while let Some(intended_ns) = place.slot.pacer.take() {
-                if !is_stream {
-                    self.bench.meter.unfinished(intended_ns, now, false);
-                }
-            }
+            place
+                .slot
+                .end_schedule(&self.job.spec, now, &mut self.bench.meter);
         }
         self.close_all();
         let_go(&mut self.bench, &mut self.places);

@@ -1,7 +1,7 @@
 //! What took too long, and what has rested long enough.
 
 use super::{Loader, Phase, State};
-use crate::meter::ErrorKind;
+use crate::loading::Loss;
 use crate::proactor::Proactor;
 use crate::workload::{LoadSession, LoadWorkload};
 
@@ -30,11 +30,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                     if waiting.is_some_and(|since| age_ns(since) >= self.job.operation_timeout_ns)
                         && self.phase == Phase::Running
                     {
-                        self.lose(
-                            index,
-                            ErrorKind::Timeout,
-                            "no answer within the operation timeout".into(),
-                        );
+                        self.lose(index, Loss::no_answer());
                     }
                 }
                 State::Idle => self.reopen_if_rested(index, now),

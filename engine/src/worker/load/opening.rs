@@ -5,15 +5,11 @@ use super::{Loader, Phase, Place, State};
 use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::EngineError;
-use crate::meter::ErrorKind;
+use crate::loading::{BACKLOG_RETRY_NS, CONNECTS_AT_ONCE, Loss, cannot_begin, rest_ns};
 use crate::proactor::Proactor;
 use crate::socket;
 use crate::workload::LoadWorkload;
 use std::io;
-
-/// Connects under way at once: well below any listen backlog, so that ramping up does not
-/// overflow it.
-pub(super) const CONNECTS_AT_ONCE: u32 = 128;
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     /// Opens every connection, before the go. Transactions open theirs after it.
@@ -49,14 +45,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         }
         match self.bench.meter.recorded().error_texts.first() {
             None => Ok(()),
-            Some((kind @ (ErrorKind::NoPorts | ErrorKind::NoDescriptors), text)) => {
-                Err(EngineError::Machine(format!(
-                    "{} after {} connections: {text}",
-                    kind.name(),
-                    self.opened
-                )))
-            }
-            Some((_, text)) => Err(EngineError::Peer(text.clone())),
+            Some((kind, text)) => Err(cannot_begin(*kind, text, self.opened)),
         }
     }
 
@@ -90,7 +79,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                 return Ok(());
             };
             if let Err(error) = self.start_connect(index) {
-                self.connect_failed(index, socket::errno_of(&error), &error.to_string());
+                self.connect_failed(index, &error);
             }
             self.fail_if_refused()?;
         }
@@ -144,9 +133,9 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             let started_ns = self.places[index as usize].slot.connect_started_ns;
             let young = now_ns().saturating_sub(started_ns) < self.job.connect_timeout_ns;
             if errno == libc::EAGAIN && young {
-                return self.close_and_reopen(index, 1_000_000);
+                return self.close_and_reopen(index, BACKLOG_RETRY_NS);
             }
-            return self.connect_failed(index, errno, "");
+            return self.connect_failed(index, &io::Error::from_raw_os_error(errno));
         }
         let now = now_ns();
         self.open_window_if_due(now);
@@ -181,12 +170,9 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
 
     /// Ports ran out: go on from the next spare loopback address, if there is one.
     fn try_spare_source(&mut self, errno: i32) -> bool {
-        let exhausted = matches!(errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE);
-        if exhausted && self.spare_source < self.job.target.spare_sources() {
-            self.spare_source += 1;
-            return true;
-        }
-        false
+        let next = self.job.target.next_spare(self.spare_source, errno);
+        self.spare_source = next.unwrap_or(self.spare_source);
+        next.is_some()
     }
 
     /// Tries the same connect again, on a new socket. The started instant is kept by intention:
@@ -202,30 +188,14 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     pub(super) fn connect_timed_out(&mut self, index: u32) {
-        let text = format!(
-            "connecting to {} took longer than {} ms",
-            crate::endpoint::Endpoint::of_address(&self.job.target.address)
-                .map_or_else(String::new, |e| e.to_string()),
-            self.job.connect_timeout_ns / 1_000_000
-        );
-        self.record_connect_failure(index, ErrorKind::ConnectTimeout, text);
+        self.record_connect_failure(index, Loss::connect_timed_out(&self.job));
     }
 
-    fn connect_failed(&mut self, index: u32, errno: i32, attempt: &str) {
-        let target = crate::endpoint::Endpoint::of_address(&self.job.target.address)
-            .map_or_else(String::new, |endpoint| endpoint.to_string());
-        let said = match attempt {
-            "" => io::Error::from_raw_os_error(errno).to_string(),
-            attempt => attempt.to_owned(),
-        };
-        self.record_connect_failure(
-            index,
-            ErrorKind::of_errno(errno),
-            format!("connect to {target}: {said}"),
-        );
+    fn connect_failed(&mut self, index: u32, error: &io::Error) {
+        self.record_connect_failure(index, Loss::connect_failed(&self.job, error));
     }
 
-    fn record_connect_failure(&mut self, index: u32, kind: ErrorKind, text: String) {
+    fn record_connect_failure(&mut self, index: u32, Loss { kind, text }: Loss) {
         let now = now_ns();
         let place = &mut self.places[index as usize];
         place.failures = place.failures.saturating_add(1);
@@ -235,7 +205,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             self.close(index, crate::proactor::How::Rst);
         } else {
             // Not even a socket: rest before the next try, or it would spin.
-            self.rest(index, now + super::RETRY_FIRST_NS);
+            self.rest(index, now + rest_ns(1));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, Stop};
 use crate::proactor::Proactor;
-use crate::workload::{LoadSession, LoadSpec, LoadWorkload};
+use crate::workload::{LoadSession, LoadWorkload};
 use std::cmp::Reverse;
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
@@ -25,11 +25,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     pub(super) fn start(&mut self, go_ns: u64) -> Result<(), EngineError> {
-        self.window_start_ns = go_ns + self.job.warmup_ns;
-        self.window_end_ns = match self.job.stop {
-            Stop::After(duration_ns) => self.window_start_ns + duration_ns,
-            Stop::Count(_) => u64::MAX,
-        };
+        (self.window_start_ns, self.window_end_ns) = self.job.window_ns(go_ns);
         self.bench
             .meter
             .begin(self.window_start_ns, self.window_end_ns);
@@ -96,10 +92,8 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         }
     }
 
-    /// See [`LoadJob::patience_ns`](crate::driver::LoadJob::patience_ns).
     fn peer_is_gone(&self, now: u64) -> bool {
-        matches!(self.job.stop, Stop::Count(_))
-            && now.saturating_sub(self.alive_ns) > self.job.patience_ns()
+        self.job.is_out_of_patience(self.alive_ns, now)
             && !self.places.iter().any(|place| place.state == State::Open)
     }
 
@@ -152,6 +146,6 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     pub(super) fn is_stream(&self) -> bool {
-        matches!(self.job.spec, LoadSpec::Stream { .. })
+        self.job.spec.is_stream()
     }
 }

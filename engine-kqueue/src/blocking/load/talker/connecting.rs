@@ -3,9 +3,7 @@
 use super::Talker;
 use crate::sys;
 use engine::clock::now_ns;
-use engine::driver::EngineError;
-use engine::endpoint::Endpoint;
-use engine::meter::ErrorKind;
+use engine::loading::{BACKLOG_RETRY_NS, Loss, cannot_begin};
 use engine::proactor::How;
 use engine::socket;
 use engine::workload::LoadWorkload;
@@ -13,17 +11,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A Unix listener's full backlog is asked again after this long, ns.
-const BACKLOG_RETRY_NS: u64 = 1_000_000;
-
-/// Why a connection could not be opened.
-pub(super) struct Refused {
-    pub kind: ErrorKind,
-    pub text: String,
-}
-
 impl<W: LoadWorkload> Talker<W> {
-    pub(super) fn connect(&mut self) -> Result<(), Refused> {
+    pub(super) fn connect(&mut self) -> Result<(), Loss> {
         self.slot.reset_connection();
         self.session = self.workload.session();
         self.slot.connect_started_ns = now_ns();
@@ -33,14 +22,13 @@ impl<W: LoadWorkload> Talker<W> {
                 Ok(()) => return Ok(()),
                 Err(error) => socket::errno_of(&error),
             };
-            let target = &self.stage.job.target;
-            let exhausted = matches!(errno, libc::EADDRNOTAVAIL | libc::EADDRINUSE);
-            if exhausted && spare < target.spare_sources() {
-                self.stage.spare_source.fetch_max(spare + 1, Relaxed);
+            let job = &self.stage.job;
+            if let Some(next) = job.target.next_spare(spare, errno) {
+                self.stage.spare_source.fetch_max(next, Relaxed);
                 continue;
             }
             let age_ns = now_ns().saturating_sub(self.slot.connect_started_ns);
-            let young = age_ns < self.stage.job.connect_timeout_ns;
+            let young = age_ns < job.connect_timeout_ns;
             if errno == libc::EAGAIN && young && self.stage.sleep_until(now_ns() + BACKLOG_RETRY_NS)
             {
                 continue;
@@ -78,42 +66,19 @@ impl<W: LoadWorkload> Talker<W> {
         Ok(())
     }
 
-    fn refusal(&self, errno: i32) -> Refused {
+    fn refusal(&self, errno: i32) -> Loss {
         let job = &self.stage.job;
-        let target = Endpoint::of_address(&job.target.address)
-            .map_or_else(String::new, |endpoint| endpoint.to_string());
         // A bounded blocking connect that ran out of time says EINPROGRESS (socket(7)).
         match errno {
-            libc::EINPROGRESS | libc::EAGAIN | libc::ETIMEDOUT => Refused {
-                kind: ErrorKind::ConnectTimeout,
-                text: format!(
-                    "connecting to {target} took longer than {} ms",
-                    job.connect_timeout_ns / 1_000_000
-                ),
-            },
-            _ => Refused {
-                kind: ErrorKind::of_errno(errno),
-                text: format!(
-                    "connect to {target}: {}",
-                    std::io::Error::from_raw_os_error(errno)
-                ),
-            },
+            libc::EINPROGRESS | libc::EAGAIN | libc::ETIMEDOUT => Loss::connect_timed_out(job),
+            _ => Loss::connect_failed(job, &std::io::Error::from_raw_os_error(errno)),
         }
     }
 
     /// Ends the whole run before it has begun.
-    pub(super) fn fail(&self, refused: Refused) {
+    pub(super) fn fail(&self, refused: Loss) {
         let opened = self.stage.opened.load(Relaxed);
-        let error = match refused.kind {
-            kind @ (ErrorKind::NoPorts | ErrorKind::NoDescriptors) => {
-                EngineError::Machine(format!(
-                    "{} after {opened} connections: {}",
-                    kind.name(),
-                    refused.text
-                ))
-            }
-            _ => EngineError::Peer(refused.text),
-        };
+        let error = cannot_begin(refused.kind, &refused.text, opened);
         self.stage.report(|progress| {
             progress.failed.get_or_insert(error);
         });
