@@ -2,6 +2,7 @@
 
 use crate::driver::Handoff;
 use crate::meter::ServePublished;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,19 +39,28 @@ impl Dealer {
     /// Counts a connection that was accepted, and passes it on if it is another's turn; what comes
     /// back is the worker's own.
     pub fn deal(&mut self, socket: OwnedFd) -> Option<OwnedFd> {
+        self.deal_released(socket, Ok)
+    }
+
+    /// As [`Dealer::deal`], for a connection that `release` makes a descriptor of before it is passed on.
+    pub fn deal_released<S>(
+        &mut self,
+        connection: S,
+        release: impl FnOnce(S) -> io::Result<OwnedFd>,
+    ) -> Option<S> {
         self.published.accepted.fetch_add(1, Relaxed);
         let Some(Handoff::Give(others)) = &self.handoff else {
-            return Some(socket);
+            return Some(connection);
         };
         let turn = self.next;
         self.next = (turn + 1) % (others.len() + 1);
         let (sender, waker) = match turn {
-            0 => return Some(socket),
+            0 => return Some(connection),
             other => &others[other - 1],
         };
-        match sender.try_send(socket) {
-            Ok(()) => waker.wake(),
-            Err(_) => self.over_limit(),
+        match release(connection).map(|socket| sender.try_send(socket)) {
+            Ok(Ok(())) => waker.wake(),
+            Ok(Err(_)) | Err(_) => self.over_limit(),
         }
         None
     }

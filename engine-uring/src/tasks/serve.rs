@@ -9,10 +9,10 @@ use super::sys::{self, Alarm};
 use super::watch::Watch;
 use super::wire::{Party, Wire};
 use super::{END_PATIENCE_NS, machine};
-use engine::accepting::ACCEPT_BACKOFF_NS;
+use engine::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use engine::clock::now_ns;
 use engine::control::Order;
-use engine::driver::{EngineError, Handoff, ServeJob, ServeOutcome};
+use engine::driver::{EngineError, ServeJob, ServeOutcome};
 use engine::meter::{Meter, ServePublished, bump};
 use engine::pattern::Pattern;
 use engine::proactor::How;
@@ -60,7 +60,7 @@ struct House<W: ServeWorkload> {
     wires: RefCell<Vec<Option<Rc<Guest<W>>>>>,
     free: RefCell<Vec<usize>>,
     open: Cell<u32>,
-    next_taker: Cell<usize>,
+    dealer: RefCell<Dealer>,
     granted: RefCell<Option<Granted>>,
     accept_again_ns: Cell<Option<u64>>,
     stop_at_ns: Cell<Option<u64>>,
@@ -121,7 +121,8 @@ async fn run<R: Runtime, W: ServeWorkload>(
 }
 
 impl<W: ServeWorkload> House<W> {
-    fn new(job: ServeJob, workload: W, listener: Option<&OwnedFd>) -> Self {
+    fn new(mut job: ServeJob, workload: W, listener: Option<&OwnedFd>) -> Self {
+        let dealer = Dealer::new(job.handoff.take(), Arc::clone(&job.published));
         let hints = workload.hints(job.expected_message_bytes);
         Self {
             pool: Pool::new(hints.own_buffer_bytes()),
@@ -134,7 +135,7 @@ impl<W: ServeWorkload> House<W> {
             wires: RefCell::default(),
             free: RefCell::default(),
             open: Cell::new(0),
-            next_taker: Cell::new(0),
+            dealer: RefCell::new(dealer),
             granted: RefCell::default(),
             accept_again_ns: Cell::new(None),
             stop_at_ns: Cell::new(None),
@@ -217,8 +218,7 @@ impl<W: ServeWorkload> House<W> {
     // ---- accepting -------------------------------------------------------------------------
 
     fn has_room(&self) -> bool {
-        self.open.get() < self.job.limits.connections
-            || matches!(self.job.handoff, Some(Handoff::Give(_)))
+        self.open.get() < self.job.limits.connections || self.dealer.borrow().accepts_for_others()
     }
 
     /// Accepts one after the other, until told to stop.
@@ -269,32 +269,17 @@ impl<W: ServeWorkload> House<W> {
     }
 
     fn accepted<R: Runtime>(self: &Rc<Self>, stream: R::Stream) {
-        bump(&self.published().accepted, 1);
-        if let Some(Handoff::Give(others)) = &self.job.handoff {
-            let turn = self.next_taker.get();
-            self.next_taker.set((turn + 1) % (others.len() + 1));
-            if turn > 0 {
-                let (sender, waker) = &others[turn - 1];
-                let given = R::release(stream).is_ok_and(|fd| sender.try_send(fd).is_ok());
-                if given {
-                    waker.wake();
-                } else {
-                    self.turn_away();
-                }
-                return;
-            }
+        let own = self.dealer.borrow_mut().deal_released(stream, R::release);
+        if let Some(stream) = own {
+            self.admit::<R>(stream);
         }
-        self.admit::<R>(stream);
-    }
-
-    fn turn_away(&self) {
-        bump(&self.published().over_limit, 1);
-        bump(&self.published().closed, 1);
     }
 
     fn take_handed<R: Runtime>(self: &Rc<Self>) {
-        while let Some(Handoff::Take(receiver)) = &self.job.handoff {
-            let Ok(fd) = receiver.try_recv() else { return };
+        loop {
+            let Some(fd) = self.dealer.borrow().take() else {
+                return;
+            };
             match R::adopt(fd, self.is_ip) {
                 Ok(stream) => self.admit::<R>(stream),
                 Err(_) => {
@@ -308,7 +293,7 @@ impl<W: ServeWorkload> House<W> {
     /// Starts the task of a connection.
     fn admit<R: Runtime>(self: &Rc<Self>, stream: R::Stream) {
         if self.open.get() >= self.job.limits.connections || self.stop_at_ns.get().is_some() {
-            return self.turn_away();
+            return self.dealer.borrow().over_limit();
         }
         let fd = stream.as_raw_fd();
         socket::accepted(sys::borrowed(&fd), self.is_ip, &self.job.socket);
