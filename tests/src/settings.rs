@@ -1,5 +1,5 @@
 //! A host of its own for tests that change settings: a network namespace, a state directory, and values
-//! that can be read and compared. What a test changes goes with the namespace.
+//! that can be read and compared. What a test changes goes with the namespace. Two of them make two hosts.
 
 use crate::binary::{Call, linerate};
 use crate::process::{needs, piped};
@@ -38,9 +38,12 @@ pub struct Host {
     pub directory: Directory,
 }
 
-fn ip(arguments: &[&str]) -> Result<(), String> {
+/// The second host of a [`Host::pair`], seen from the first.
+pub const OVER_THERE: &str = "10.213.9.2";
+
+fn ip(arguments: &str) -> Result<(), String> {
     let output = Command::new("ip")
-        .args(arguments)
+        .args(arguments.split_whitespace())
         .stdin(Stdio::null())
         .output()
         .map_err(|error| error.to_string())?;
@@ -62,15 +65,34 @@ impl Host {
             name: format!("lrp{}n{number}", std::process::id()),
             directory: Directory::new(),
         };
-        let made = ip(&["netns", "add", &host.name])
-            .and_then(|()| ip(&["-n", &host.name, "link", "set", "lo", "up"]));
-        match made {
-            Ok(()) => Some(host),
-            Err(why) => {
-                crate::skip(test, &format!("network namespaces cannot be made: {why}"));
-                None
-            }
-        }
+        let name = &host.name;
+        let made = ip(&format!("netns add {name}"))
+            .and_then(|()| ip(&format!("-n {name} link set lo up")));
+        made_for(test, made, "network namespaces").then_some(host)
+    }
+
+    /// Two hosts, joined by a cable; the second has the address [`OVER_THERE`].
+    pub fn pair(test: &str) -> Option<(Self, Self)> {
+        let (a, b) = (Self::for_test(test)?, Self::for_test(test)?);
+        let (here, there) = (&a.name, &b.name);
+        let made = [
+            format!("-n {here} link add v0 type veth peer name v0 netns {there}"),
+            format!("-n {here} addr add 10.213.9.1/24 dev v0"),
+            format!("-n {there} addr add {OVER_THERE}/24 dev v0"),
+            format!("-n {here} link set v0 up"),
+            format!("-n {there} link set v0 up"),
+        ];
+        let made = made.iter().try_for_each(|step| ip(step));
+        made_for(test, made, "veth pairs").then_some((a, b))
+    }
+
+    /// `linerate run WORKLOAD` on this host, with a testee that is started on the other of its [`Host::pair`].
+    pub fn run_with(&self, testee: &Self, workload: &str, more: &[&str]) -> Call {
+        let via = format!("ip netns exec {}", testee.name);
+        let mut line = vec!["run", workload, "--testee-via", &via];
+        line.extend(["--testee-host", OVER_THERE]);
+        line.extend(more);
+        self.linerate(&line)
     }
 
     /// Where journals are.
@@ -154,8 +176,16 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = ip(&["netns", "del", &self.name]);
+        let _ = ip(&format!("netns del {}", self.name));
     }
+}
+
+/// Whether `what` could be made; says that the test is skipped if not.
+fn made_for(test: &str, made: Result<(), String>, what: &str) -> bool {
+    if let Err(why) = &made {
+        crate::skip(test, &format!("{what} cannot be made: {why}"));
+    }
+    made.is_ok()
 }
 
 fn path(key: &str) -> PathBuf {

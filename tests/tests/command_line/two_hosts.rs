@@ -1,82 +1,9 @@
 //! Two hosts on one machine: network namespaces joined by a veth pair, made and removed here.
 
-use linerate_tests::binary::{Call, linerate, within};
-use linerate_tests::process::{needs, piped};
+use linerate_tests::binary::within;
+use linerate_tests::settings::{Host, OVER_THERE};
 use serde_json::Value;
-use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// Two namespaces, `a` with 10.213.7.1 and `b` with 10.213.7.2; removed when dropped.
-struct Hosts {
-    a: String,
-    b: String,
-}
-
-fn ip(arguments: &str) -> Result<(), String> {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-    }
-}
-
-impl Hosts {
-    fn new(name: &str) -> Result<Self, String> {
-        let number = std::process::id();
-        let hosts = Self {
-            a: format!("lr{name}{number}a"),
-            b: format!("lr{name}{number}b"),
-        };
-        let (a, b) = (&hosts.a, &hosts.b);
-        ip(&format!("netns add {a}"))?;
-        ip(&format!("netns add {b}"))?;
-        ip(&format!(
-            "-n {a} link add veth0 type veth peer name veth0 netns {b}"
-        ))?;
-        for (host, address) in [(a, "10.213.7.1"), (b, "10.213.7.2")] {
-            ip(&format!("-n {host} addr add {address}/24 dev veth0"))?;
-            ip(&format!("-n {host} link set veth0 up"))?;
-            ip(&format!("-n {host} link set lo up"))?;
-        }
-        Ok(hosts)
-    }
-
-    /// The hosts, or a line that says why there are none.
-    fn for_test(name: &str, test: &str) -> Option<Self> {
-        if !needs(test, "ip") {
-            return None;
-        }
-        match Self::new(name) {
-            Ok(hosts) => Some(hosts),
-            Err(why) => {
-                linerate_tests::skip(test, &format!("network namespaces cannot be made: {why}"));
-                None
-            }
-        }
-    }
-
-    /// linerate on host `a`.
-    fn on_a(&self, arguments: &[&str]) -> Call {
-        let mut command = piped("ip");
-        command
-            .args(["netns", "exec", &self.a])
-            .arg(linerate())
-            .args(arguments);
-        Call::of(command)
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for host in [&self.a, &self.b] {
-            let _ = ip(&format!("netns del {host}"));
-        }
-    }
-}
 
 fn number(document: &Value, pointer: &str) -> f64 {
     let value = document.pointer(pointer).and_then(Value::as_f64);
@@ -85,36 +12,30 @@ fn number(document: &Value, pointer: &str) -> f64 {
 
 #[test]
 fn the_testee_is_started_over_there_and_tells_what_it_received() {
-    let Some(hosts) = Hosts::for_test("t", "two_hosts") else {
+    let Some((a, b)) = Host::pair("two_hosts") else {
         return;
     };
     within(60, move || {
-        let via = format!("ip netns exec {}", hosts.b);
         for workload in ["stream", "rr", "crr"] {
-            let mut line = vec![
-                "run",
-                workload,
-                "--testee-via",
-                &via,
-                "--testee-host",
-                "10.213.7.2",
-            ];
-            line.extend([
+            let more = [
                 "--duration",
                 "400ms",
                 "--warmup",
                 "100ms",
                 "--format",
                 "json",
-            ]);
-            let finished = hosts.on_a(&line).finish(Duration::from_secs(30));
+            ];
+            let finished = a
+                .run_with(&b, workload, &more)
+                .finish(Duration::from_secs(30));
             assert_eq!(finished.code(), 0, "{workload}: {}", finished.stderr);
             let document = finished.json();
             assert_eq!(document["status"], "ok");
             let endpoint = document["plan"]["target"]["endpoint"]
                 .as_str()
                 .unwrap_or_default();
-            assert!(endpoint.starts_with("tcp://10.213.7.2:"), "{endpoint}");
+            let there = format!("tcp://{OVER_THERE}:");
+            assert!(endpoint.starts_with(&there), "{endpoint}");
             let sent = number(&document, "/rounds/0/load/0/measured/totals/bytes_sent");
             let received = number(
                 &document,
@@ -132,21 +53,12 @@ fn the_testee_is_started_over_there_and_tells_what_it_received() {
 
 #[test]
 fn a_testee_over_there_that_is_killed_ends_the_run() {
-    let Some(hosts) = Hosts::for_test("k", "two_hosts_killed") else {
+    let Some((a, b)) = Host::pair("two_hosts_killed") else {
         return;
     };
     within(60, move || {
-        let via = format!("ip netns exec {}", hosts.b);
-        let mut line = vec![
-            "run",
-            "rr",
-            "--testee-via",
-            &via,
-            "--testee-host",
-            "10.213.7.2",
-        ];
-        line.extend(["--duration", "30s", "--warmup", "0s", "--interval", "200ms"]);
-        let mut call = hosts.on_a(&line);
+        let more = ["--duration", "30s", "--warmup", "0s", "--interval", "200ms"];
+        let mut call = a.run_with(&b, "rr", &more);
         let agents = call.agents(2);
         call.hears("/s");
         // SAFETY: kill takes two integers; the process is an agent of this very call.
@@ -163,37 +75,30 @@ fn a_testee_over_there_that_is_killed_ends_the_run() {
 
 #[test]
 fn a_host_that_is_not_there_times_out() {
-    let Some(hosts) = Hosts::for_test("n", "two_hosts_absent") else {
+    let Some((a, _b)) = Host::pair("two_hosts_absent") else {
         return;
     };
     within(60, move || {
         let line = [
             "run",
             "rr",
-            "tcp://10.213.7.9:9000",
+            "tcp://10.213.9.9:9000",
             "--connect-timeout",
             "500ms",
         ];
-        let finished = hosts.on_a(&line).finish(Duration::from_secs(20));
-        finished.assert_refused(4, &["tcp://10.213.7.9:9000"]);
+        let finished = a.linerate(&line).finish(Duration::from_secs(20));
+        finished.assert_refused(4, &["tcp://10.213.9.9:9000"]);
     });
 }
 
 #[test]
 fn ports_that_run_out() {
-    let Some(hosts) = Hosts::for_test("p", "ports_that_run_out") else {
+    let Some((a, b)) = Host::pair("ports_that_run_out") else {
         return;
     };
     within(60, move || {
         // 21 ports. Towards loopback there are spare addresses; towards another host there are none.
-        let range = "net.ipv4.ip_local_port_range=50000 50020";
-        let mut narrow = Command::new("ip");
-        narrow.args(["netns", "exec", &hosts.a, "sh", "-c"]);
-        narrow.arg("echo 50000 50020 > /proc/sys/net/ipv4/ip_local_port_range");
-        assert!(
-            narrow.status().is_ok_and(|status| status.success()),
-            "{range}"
-        );
+        a.write("net.ipv4.ip_local_port_range", "50000 50020");
         let mut line = vec!["run", "rr", "--connections", "100", "--count", "1000"];
         line.extend([
             "--warmup",
@@ -203,17 +108,15 @@ fn ports_that_run_out() {
             "--format",
             "json",
         ]);
-        let finished = hosts.on_a(&line).finish(Duration::from_secs(20));
+        let finished = a.linerate(&line).finish(Duration::from_secs(20));
         assert_eq!(finished.code(), 0, "{}", finished.stderr);
         assert_eq!(
             number(&finished.json(), "/rounds/0/measured/totals/operations"),
             1_000.0
         );
 
-        let via = format!("ip netns exec {}", hosts.b);
-        let mut line = vec!["run", "rr", "--connections", "100", "--count", "1000"];
-        line.extend(["--testee-via", &via, "--testee-host", "10.213.7.2"]);
-        let finished = hosts.on_a(&line).finish(Duration::from_secs(20));
+        let more = ["--connections", "100", "--count", "1000"];
+        let finished = a.run_with(&b, "rr", &more).finish(Duration::from_secs(20));
         finished.assert_refused(3, &["100", "port", "--source"]);
     });
 }

@@ -4,51 +4,18 @@ use super::{QUICK, quick};
 use linerate_tests::binary::{Call, within};
 use linerate_tests::eventually;
 use linerate_tests::settings::{Host, PROFILE};
-use std::process::Command;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Two hosts, joined by a cable.
-fn pair(test: &str) -> Option<(Host, Host)> {
-    let (a, b) = (Host::for_test(test)?, Host::for_test(test)?);
-    let commands = [
-        format!(
-            "-n {} link add v0 type veth peer name v0 netns {}",
-            a.name, b.name
-        ),
-        format!("-n {} addr add 10.213.9.1/24 dev v0", a.name),
-        format!("-n {} addr add 10.213.9.2/24 dev v0", b.name),
-        format!("-n {} link set v0 up", a.name),
-        format!("-n {} link set v0 up", b.name),
-    ];
-    for command in commands {
-        let status = Command::new("ip").args(command.split(' ')).status();
-        if !status.is_ok_and(|status| status.success()) {
-            linerate_tests::skip(test, "veth pairs cannot be made");
-            return None;
-        }
-    }
-    Some((a, b))
-}
-
+/// `rr` with a testee over there, with what [`quick`] adds.
 fn run(load: &Host, testee: &Host, more: &[&str]) -> Call {
-    let via = format!("ip netns exec {}", testee.name);
-    let mut line = vec![
-        "run",
-        "rr",
-        "--testee-via",
-        &via,
-        "--testee-host",
-        "10.213.9.2",
-    ];
-    line.extend(quick(more));
-    load.linerate(&line)
+    load.run_with(testee, "rr", &quick(more))
 }
 
 #[test]
 fn one_profile_on_both_hosts() {
-    let Some((a, b)) = pair("profile_on_both") else {
+    let Some((a, b)) = Host::pair("profile_on_both") else {
         return;
     };
     within(90, move || {
@@ -69,7 +36,7 @@ fn one_profile_on_both_hosts() {
 
 #[test]
 fn a_profile_for_one_side_stays_there() {
-    let Some((a, b)) = pair("profile_on_one") else {
+    let Some((a, b)) = Host::pair("profile_on_one") else {
         return;
     };
     within(90, move || {
@@ -98,7 +65,7 @@ fn a_profile_for_one_side_stays_there() {
 
 #[test]
 fn the_remote_values_come_back_when_the_run_is_killed() {
-    let Some((a, b)) = pair("remote_killed") else {
+    let Some((a, b)) = Host::pair("remote_killed") else {
         return;
     };
     within(90, move || {
