@@ -8,8 +8,8 @@
 //!
 //! Files: `options` says what users may ask for, `ladder` makes a ring of it, `ring` owns the queues,
 //! `buffers` and `own_buffers` the receive memory, `connection` the state per connection, `submit`
-//! makes entries, `reap` turns completions into events, `granted` says what came of it all, `ending`
-//! lets go, `probe` and `diagnose` say whether and why not.
+//! makes entries, `reap` turns completions into events, `lazy` keeps sends that go without one,
+//! `granted` says what came of it all, `ending` lets go, `probe` and `diagnose` say whether and why not.
 
 mod buffers;
 mod connection;
@@ -17,6 +17,7 @@ mod diagnose;
 mod ending;
 mod granted;
 mod ladder;
+mod lazy;
 mod options;
 mod own_buffers;
 mod probe;
@@ -35,6 +36,7 @@ use engine::proactor::{
     BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
 };
 use engine::socket::prepare_close;
+use lazy::Lazy;
 use options::Wishes;
 use own_buffers::OwnBuffers;
 use ring::{BUFFER_GROUP, Ring};
@@ -72,6 +74,7 @@ pub struct UringProactor {
     gathers: Slab<Gather>,
     addresses: Slab<Address>,
     acceptor: Acceptor,
+    lazy: Lazy,
     wake_fd: RawFd,
     /// Operations whose final completion was not read yet. Cancellations are not among them.
     in_flight: u64,
@@ -143,6 +146,7 @@ impl Proactor for UringProactor {
                 wanted: false,
                 cancels_missed: 0,
             },
+            lazy: Lazy::default(),
             wake_fd: settings.wake_fd,
             in_flight: 0,
             turn: 1,
@@ -314,12 +318,7 @@ impl Proactor for UringProactor {
 
     #[inline]
     unsafe fn send_unconfirmed(&mut self, id: ConnectionId, piece: Piece) -> Sending {
-        // With a polling thread nobody knows when the send is tried: closing, and a FIN, could
-        // overtake it. What is to be zero-copy completes twice anyway.
-        if piece.len > submit::UNCONFIRMED_BYTES_MAX
-            || self.wishes.polling.is_some()
-            || self.zero_copy_from.is_some_and(|from| piece.len >= from)
-        {
+        if !self.may_be_silent(piece.len) {
             // SAFETY: handed on to the caller, who promises as much.
             return unsafe { self.send_lasting(id, &[piece]) };
         }
@@ -334,6 +333,12 @@ impl Proactor for UringProactor {
         connection.unconfirmed_turn = turn;
         self.submit_unconfirmed(id);
         Sending::Done(Ok(piece.len))
+    }
+
+    #[inline]
+    unsafe fn send_lazily(&mut self, id: ConnectionId, piece: Piece) -> bool {
+        let connection = live(&mut self.connections, id);
+        connection.is_some_and(|connection| !connection.sending) && self.queue_lazily(id, &piece)
     }
 
     fn shutdown_write(&mut self, id: ConnectionId) {
@@ -361,6 +366,10 @@ impl Proactor for UringProactor {
         connection.stage = Stage::Closing;
         connection.wants_bytes = false;
         connection.cancels_missed = 0;
+        if std::mem::take(&mut connection.lazy) {
+            // It was tried, or is queued ahead of the close and tried once: nothing to cancel.
+            connection.sending = false;
+        }
         if connection.receiving == Arm::Parked {
             connection.receiving = Arm::Off;
         }
@@ -401,20 +410,18 @@ impl Proactor for UringProactor {
             self.rearm_parked();
         }
         let timeout_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(now_ns()));
-        self.ring.turn(timeout_ns, &mut self.counters)
+        let answer = self.ring.turn(timeout_ns, &mut self.counters);
+        self.begin_lazy_turn();
+        answer
     }
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
-        while let Some(entry) = self.ring.pop() {
-            if let Some(event) = self.reap(entry.user_data(), entry.result(), entry.flags()) {
-                self.counters.events += 1;
-                self.counters.waits += u64::from(!self.wait_counted);
-                self.wait_counted = true;
-                return Some(event);
-            }
-        }
-        None
+        let event = self.next_completed().or_else(|| self.end_lazy_turn())?;
+        self.counters.events += 1;
+        self.counters.waits += u64::from(!self.wait_counted);
+        self.wait_counted = true;
+        Some(event)
     }
 
     fn release(&mut self) -> bool {

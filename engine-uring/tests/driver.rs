@@ -151,6 +151,39 @@ fn echoes_of_all_sizes_come_back_byte_for_byte() {
     }
 }
 
+/// A request and its reply cost the testee one system call: the one that waits for the request takes
+/// the reply to the one before along.
+#[test]
+fn a_reply_costs_the_testee_no_call_of_its_own() {
+    let rr = LoadSpec::RequestResponse {
+        request_bytes: 1,
+        response_bytes: 1,
+        depth: 1,
+        pace: Pace::Closed,
+        verify: true,
+        echo: false,
+    };
+    let role = ServeSpec::Rr {
+        request_bytes: 1,
+        response_bytes: 1,
+        close_after: None,
+        how: How::Fin,
+    };
+    for (serve, load) in [(role, rr), (ServeSpec::Echo, echo(1, 1))] {
+        let Some((loaded, served, published)) = run(tcp(), serve, load, 1) else {
+            return;
+        };
+        check(&loaded);
+        let requests = published.bytes_received.load(Relaxed);
+        assert_eq!(published.bytes_sent.load(Relaxed), requests);
+        let calls = served.backend.unwrap().system_calls;
+        assert!(
+            requests > 100 && calls < requests + requests / 4 + 20,
+            "{calls} system calls for {requests} requests"
+        );
+    }
+}
+
 #[test]
 fn streams_flow_both_ways() {
     for (direction, serve) in [

@@ -294,6 +294,22 @@ pub trait Proactor: Sized {
         unsafe { self.send(id, &[piece]) }
     }
 
+    /// Sends one piece of whose end nobody has to know soon, so that a backend may save the system
+    /// call and the completion that would tell it. False: not now, and nothing was done; send it
+    /// otherwise. True: it goes out in the next [`Proactor::wait`] at the latest, and
+    /// [`Event::Sent`] follows, but no wait ends because of it: it is the last event of the first
+    /// turn that something else brings about. A failure, and a send that has to wait for room, are told
+    /// as if it had been an ordinary one.
+    ///
+    /// Only for a connection of which nothing else waits for this end: no further output, no FIN or
+    /// close to follow, no paused receiving.
+    ///
+    /// # Safety
+    /// As for [`Proactor::send`].
+    unsafe fn send_lazily(&mut self, _id: ConnectionId, _piece: Piece) -> bool {
+        false
+    }
+
     /// Half-closes: FIN after what was handed to the kernel. Call it with no send pending.
     fn shutdown_write(&mut self, id: ConnectionId);
 

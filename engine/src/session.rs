@@ -59,6 +59,12 @@ pub trait Session<L> {
     /// Everything asked for so far was handed to the kernel.
     fn sent<O: Out>(&mut self, slot: &mut L, out: &mut O);
 
+    /// Whether, as it stands, the session goes on only when it is told that all was sent. If not,
+    /// it may be told late: together with the next thing that happens.
+    fn awaits_sent(&self) -> bool {
+        true
+    }
+
     /// The peer will send nothing more.
     fn peer_finished<O: Out>(&mut self, slot: &mut L, out: &mut O);
 }

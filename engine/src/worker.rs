@@ -39,6 +39,8 @@ struct Wire<S> {
     shutdown_done: bool,
     /// It stands in the worker's list of connections that can send more right now.
     in_line: bool,
+    /// Bytes of the pending send, if it is a lazy one: they count as sent already.
+    lazy_bytes: u32,
 }
 
 /// What became of a connection after its output was moved on.
@@ -64,7 +66,21 @@ impl<S> Wire<S> {
             receive_paused: false,
             shutdown_done: false,
             in_line: false,
+            lazy_bytes: 0,
         }
+    }
+
+    /// Whether nothing here waits for the end of a send that carries all there is to send. Whoever
+    /// waited would do so for ever: no wait ends because a lazy send has ended.
+    #[inline]
+    fn may_hear_late<L>(&self) -> bool
+    where
+        S: Session<L>,
+    {
+        !self.session.awaits_sent()
+            && self.outbox.close.is_none()
+            && !self.outbox.shutdown
+            && !self.receive_paused
     }
 }
 
@@ -77,6 +93,8 @@ struct Bench<P: Proactor> {
     meter: Meter,
     /// Receive buffers in all, as the backend has them.
     buffers: u32,
+    /// This worker itself does not mind hearing late that something was sent.
+    lazy: bool,
 }
 
 impl<P: Proactor> Bench<P> {
@@ -105,6 +123,7 @@ impl<P: Proactor> Bench<P> {
             pattern: Arc::new(Pattern::new(pattern_bytes)),
             pool: BlockPool::default(),
             meter,
+            lazy: false,
         })
     }
 
@@ -211,8 +230,11 @@ impl<P: Proactor> Bench<P> {
                 return (Pumped::Again, taken);
             }
             sends += 1;
-            match self.send(wire) {
-                Sending::Pending => break,
+            match self.send::<L, S>(wire) {
+                Sending::Pending => {
+                    taken += u64::from(wire.lazy_bytes);
+                    break;
+                }
                 Sending::Done(Err(errno)) => return (Pumped::Lost(errno), taken),
                 Sending::Done(Ok(bytes)) => {
                     taken += bytes as u64;
@@ -239,7 +261,7 @@ impl<P: Proactor> Bench<P> {
     }
 
     #[inline]
-    fn send<S>(&mut self, wire: &mut Wire<S>) -> Sending {
+    fn send<L, S: Session<L>>(&mut self, wire: &mut Wire<S>) -> Sending {
         let proven_by_answer = wire.outbox.take_proven_by_answer();
         let Some(piece) = wire.outbox.gather_one(&self.pattern, &mut self.proactor) else {
             return self.send_several(wire);
@@ -249,6 +271,14 @@ impl<P: Proactor> Bench<P> {
             // declared after it) and never changes; the session vouches that all that was sent
             // before has been answered.
             return unsafe { self.proactor.send_unconfirmed(wire.id, piece) };
+        }
+        if self.lazy && wire.may_hear_late::<L>() {
+            // SAFETY: as in `send_several`.
+            let is_taken = unsafe { self.proactor.send_lazily(wire.id, piece) };
+            if is_taken {
+                wire.lazy_bytes = piece.len as u32;
+                return Sending::Pending;
+            }
         }
         if wire.outbox.sends_pattern_only() {
             // SAFETY: as above: the pattern outlives the backend and never changes.

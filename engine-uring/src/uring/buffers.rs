@@ -51,6 +51,17 @@ impl Buffers {
         }
     }
 
+    /// Whether what connection `index` holds may stay leased until something else happens: what
+    /// happens next must find a buffer, and enough free ones that an echo needs no copy. In a buffer
+    /// of its own the connection receives nothing meanwhile.
+    #[inline]
+    pub(super) fn may_wait(&self, index: u32) -> bool {
+        match self {
+            Self::Group(group) => group.leased <= group.count / 4,
+            Self::Own(own) => !own.is_leased(index),
+        }
+    }
+
     /// The bytes of a lease.
     #[inline]
     pub(super) fn bytes(&mut self, lease: &Lease) -> &mut [u8] {

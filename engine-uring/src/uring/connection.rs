@@ -73,6 +73,8 @@ pub(super) struct Connection {
     pub(super) sending: bool,
     /// The send is the rest of one that was reported as done: only its failure is news.
     pub(super) sends_silently: bool,
+    /// The send is a lazy one, of which only a failure completes.
+    pub(super) lazy: bool,
     /// The kind of the send in the kernel.
     pub(super) send_kind: u8,
     /// The memory of the pending send outlives the backend and never changes.
@@ -112,6 +114,7 @@ impl Connection {
             connect_answer: 0,
             sending: false,
             sends_silently: false,
+            lazy: false,
             send_kind: 0,
             lasting: false,
             unreleased: None,

@@ -25,6 +25,15 @@ pub(super) fn features(proactor: &UringProactor) -> Vec<(String, String)> {
             }
             .to_owned(),
         ),
+        (
+            "replies",
+            if granted.polled {
+                "confirmed"
+            } else {
+                "no completion up to 64K, where a turn brought one request"
+            }
+            .to_owned(),
+        ),
         ("accept", "multishot".to_owned()),
         (
             "connect",

@@ -79,7 +79,7 @@ pub(crate) static OPTIONS: [EngineOption; 18] = [
         Values::Switch,
         "false",
         "",
-        "operations name sockets in the ring's own descriptor table, which saves a look-up each",
+        "sockets are registered in the ring's table too, which saves look-ups; their descriptors stay, and RLIMIT_NOFILE counts them",
     ),
     option(
         "send",

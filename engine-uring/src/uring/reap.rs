@@ -18,6 +18,18 @@ const NOTIF_COPIED: i32 = 1 << 31;
 const CANCELS_MISSED_MAX: u8 = 16;
 
 impl UringProactor {
+    /// The next event that a completion makes.
+    #[inline]
+    pub(super) fn next_completed(&mut self) -> Option<Event> {
+        while let Some(entry) = self.ring.pop() {
+            let event = self.reap(entry.user_data(), entry.result(), entry.flags());
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
     #[inline]
     pub(super) fn reap(&mut self, user_data: u64, result: i32, flags: u32) -> Option<Event> {
         let token = Token(user_data);
@@ -195,19 +207,22 @@ impl UringProactor {
         (!silent).then_some(Event::Sent(id, outcome))
     }
 
-    /// An unconfirmed send failed, or the socket took only a part of it at once: the rest follows
-    /// as an ordinary send, of which only a failure is reported.
+    /// An unconfirmed or a lazy send failed, or the socket took only a part of it at once: the rest
+    /// follows as an ordinary send, of which, unless it was lazy, only a failure is reported.
     fn reap_unconfirmed(&mut self, id: ConnectionId, result: i32) -> Option<Event> {
         let connection = self.tenant(id)?;
         if connection.stage == Stage::Closing {
             return None;
         }
         if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
+            if std::mem::take(&mut connection.lazy) {
+                self.end_send(id);
+            }
             return Some(Event::Sent(id, Err(-result)));
         }
         if !connection.advance_send(result.max(0) as usize) {
+            connection.sends_silently = !std::mem::take(&mut connection.lazy);
             connection.sending = true;
-            connection.sends_silently = true;
             self.counters.short_sends += 1;
             self.submit_send(id);
         }
@@ -215,7 +230,7 @@ impl UringProactor {
     }
 
     #[inline]
-    fn end_send(&mut self, id: ConnectionId) {
+    pub(super) fn end_send(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.index as usize];
         connection.sending = false;
         connection.sends_silently = false;

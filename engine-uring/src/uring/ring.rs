@@ -261,6 +261,18 @@ impl Ring {
         self.cq.next()
     }
 
+    /// Completions of the last [`Ring::turn`] that were not read yet.
+    #[inline]
+    pub(super) fn unread(&self) -> usize {
+        self.cq.len()
+    }
+
+    /// Whether the kernel has taken all that was queued, and keeps back no completion of it.
+    #[inline]
+    pub(super) fn has_told_all(&self) -> bool {
+        self.backlog.is_empty() && self.sq.is_empty() && !self.overflowing
+    }
+
     /// One turn: submits everything queued, runs deferred work, and sleeps until a completion is
     /// there or `timeout_ns` is over (`None`: no limit).
     ///

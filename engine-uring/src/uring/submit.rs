@@ -115,6 +115,11 @@ impl UringProactor {
 
     /// Puts a connection's descriptor into the ring's own table, at its index. Entries are taken in
     /// order and this one is done at once, so everything queued after it finds it there.
+    ///
+    /// The ordinary descriptor stays: TCP_INFO, TCP_NODELAY and the like, shutdown(2) and a
+    /// handoff to another worker need one. A socket that is only in the table can be asked by
+    /// SOCKET_URING_OP_GETSOCKOPT, but for SOL_SOCKET only: other levels answer EOPNOTSUPP
+    /// (io_uring_cmd_getsockopt() in the kernel's io_uring/cmd_net.c).
     pub(super) fn submit_table_entry(&mut self, id: ConnectionId) {
         let fd = &raw const self.connections[id.index as usize].fd;
         let entry = opcode::FilesUpdate::new(fd, 1)
@@ -298,7 +303,7 @@ impl UringProactor {
     /// MSG_DONTWAIT is what makes the silence mean something: the kernel tries once, while it
     /// takes the entry, and whatever it could not send it reports in a completion ahead of
     /// everything later (MSG_WAITALL makes a short send a failure, and a failure is never
-    /// skipped). So after the turn no such send is in the kernel, and closing needs no cancel.
+    /// skipped: io_send() and req_set_fail() in the kernel's io_uring). So after the turn no such send is in the kernel, and closing needs no cancel.
     #[inline]
     pub(super) fn submit_unconfirmed(&mut self, id: ConnectionId) {
         let (from, len) = self.connections[id.index as usize].send_rest();
@@ -308,7 +313,8 @@ impl UringProactor {
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS | fixed)
             .user_data(Token::pack(UNCONFIRMED, id).0);
-        // SAFETY: the bytes are valid until the backend is dropped.
+        // SAFETY: the bytes are valid until the backend is dropped, or, for a lazy send, until its end
+        // or that of the connection was told, and the kernel has them only while it takes the entry.
         unsafe { self.ring.push(&entry, &mut self.counters) };
     }
 

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod closing;
+mod lazy;
 mod moving;
 mod starting;
 mod support;

@@ -1,8 +1,9 @@
 //! Connecting, accepting, waking and waiting.
 
-use crate::support::{bench, id};
+use crate::support::{bench, bench_with, id, tcp_pair};
 use engine::clock::now_ns;
 use engine::proactor::{Event, How, Proactor};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -48,6 +49,29 @@ fn connects_and_is_accepted() {
         flags(accepted[0].as_raw_fd(), libc::F_GETFL) & libc::O_NONBLOCK,
         0
     );
+}
+
+/// What the option says of itself: the table is beside the descriptors and not instead of them. A socket
+/// that were only in the table could not be asked for TCP_INFO.
+#[test]
+fn sockets_in_the_rings_own_table_keep_their_descriptors() {
+    let Some(mut bench) = bench_with(1, 8, 64, &[("direct", "true")]) else {
+        return;
+    };
+    let (mine, mut theirs) = tcp_pair();
+    let descriptor = mine.as_raw_fd();
+    bench.open(id(0), mine);
+    theirs.write_all(b"?").unwrap();
+    bench.until("bytes", |proactor, event| match event {
+        Event::Received(_, lease) => {
+            proactor.give_back(lease);
+            true
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(bench.proactor.descriptor(id(0)), descriptor);
+    assert!(engine::tcp_info::read(descriptor).is_some());
+    bench.close_and_check(id(0), How::Fin);
 }
 
 #[test]

@@ -22,6 +22,16 @@ pub struct Bench {
 
 /// A proactor with `buffers` of `buffer_bytes`, or `None` (said aloud) where io_uring is missing.
 pub fn bench(connections: u32, buffers: u32, buffer_bytes: u32) -> Option<Bench> {
+    bench_with(connections, buffers, buffer_bytes, &[])
+}
+
+/// The same, with engine options.
+pub fn bench_with(
+    connections: u32,
+    buffers: u32,
+    buffer_bytes: u32,
+    options: &[(&str, &str)],
+) -> Option<Bench> {
     if let Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. } = URING.probe() {
         eprintln!("skipped: {reason}");
         return None;
@@ -32,7 +42,10 @@ pub fn bench(connections: u32, buffers: u32, buffer_bytes: u32) -> Option<Bench>
         buffer_bytes,
         buffers,
         wake_fd: wake_end.descriptor(),
-        options: Vec::new(),
+        options: options
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
     };
     Some(Bench {
         proactor: UringProactor::new(&settings).unwrap(),
@@ -142,6 +155,20 @@ pub fn send_unconfirmed(proactor: &mut UringProactor, id: ConnectionId, bytes: &
     // SAFETY: the callers declare the bytes before the bench.
     unsafe {
         proactor.send_unconfirmed(
+            id,
+            Piece {
+                ptr: bytes.as_ptr(),
+                len: bytes.len(),
+            },
+        )
+    }
+}
+
+/// Starts a lazy send of `bytes`, if this is the turn for one; they must live until its event.
+pub fn send_lazily(proactor: &mut UringProactor, id: ConnectionId, bytes: &[u8]) -> bool {
+    // SAFETY: the callers keep the bytes until Sent or Closed was seen.
+    unsafe {
+        proactor.send_lazily(
             id,
             Piece {
                 ptr: bytes.as_ptr(),

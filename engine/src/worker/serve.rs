@@ -80,7 +80,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
                 .map_err(|error| EngineError::Machine(format!("listener: {error}")))?;
         }
-        let bench = Bench::new(
+        let mut bench = Bench::new(
             job.limits.connections,
             buffer_group(hints, expected),
             workload.pattern_bytes(),
@@ -88,6 +88,8 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             &job.engine_options,
             Meter::new(false, None, Arc::default()),
         )?;
+        // The end of a send is traffic, of which an idle timeout must hear when it happens.
+        bench.lazy = job.limits.idle_timeout_ns.is_none();
         let is_ip = job.listener.as_ref().is_none_or(|fd| {
             socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
         });
@@ -317,11 +319,12 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     }
 
     fn sent(&mut self, id: ConnectionId, bytes: u64) {
-        bump(&self.job.published.bytes_sent, bytes);
         let place = &mut self.places[id.index as usize];
         let Some(wire) = place.wire.as_mut().filter(|_| !place.closing) else {
             return;
         };
+        let counted = u64::from(std::mem::take(&mut wire.lazy_bytes));
+        bump(&self.job.published.bytes_sent, bytes - counted);
         if self.job.limits.idle_timeout_ns.is_some() {
             place.last_traffic_ns = now_ns();
         }

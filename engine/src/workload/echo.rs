@@ -36,6 +36,10 @@ impl Session<()> for EchoServer {
 
     fn sent<O: Out>(&mut self, _: &mut (), _: &mut O) {}
 
+    fn awaits_sent(&self) -> bool {
+        false
+    }
+
     fn peer_finished<O: Out>(&mut self, _: &mut (), out: &mut O) {
         out.close(How::Fin);
     }

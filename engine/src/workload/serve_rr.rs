@@ -76,14 +76,15 @@ impl RrConnection {
         self.owed_bytes -= u64::from(burst);
     }
 
-    fn close_if_done<O: Out>(&self, out: &mut O) {
-        if self
-            .role
+    /// All responses that there will ever be were asked for.
+    fn is_at_its_limit(&self) -> bool {
+        self.role
             .close_after
             .is_some_and(|limit| self.answered >= limit)
-            && self.owed_bytes == 0
-            && !self.sending
-        {
+    }
+
+    fn close_if_done<O: Out>(&self, out: &mut O) {
+        if self.is_at_its_limit() && self.owed_bytes == 0 && !self.sending {
             out.close(self.role.how);
         }
     }
@@ -112,6 +113,10 @@ impl Session<()> for RrConnection {
         self.sending = false;
         self.pay(out);
         self.close_if_done(out);
+    }
+
+    fn awaits_sent(&self) -> bool {
+        self.owed_bytes > 0 || self.is_at_its_limit()
     }
 
     fn peer_finished<O: Out>(&mut self, _: &mut (), out: &mut O) {

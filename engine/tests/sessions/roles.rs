@@ -30,15 +30,26 @@ impl ServeVisitor for Monologue {
                 session.received(&mut (), bytes, Boundary::Stream, out);
             });
             while self.prompt_sent && end.take_sent() {
-                end.tell(&mut [], |_, out| session.sent(&mut (), out));
+                tell_sent(&mut session, &mut end);
             }
         }
         while end.take_sent() {
-            end.tell(&mut [], |_, out| session.sent(&mut (), out));
+            tell_sent(&mut session, &mut end);
         }
         end.tell(&mut [], |_, out| session.peer_finished(&mut (), out));
         (end.said, end.close)
     }
+}
+
+/// A session that says that it does not wait for this has nothing to say to it.
+fn tell_sent<S: Session<()>>(session: &mut S, end: &mut End) {
+    let waits = session.awaits_sent();
+    let before = (end.said.len(), end.close);
+    end.tell(&mut [], |_, out| session.sent(&mut (), out));
+    assert!(
+        waits || (end.said.len(), end.close) == before,
+        "it went on though it had said that it does not wait"
+    );
 }
 
 fn segments<'a>(input: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
