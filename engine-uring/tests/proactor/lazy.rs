@@ -191,14 +191,14 @@ fn shrink_send_buffer(fd: RawFd) {
 /// Fills a socket whose peer does not read; how many bytes that took.
 fn fill(fd: RawFd) -> usize {
     let (block, mut taken, mut quiet) = ([0u8; 4096], 0, 0);
-    while quiet < 3 {
+    while quiet < 12 {
         // SAFETY: the block is readable for its length, and lives through the call.
         let answer =
             unsafe { libc::send(fd, block.as_ptr().cast(), block.len(), libc::MSG_DONTWAIT) };
         if answer > 0 {
             (taken, quiet) = (taken + answer as usize, 0);
         } else {
-            // What is under way may still make room.
+            // A delayed acknowledgement, after 40 ms, may still make room.
             thread::sleep(Duration::from_millis(10));
             quiet += 1;
         }
