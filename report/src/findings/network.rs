@@ -11,31 +11,71 @@ const LOOPBACK: [&str; 2] = ["lo", "lo0"];
 
 pub fn connection_tracking(host: &Host) -> Option<Finding> {
     const CODE: &str = "conntrack";
-    let state = host.facts.get("netfilter.conntrack")?;
-    if !state.contains("tracks") || state.contains("tracks no ") {
-        return Some(Finding::fine(CODE, format!("connection tracking: {state}")));
+    const EFFECT: &str = "every packet is looked up, on loopback too, and new connections fail when the table is full";
+    if let Some(reason) = host.missing.get("netfilter.conntrack") {
+        let seen = format!("whether connections are tracked is not known: {reason}");
+        return Some(Finding::of(Level::Note, CODE, seen, EFFECT));
     }
-    let finding = Finding::of(
-        Level::Warning,
-        CODE,
-        format!("connection tracking: {state}"),
-        "every packet is looked up, on loopback too, and new connections fail when the table is full",
-    );
-    Some(finding.cure(
-        "nft add table ip raw; nft 'add chain ip raw output { type filter hook output priority raw; }'; \
-         nft add rule ip raw output oif lo notrack",
-    ))
+    let state = host.facts.get("netfilter.conntrack")?;
+    let seen = format!("connection tracking: {state}");
+    let exempt = over_loopback(host) && state.ends_with("not over loopback");
+    if !state.starts_with("loaded, tracks ") || state.contains("tracks nothing") || exempt {
+        return Some(Finding::fine(CODE, seen));
+    }
+    let finding = Finding::of(Level::Warning, CODE, seen, EFFECT);
+    Some(finding.cure(exempt_from_tracking(host)))
+}
+
+/// The commands that exempt the traffic of the measurement. A table of family `inet` sees IPv4 and IPv6, and
+/// one of its own is deleted as a whole. What comes in over loopback keeps the mark that it got on its way out;
+/// from another host it needs one of its own. There only the other host is exempted: rules for the rest of the
+/// interface's traffic (`ct state established accept`) may depend on tracking.
+fn exempt_from_tracking(host: &Host) -> String {
+    let chain = |hook: &str| {
+        format!("nft 'add chain inet linerate {hook} {{ type filter hook {hook} priority raw; }}'")
+    };
+    let rule =
+        |hook: &str, which: &str| format!("nft add rule inet linerate {hook} {which} notrack");
+    let mut commands = vec!["nft add table inet linerate".to_owned(), chain("output")];
+    if over_loopback(host) {
+        commands.push(rule("output", "oif lo"));
+    } else {
+        let family = match host.facts.get("interface.address_family") {
+            Some(family) if family == "IPv6" => "ip6",
+            _ => "ip",
+        };
+        commands.push(rule("output", &format!("{family} daddr PEER")));
+        commands.push(chain("prerouting"));
+        commands.push(rule("prerouting", &format!("{family} saddr PEER")));
+    }
+    let whose = if over_loopback(host) {
+        ""
+    } else {
+        " (PEER: the other host's address)"
+    };
+    format!(
+        "{}{whose}; afterwards nft delete table inet linerate",
+        commands.join("; ")
+    )
+}
+
+fn over_loopback(host: &Host) -> bool {
+    let interface = host.interface.as_ref();
+    interface.is_some_and(|interface| LOOPBACK.contains(&interface.name.as_str()))
 }
 
 pub fn packet_filters(host: &Host) -> Option<Finding> {
     const CODE: &str = "netfilter";
     if let Some(reason) = host.missing.get("netfilter.hooks") {
-        return Some(Finding::of(
-            Level::Note,
-            CODE,
-            format!("whether packets are filtered is not known: {reason}"),
-            "rules are walked for every packet, on loopback too",
-        ));
+        return Some(
+            Finding::of(
+                Level::Note,
+                CODE,
+                format!("whether packets are filtered is not known: {reason}"),
+                "rules are walked for every packet, on loopback too",
+            )
+            .cure("linerate doctor as root, with nft (package nftables), tells"),
+        );
     }
     let hooks = host.facts.get("netfilter.hooks")?;
     if hooks == "none" {

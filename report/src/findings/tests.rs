@@ -187,6 +187,70 @@ fn every_fault_is_found_with_its_effect_and_a_cure() {
     }
 }
 
+#[test]
+fn only_the_traffic_of_the_measurement_is_exempted_from_tracking() {
+    let tracked = |interface: &str, family: &str, state: &str| {
+        let mut host = good();
+        host.interface = Some(NetworkInterface {
+            name: interface.to_owned(),
+            ..NetworkInterface::default()
+        });
+        let facts = [
+            ("interface.address_family", family),
+            ("netfilter.conntrack", state),
+        ];
+        host.facts
+            .extend(facts.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        found(&host, "conntrack")
+    };
+    let some = "loaded, tracks 17 connections in this namespace";
+    let cure = |interface, family| tracked(interface, family, some).cure.expect("a cure");
+    // Both families: an inet table. What was exempted on its way out stays so on its way in.
+    let loopback = cure("lo", "IPv6");
+    assert!(
+        loopback.contains("add rule inet linerate output oif lo notrack;"),
+        "{loopback}"
+    );
+    assert!(!loopback.contains("prerouting"), "{loopback}");
+    let v4 = cure("eth0", "IPv4");
+    assert!(
+        v4.contains("output ip daddr PEER notrack") && !v4.contains("oif lo"),
+        "{v4}"
+    );
+    assert!(v4.contains("prerouting ip saddr PEER notrack"), "{v4}");
+    let v6 = cure("eth0", "IPv6");
+    assert!(
+        v6.contains("output ip6 daddr") && v6.contains("prerouting ip6 saddr"),
+        "{v6}"
+    );
+    for fine in ["loaded, tracks nothing in this namespace", "not loaded"] {
+        assert_eq!(tracked("lo", "IPv4", fine).level, Level::Fine, "{fine}");
+    }
+    // The state after the cure.
+    let exempt = format!("{some}, not over loopback");
+    assert_eq!(tracked("lo", "IPv4", &exempt).level, Level::Fine);
+    assert_eq!(tracked("eth0", "IPv4", &exempt).level, Level::Warning);
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_not_called_fine() {
+    for (fact, code) in [
+        ("netfilter.hooks", "netfilter"),
+        ("netfilter.conntrack", "conntrack"),
+    ] {
+        let mut host = good();
+        host.facts.remove(fact);
+        host.missing
+            .insert(fact.to_owned(), "permission denied".to_owned());
+        let finding = found(&host, code);
+        assert_eq!(finding.level, Level::Note, "{finding:?}");
+        assert!(
+            finding.seen.contains("not known: permission denied"),
+            "{finding:?}"
+        );
+    }
+}
+
 fn refuse_io_uring(host: &mut Host, disabled: Option<i64>, answer: &str) {
     host.io_uring = Some(IoUringState {
         available: false,

@@ -10,7 +10,7 @@ use super::cpu_list::format_cpu_list;
 use super::interface::{self, Traffic};
 use super::reasons::Reasons;
 use super::topology::{Topology, allowed_cpus};
-use super::{cgroup, files, machine, netfilter};
+use super::{cgroup, conntrack, files, machine, netfilter};
 
 /// Describes this host. Never fails; call it after limits were raised and before anything is measured (it
 /// reads some hundred files and starts `tc`, which takes some 10 ms, and at most about 1 s).
@@ -148,7 +148,7 @@ fn add_facts(host: &mut Host) {
         ("clocksource.available", machine::clocksources_available()),
         ("cgroup.cpu_quota", cgroup::cpu_quota()),
         ("seccomp.mode", machine::seccomp_mode()),
-        ("netfilter.conntrack", machine::conntrack()),
+        ("netfilter.conntrack", conntrack::state()),
         ("netfilter.hooks", netfilter::hooks()),
         ("tcp.time_wait_sockets", machine::time_wait_sockets()),
         ("audit.daemon", machine::audit_daemon()),

@@ -32,8 +32,21 @@ pub enum Traffic {
 /// The interface, with facts that the document has no field for, or why it is not known.
 pub fn used_by(traffic: Traffic) -> Result<(NetworkInterface, BTreeMap<String, String>), String> {
     let name = name_for(traffic)?;
-    let facts = facts_of(&name);
+    let mut facts = facts_of(&name);
+    if let Some(family) = family(traffic) {
+        facts.insert("interface.address_family".to_owned(), family.to_owned());
+    }
     Ok((describe(name), facts))
+}
+
+fn family(traffic: Traffic) -> Option<&'static str> {
+    match traffic {
+        Traffic::UnixSocket => None,
+        Traffic::To(address) | Traffic::At(address) => Some(match address.to_canonical() {
+            IpAddr::V4(_) => "IPv4",
+            IpAddr::V6(_) => "IPv6",
+        }),
+    }
 }
 
 fn name_for(traffic: Traffic) -> Result<String, String> {
@@ -245,8 +258,14 @@ mod tests {
     fn loopback_is_described() {
         for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             let address: IpAddr = address.parse().expect("an address");
-            let (interface, _) = used_by(Traffic::To(address)).expect("loopback");
+            let (interface, facts) = used_by(Traffic::To(address)).expect("loopback");
             assert_eq!(interface.name, "lo");
+            let family = if address.to_canonical().is_ipv6() {
+                "IPv6"
+            } else {
+                "IPv4"
+            };
+            assert_eq!(facts["interface.address_family"], family);
             let nulls =
                 usize::from(interface.mtu_bytes.is_none()) + usize::from(interface.qdisc.is_none());
             assert_eq!(interface.unknown.len(), nulls, "{interface:?}");

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sysctl_profiles::ReadError;
-
 use super::environment::distinct;
 use super::files;
 
@@ -224,23 +222,6 @@ fn parse_seccomp(status: &str) -> Result<String, String> {
         Some("2") => Ok("filter".to_owned()),
         Some(other) => Ok(format!("mode {other}")),
         None => Err("/proc/self/status does not show seccomp".to_owned()),
-    }
-}
-
-/// Whether connections are tracked, which taxes each packet even on loopback where rules ask for it.
-pub fn conntrack() -> Result<String, String> {
-    if !cfg!(target_os = "linux") {
-        return Err(files::NOT_ON_THIS_SYSTEM.to_owned());
-    }
-    match sysctl_profiles::read("net.netfilter.nf_conntrack_count") {
-        Ok(count) if count == "0" => {
-            Ok("loaded, tracks no connection in this namespace".to_owned())
-        }
-        Ok(count) => Ok(format!(
-            "loaded, tracks {count} connections in this namespace"
-        )),
-        Err(ReadError::Missing { .. }) => Ok("not loaded".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

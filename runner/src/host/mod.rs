@@ -1,9 +1,10 @@
 //! What an agent reports of its host: the environment, where threads go, and what the kernel counts.
 //!
-//! Everything here reads; nothing is changed. What cannot be read is a reason in words and never a failure:
+//! Everything here reads; nothing is changed (some datagrams over loopback show whether connections are tracked). What cannot be read is a reason in words and never a failure:
 //! a measurement in a bare container, on FreeBSD or on macOS is still one.
 
 mod cgroup;
+mod conntrack;
 mod counter_texts;
 mod counters;
 mod cpu_list;
