@@ -16,6 +16,7 @@ mod cell;
 mod doubts;
 mod judge;
 mod metric;
+mod neighbours;
 mod run;
 mod stopping;
 mod threshold;
@@ -27,6 +28,7 @@ pub use analysis::{
 };
 pub use cell::{Arm, ArmProfile, ArmRole, Cell, CellRound, StopReason};
 pub use metric::{Better, Metric, Vary};
+pub use neighbours::{OTHERS_NOTICED_CORES, disturbed_rounds, remarks};
 pub use run::{ArmRun, HostUse, RateSeries, RunLatency, RunSide};
 pub use stopping::{stop_reason, worst_half_width};
 pub use threshold::{Outcome, OutcomeState, Threshold, ThresholdError};

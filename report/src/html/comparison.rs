@@ -12,6 +12,7 @@ use super::svg::{Effect, Effects, Scale, trimmed};
 use crate::comparison::words::verdict_in;
 use crate::comparison::{
     Analysis, ArmEffect, ArmRole, Cell, Comparison, Metric, MetricAnalysis, Verdict,
+    disturbed_rounds,
 };
 use crate::document::Message;
 use crate::histogram::Histogram;
@@ -138,6 +139,9 @@ fn cell_body(page: &mut Markup, figures: &mut Figures, comparison: &Comparison, 
         stop_words(cell)
     );
     page.line("p", &[("class", "note")], &counted);
+    if let Some(line) = disturbed_rounds(cell) {
+        page.line("p", &[("class", "note")], &line);
+    }
     if let Some(effects) = effects(cell, analysis) {
         figures.draw(page, &effects, &[], &control_words(cell, analysis));
     }

@@ -4,7 +4,7 @@ use super::Style;
 use super::layout::{Paint, Paper, Table};
 use crate::comparison::{
     Adjustment, Analysis, ArmEffect, ArmRole, ArmRun, Better, Cell, Comparison, Method, Metric,
-    MetricAnalysis, RunSide, StopReason, Vary, Verdict, words,
+    MetricAnalysis, RunSide, StopReason, Vary, Verdict, disturbed_rounds, words,
 };
 use crate::document::{Finite, Message};
 use crate::statistics;
@@ -96,6 +96,9 @@ fn cell_section(cell: &Cell, method: &Method, paper: &mut Paper) {
     }
     items(&analysis.warnings, Paint::Warning, paper);
     paper.note(&rounds(cell, analysis));
+    if let Some(line) = disturbed_rounds(cell) {
+        paper.note(&line);
+    }
     paper.blank();
     let (primary, exploratory): (Vec<_>, Vec<_>) =
         analysis.metrics.iter().partition(|metric| metric.primary);

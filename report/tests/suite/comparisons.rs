@@ -1,8 +1,9 @@
 //! The comparison document: its schema, and reading it back.
 
+use report::Labelled;
 use report::comparison::{Analysis, Metric, OutcomeState, Threshold, analyse_all};
 use report::document::{LoadError, unexplained_nulls};
-use report::saved::{self, Saved};
+use report::saved::{self, Saved, View};
 use report::text::Style;
 
 use crate::{bless, comparison_fixtures};
@@ -126,4 +127,35 @@ fn results_that_were_not_interleaved_are_analysed_unpaired() {
     analyse_all(&mut comparison);
     let words = &comparison.cells[0].analysis.as_ref().unwrap().verdicts[0].words;
     assert!(words.contains("no interval is possible"), "{words}");
+}
+
+#[test]
+fn rounds_in_which_others_used_cpus_are_counted_in_every_report() {
+    let (_, mut comparison) = comparison_fixtures::all().remove(0);
+    let texts = |comparison: &report::comparison::Comparison| {
+        let text = report::text::comparison::render(comparison, &Style::default());
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let labelled = Labelled::new("saved", View::Comparison(comparison));
+        [words.join(" "), report::html::render(&[labelled])]
+    };
+    for text in texts(&comparison) {
+        assert!(!text.contains("Other programs used"), "{text}");
+    }
+    let rounds = &mut comparison.cells[0].rounds;
+    for (round, code) in [
+        (0, "neighbours"),
+        (1, "neighbours"),
+        (2, "neighbours"),
+        (2, "steal"),
+    ] {
+        let remark = report::document::Message::new(code, "others were there");
+        rounds[round].remarks.push(remark);
+    }
+    let line = format!(
+        "Other programs used 0.1 CPUs or more in 2 of {0} rounds; the hypervisor took 0.1 CPUs or more in 1 of {0} rounds.",
+        rounds.len() - 1
+    );
+    for text in texts(&comparison) {
+        assert!(text.contains(&line), "{line} in {text}");
+    }
 }

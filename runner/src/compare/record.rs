@@ -5,7 +5,7 @@ use super::{CellPlan, Entrant, Experiment, Outcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
 use report::comparison::{
-    Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, worst_half_width,
+    Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, remarks, worst_half_width,
 };
 use report::document::{Document, EngineUse, Finite, LatencySummary, Message, Status};
 use report::merge;
@@ -212,6 +212,10 @@ impl CellRecord {
         }
         if run.counts() {
             self.latencies[entrant] = round.measured.latency.primary().map(|(_, all)| all.clone());
+        }
+        let label = &self.cell.arms[entrant].label;
+        if let Some(whole) = self.cell.rounds.last_mut() {
+            whole.remarks.extend(remarks(label, round));
         }
         self.add(run);
     }

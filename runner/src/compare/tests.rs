@@ -7,7 +7,8 @@ use crate::error::{ExitClass, RunError};
 use report::assemble::{self, RoundParts};
 use report::comparison::{Cell, StopReason};
 use report::document::{
-    Document, Host, LatencySummary, Role, Side, Status, Window, unexplained_nulls,
+    Document, Host, HostActivity, LatencySummary, Role, Side, Status, SystemCpu, Window,
+    unexplained_nulls,
 };
 use std::collections::BTreeMap;
 
@@ -56,6 +57,8 @@ struct Stage {
     interrupt: Option<(usize, Cancel)>,
     /// A setting changes before this run.
     changes: Option<usize>,
+    /// A neighbour uses a quarter of a CPU during these runs.
+    disturbed: Vec<usize>,
 }
 
 impl Bench for Stage {
@@ -125,12 +128,33 @@ impl Stage {
             window: side(Role::Load).window,
             load: vec![side(Role::Load)],
             testee: vec![side(Role::Testee)],
-            hosts: Vec::new(),
+            hosts: self.activity(),
         };
         let round = assemble::round(&document.plan, parts).unwrap();
         document.rounds.push(round);
         document.status = Status::Ok;
         document
+    }
+
+    /// Both sides use half a CPU each.
+    fn activity(&self) -> Vec<HostActivity> {
+        let others_ns = match self.disturbed.contains(&self.played.len()) {
+            true => 250_000_000,
+            false => 0,
+        };
+        vec![HostActivity {
+            host: "local".to_owned(),
+            length_ns: 1_000_000_000,
+            cpu: Some(SystemCpu::from_times(
+                2,
+                600_000_000 + others_ns,
+                400_000_000,
+                0,
+                0,
+                1_000_000_000 - others_ns,
+            )),
+            ..HostActivity::default()
+        }]
     }
 }
 
@@ -434,4 +458,30 @@ fn saved_results_are_compared_with_a_warning() {
     let mut other = run("new.json", 8);
     other.document.plan.workload = Workload::Echo;
     assert!(saved(&run("old.json", 8), &other, Vary::Testee).is_err());
+}
+
+#[test]
+fn a_neighbour_is_remarked_in_its_rounds() {
+    // One run of the discarded round, two of the first that counts, one of the second.
+    let mut stage = Stage {
+        disturbed: vec![2, 5, 6, 8],
+        ..Stage::default()
+    };
+    let (outcome, _) = play(&experiment(|_| {}), &mut stage);
+    let cell = &outcome.comparison.cells[0];
+    let remarks: Vec<usize> = cell
+        .rounds
+        .iter()
+        .map(|round| round.remarks.len())
+        .collect();
+    assert_eq!(remarks[..4], [1, 2, 1, 0]);
+    let text = &cell.rounds[2].remarks[0].text;
+    assert!(
+        text.starts_with("others used 0.25 CPUs of host local while "),
+        "{text}"
+    );
+    assert_eq!(
+        report::comparison::disturbed_rounds(cell).as_deref(),
+        Some("Other programs used 0.1 CPUs or more in 2 of 12 rounds.")
+    );
 }
