@@ -1,13 +1,23 @@
 //! What watching the machine for a moment tells.
 
 use super::{Finding, Level};
-use crate::checkup::Observed;
+use crate::checkup::{Neighbour, Observed};
+use crate::comparison::OTHERS_NOTICED_CORES;
 use crate::units::human_percent;
 
-/// CPU use by others from this share on is visible in what is measured.
-const BUSY_NOTICED: f64 = 0.03;
+/// CPU use by others that is visible in what is measured: cores busy, or the share of all. A share alone would
+/// not see a spinning process among many CPUs, and it may spin on one of the two that are measured.
+const NOTICED: Busy = Busy {
+    cores: OTHERS_NOTICED_CORES,
+    share: 0.03,
+};
 /// From here on nothing measured can be believed.
-const BUSY_SPOILS: f64 = 0.25;
+const SPOILS: Busy = Busy {
+    cores: 1.0,
+    share: 0.25,
+};
+/// A core that spins is seen some percent short of 1: its time is counted in ticks.
+const TICKS_SHORT: f64 = 0.05;
 /// As in the warnings of a run.
 const STEAL_NOTICED: f64 = 0.01;
 /// A clock read through the vDSO takes 15 to 60 ns; a system call several hundred.
@@ -28,31 +38,42 @@ pub fn of_observed(observed: &Observed) -> Vec<Finding> {
     .collect()
 }
 
+/// How busy others keep the CPUs.
+#[derive(Clone, Copy)]
+struct Busy {
+    cores: f64,
+    share: f64,
+}
+
+impl Busy {
+    fn reaches(self, limit: Busy) -> bool {
+        self.cores >= limit.cores * (1.0 - TICKS_SHORT) || self.share >= limit.share
+    }
+}
+
 fn neighbours(observed: &Observed) -> Option<Finding> {
     const CODE: &str = "neighbours";
-    let busy = observed.cpu.as_ref()?.busy_fraction?.get();
-    let seen = format!("others use {} of the CPUs", human_percent(busy));
-    if busy < BUSY_NOTICED {
+    let cpu = observed.cpu.as_ref()?;
+    let share = cpu.busy_fraction?.get();
+    let busy = Busy {
+        cores: share * f64::from(cpu.cpu_count),
+        share,
+    };
+    let seen = format!(
+        "others keep {:.2} of {} CPUs busy ({})",
+        busy.cores,
+        cpu.cpu_count,
+        human_percent(share)
+    );
+    if !busy.reaches(NOTICED) {
         return Some(Finding::fine(CODE, seen));
     }
-    let who: Vec<String> = observed
-        .neighbours
-        .iter()
-        .filter_map(|each| {
-            let cores = each.cpu_cores_busy?.get();
-            Some(format!(
-                "{} ({}) {}",
-                each.name,
-                each.process_id,
-                human_percent(cores)
-            ))
-        })
-        .collect();
+    let who: Vec<String> = observed.neighbours.iter().filter_map(who).collect();
     let seen = match who.is_empty() {
-        true => seen,
+        true => format!("{seen}; no process that is visible from here"),
         false => format!("{seen}; of one CPU: {}", who.join(", ")),
     };
-    let level = if busy >= BUSY_SPOILS {
+    let level = if busy.reaches(SPOILS) {
         Level::Problem
     } else {
         Level::Warning
@@ -67,6 +88,14 @@ fn neighbours(observed: &Observed) -> Option<Finding> {
         finding
             .cure("end them, or keep them off the CPUs of the run (taskset, cpusets, isolcpus=)"),
     )
+}
+
+fn who(neighbour: &Neighbour) -> Option<String> {
+    let cores = human_percent(neighbour.cpu_cores_busy?.get());
+    Some(format!(
+        "{} ({}) {cores}",
+        neighbour.name, neighbour.process_id
+    ))
 }
 
 fn steal(observed: &Observed) -> Option<Finding> {

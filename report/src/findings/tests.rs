@@ -368,3 +368,28 @@ fn the_worst_comes_first_and_is_the_verdict() {
         checkup::render(&fit, &Style::default()).starts_with("This machine is fit to measure.\n")
     );
 }
+
+#[test]
+fn a_spinning_process_is_seen_among_many_cpus() {
+    let level = |cpus: u32, busy_cores: f64| {
+        let mut observed = quiet();
+        let all_ns = 1_000_000_000 * u64::from(cpus);
+        let busy_ns = (busy_cores * 1e9) as u64;
+        observed.cpu = Some(SystemCpu::from_times(
+            cpus,
+            busy_ns,
+            0,
+            0,
+            0,
+            all_ns - busy_ns,
+        ));
+        of_observed(&observed)[0].level
+    };
+    assert_eq!(level(64, 0.05), Level::Fine);
+    assert_eq!(level(64, 0.15), Level::Warning);
+    // A spinning process, as ticks count it.
+    assert_eq!(level(64, 0.98), Level::Problem);
+    assert_eq!(level(2, 0.04), Level::Fine);
+    assert_eq!(level(2, 0.07), Level::Warning);
+    assert_eq!(level(2, 0.5), Level::Problem);
+}
