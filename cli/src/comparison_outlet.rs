@@ -13,10 +13,10 @@ use runner::error::ExitClass;
 
 use crate::args::compare::CompareOutputArgs;
 use crate::args::run_groups::Format;
-use crate::output::Destination;
+use crate::output::{Destination, PAGE, Spare, both};
 use crate::problem::Problem;
 use crate::progress::say;
-use crate::render::render;
+use crate::render::{no_hgrm, render};
 use crate::style;
 
 /// Where a comparison goes.
@@ -34,6 +34,9 @@ impl Outlet {
     /// # Errors
     /// A place that cannot be written, or a condition that cannot be read.
     pub fn open(output: &CompareOutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
+        if output.format == Format::Hgrm {
+            return Err(no_hgrm());
+        }
         Ok(Outlet {
             format: output.format,
             destination: Destination::open(output.output.as_deref())?,
@@ -60,7 +63,13 @@ impl Outlet {
         let cells = &comparison.cells;
         let has_rounds = cells.iter().any(|cell| cell.counted().next().is_some());
         if self.format != Format::Text || has_rounds {
-            self.hand_over(comparison)?;
+            match self.hand_over(comparison) {
+                // Wrong bytes weigh more than that it could not go on.
+                Err(problem) if problem.class == ExitClass::CheckFailed => return Err(problem),
+                // Why it failed decides how it ends.
+                Err(problem) => say(&problem.line()),
+                Ok(_) => {}
+            }
         }
         Err(failure.into())
     }
@@ -98,22 +107,35 @@ impl Outlet {
     fn hand_over(mut self, mut comparison: Comparison) -> Result<ExitClass, Problem> {
         analyse_all(&mut comparison);
         let text = self.render(self.format, &comparison)?;
-        if let Some(page) = self.html.take() {
-            let html = self.render(Format::Html, &comparison)?;
-            self.write(page, &html, "the page with plots is in")?;
-        }
+        let page = match self.html.take() {
+            Some(page) => self.save_page(page, &comparison),
+            None => Ok(()),
+        };
         let destination = std::mem::replace(&mut self.destination, Destination::Stdout);
         if destination.path().is_some() && !self.quiet {
             say(&words::headline(&comparison));
         }
-        self.write(destination, &text, "the result is in")?;
+        let spare = Spare::of_result(self.format, true);
+        let result = self.keep(destination, &text, spare, "the result is in");
+        both(page, result)?;
         self.judge(&comparison)
     }
 
+    fn save_page(&self, place: Destination, comparison: &Comparison) -> Result<(), Problem> {
+        let html = self.render(Format::Html, comparison)?;
+        self.keep(place, &html, PAGE, "the page with plots is in")
+    }
+
     /// Writes it, and says where it is.
-    fn write(&self, place: Destination, text: &str, what: &str) -> Result<(), Problem> {
+    fn keep(
+        &self,
+        place: Destination,
+        text: &str,
+        spare: Spare,
+        what: &str,
+    ) -> Result<(), Problem> {
         let path = place.path().map(|path| path.display().to_string());
-        place.write(text)?;
+        place.keep(text, spare)?;
         if let (Some(path), false) = (path, self.quiet) {
             say(&format!("{what} {path}"));
         }

@@ -1,11 +1,14 @@
-//! Where results go: stdout, or a file that is checked before measuring and appears whole at the end.
+//! Where results go: stdout, or a file that is checked before measuring and appears whole at the end. What
+//! was measured is not lost when that place takes it no more.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::args::run_groups::Format;
 use crate::problem::Problem;
+use crate::progress::say;
 
 /// A place for one result.
 #[derive(Debug)]
@@ -52,38 +55,48 @@ impl Destination {
         // A link stays a link: what it points to is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match fs::metadata(&target) {
-            Ok(metadata) if metadata.is_dir() => Err(cannot_write(path, "it is a directory")),
+            Ok(metadata) if metadata.is_dir() => Err(cannot_open(path, "it is a directory")),
             Ok(metadata) if !metadata.is_file() => OpenOptions::new()
                 .write(true)
                 .open(&target)
                 .map(|file| Destination::Device(target, file))
-                .map_err(|error| cannot_write(path, error)),
+                .map_err(|error| cannot_open(path, error)),
             Ok(_) => {
                 // The rename would succeed on a file that its owner has protected.
                 OpenOptions::new()
                     .append(true)
                     .open(&target)
-                    .map_err(|error| cannot_write(path, error))?;
+                    .map_err(|error| cannot_open(path, error))?;
                 Replacement::beside(path, target)
             }
             Err(_) => Replacement::beside(path, target),
         }
     }
 
-    /// Writes the whole result. Nothing is left behind when it fails.
+    /// Writes the whole result, or puts it elsewhere: it was measured, and cannot be had again by
+    /// naming a better place.
+    ///
+    /// # Errors
+    /// What the system answered, and where the result is instead.
+    pub fn keep(self, text: &str, spare: Spare) -> Result<(), Problem> {
+        let stdout_has_failed = matches!(self, Destination::Stdout);
+        self.write(text).map_err(|problem| {
+            let spare = Spare {
+                stdout: spare.stdout && !stdout_has_failed,
+                ..spare
+            };
+            problem.with_cure(spare.take(text))
+        })
+    }
+
+    /// Writes the whole text. Nothing is left behind when it fails.
     ///
     /// # Errors
     /// What the system answered. A closed pipe is none: whoever read it has read enough.
     pub fn write(self, text: &str) -> Result<(), Problem> {
         match self {
-            Destination::Stdout => {
-                let mut stdout = io::stdout().lock();
-                let result = stdout
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stdout.flush());
-                tolerate_closed_pipe(result)
-                    .map_err(|error| cannot_write(Path::new("stdout"), error))
-            }
+            Destination::Stdout => tolerate_closed_pipe(print(text))
+                .map_err(|error| cannot_write(Path::new("stdout"), error)),
             Destination::Device(path, mut file) => {
                 tolerate_closed_pipe(file.write_all(text.as_bytes()))
                     .map_err(|error| cannot_write(&path, error))
@@ -106,7 +119,7 @@ impl Replacement {
     fn beside(given: &Path, target: PathBuf) -> Result<Destination, Problem> {
         let name = target
             .file_name()
-            .ok_or_else(|| cannot_write(given, "it names no file"))?
+            .ok_or_else(|| cannot_open(given, "it names no file"))?
             .to_string_lossy()
             .into_owned();
         let temporary = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
@@ -114,7 +127,7 @@ impl Replacement {
             .write(true)
             .create_new(true)
             .open(&temporary)
-            .map_err(|error| cannot_write(given, error))?;
+            .map_err(|error| cannot_open(given, error))?;
         temporaries().push(temporary.clone());
         Ok(Destination::Replaced(Replacement {
             target,
@@ -141,6 +154,85 @@ impl Drop for Replacement {
     }
 }
 
+/// What takes a text that its own place did not.
+#[derive(Debug, Clone, Copy)]
+pub struct Spare {
+    /// What the text is.
+    what: &'static str,
+    /// Nothing else is written to stdout, and this may be.
+    stdout: bool,
+    /// How the name of a file ends that holds such a text.
+    extension: &'static str,
+}
+
+/// For a page beside the result: nothing to print between other lines.
+pub const PAGE: Spare = Spare {
+    what: "page",
+    stdout: false,
+    extension: "html",
+};
+
+impl Spare {
+    /// For the result.
+    pub fn of_result(form: Format, stdout: bool) -> Self {
+        Self {
+            what: "result",
+            stdout,
+            extension: form.extension(),
+        }
+    }
+
+    /// Saves the text, and says where.
+    pub fn take(self, text: &str) -> String {
+        if self.stdout && print(text).is_ok() {
+            return format!("the {} is on stdout instead", self.what);
+        }
+        match self.file(text) {
+            Ok(path) => format!("the {} is in {} instead", self.what, path.display()),
+            Err(_) => {
+                // What does not even take this has no place for a message either.
+                let _ = io::stderr().lock().write_all(text.as_bytes());
+                format!("the {} is on stderr instead", self.what)
+            }
+        }
+    }
+
+    /// A new file of the directory for temporary files, which is often another file system.
+    fn file(self, text: &str) -> io::Result<PathBuf> {
+        let name = format!("linerate-result-{}.{}", std::process::id(), self.extension);
+        let path = std::env::temp_dir().join(name);
+        // Never through a link that somebody else has put there.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all());
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Both happened; what went wrong with the first is told, if the second went wrong too.
+pub fn both(first: Result<(), Problem>, second: Result<(), Problem>) -> Result<(), Problem> {
+    if let (Err(first), Err(_)) = (&first, &second) {
+        say(&first.line());
+    }
+    second.and(first)
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
 /// A destination for NDJSON that is written while the run goes on.
 #[derive(Debug)]
 pub enum Lines {
@@ -163,7 +255,7 @@ impl Lines {
         }
         File::create(path)
             .map(|file| Lines::File(path.to_owned(), file))
-            .map_err(|error| cannot_write(path, error))
+            .map_err(|error| cannot_open(path, error))
     }
 
     /// Writes one line, newline included, at once. After a failure nothing more is written.
@@ -173,18 +265,15 @@ impl Lines {
     pub fn write(&mut self, line: &str) -> Result<(), Problem> {
         let (result, path) = match self {
             Lines::Ended => return Ok(()),
-            Lines::Stdout => {
-                let mut stdout = io::stdout().lock();
-                let result = stdout
-                    .write_all(line.as_bytes())
-                    .and_then(|()| stdout.flush());
-                (result, PathBuf::from("stdout"))
-            }
+            Lines::Stdout => (print(line), PathBuf::from("stdout")),
             Lines::File(path, file) => (file.write_all(line.as_bytes()), path.clone()),
         };
         result.or_else(|error| {
             *self = Lines::Ended;
-            tolerate_closed_pipe(Err(error)).map_err(|error| cannot_write(&path, error))
+            tolerate_closed_pipe(Err(error)).map_err(|error| {
+                cannot_write(&path, error)
+                    .with_cure("the run goes on, and its later events are lost")
+            })
         })
     }
 }
@@ -196,9 +285,15 @@ fn tolerate_closed_pipe(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Found before anything was measured.
+fn cannot_open(path: &Path, why: impl std::fmt::Display) -> Problem {
+    cannot_write(path, why)
+        .with_cure("name a file in a directory that exists and that you may write to")
+}
+
+/// A place that could be opened: why it takes nothing is what the system says, and no matter of its name.
 fn cannot_write(path: &Path, why: impl std::fmt::Display) -> Problem {
     Problem::usage(format!("cannot write {}: {why}", path.display()))
-        .with_cure("name a file in a directory that exists and that you may write to")
 }
 
 #[cfg(test)]
@@ -285,6 +380,25 @@ mod tests {
             .unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&real).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_a_place_does_not_take_is_in_a_new_file() {
+        let spare = Spare::of_result(Format::Text, false);
+        let full = Path::new("/dev/full");
+        if cfg!(target_os = "linux") {
+            let destination = Destination::open(Some(full)).unwrap();
+            let problem = destination.keep("measured", spare).unwrap_err();
+            let cure = problem.cure.unwrap();
+            let path = cure.strip_prefix("the result is in ");
+            let path = path.and_then(|rest| rest.strip_suffix(" instead"));
+            let path = PathBuf::from(path.unwrap_or_else(|| panic!("{cure}")));
+            assert_eq!(fs::read_to_string(&path).unwrap(), "measured");
+            // What is there already is nobody's to write over.
+            assert!(spare.file("other").is_err());
+            assert_eq!(fs::read_to_string(&path).unwrap(), "measured");
+            fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]

@@ -89,14 +89,19 @@ fn csv(view: View) -> Result<String, Problem> {
 
 fn hgrm(view: View) -> Result<String, Problem> {
     let View::Run(document) = view else {
-        let text = "hgrm holds one distribution, and a comparison has one per arm";
-        return Err(Problem::usage(text).with_cure("take --format html, which draws all of them"));
+        return Err(no_hgrm());
     };
     let found = report::hgrm::render(document).map_err(unreadable)?;
     found.ok_or_else(|| {
         Problem::usage("the result has no latency, and hgrm shows nothing else")
             .with_cure("take another --format")
     })
+}
+
+/// Of a comparison.
+pub fn no_hgrm() -> Problem {
+    Problem::usage("hgrm holds one distribution, and a comparison has one per arm")
+        .with_cure("take --format html, which draws all of them")
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Problem {

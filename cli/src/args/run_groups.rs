@@ -396,6 +396,21 @@ pub enum Format {
     Prom,
 }
 
+impl Format {
+    /// How the name of a file ends that holds it.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Text => "txt",
+            Format::Markdown => "md",
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Html => "html",
+            Format::Hgrm => "hgrm",
+            Format::Prom => "prom",
+        }
+    }
+}
+
 /// Kinds of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressChoice {

@@ -16,7 +16,7 @@ use runner::plan::Plan;
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs};
-use crate::output::{Destination, Lines};
+use crate::output::{Destination, Lines, PAGE, Spare, both};
 use crate::problem::Problem;
 use crate::progress::{Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
@@ -113,6 +113,7 @@ struct Outlet {
     destination: Destination,
     html: Option<Destination>,
     events: Option<Lines>,
+    stdout_has_events: bool,
     /// stdout belongs to the events, so the text for people goes to stderr.
     text_to_stderr: bool,
     quiet: bool,
@@ -126,8 +127,8 @@ impl Outlet {
             .events
             .as_deref()
             .is_some_and(|path| is_stdout(Some(path)));
-        let both = events_on_stdout && is_stdout(output.output.as_deref());
-        if both && output.format != Format::Text {
+        let shared = events_on_stdout && is_stdout(output.output.as_deref());
+        if shared && output.format != Format::Text {
             return Err(
                 Problem::usage("--events - and the result would both go to stdout")
                     .with_cure("give the result a file with --output FILE"),
@@ -148,7 +149,8 @@ impl Outlet {
                 .map(|path| Destination::open(Some(path)))
                 .transpose()?,
             events: output.events.as_deref().map(Lines::open).transpose()?,
-            text_to_stderr: both,
+            stdout_has_events: events_on_stdout,
+            text_to_stderr: shared,
             quiet: output.quiet,
         })
     }
@@ -187,11 +189,15 @@ impl Outlet {
             .as_ref()
             .map_or(Status::Failed, |document| document.status);
         self.end_events(status, vec![failure.message()]);
-        // A report for people on nothing at all would only hide the one line that matters.
-        let worth =
-            |document: &Document| self.format != Format::Text || !document.rounds.is_empty();
-        if let Some(mut document) = document.filter(|document| worth(document)) {
-            self.hand_over(&mut document)?;
+        // A report for people on nothing at all would only hide the one line that matters, and nothing has
+        // no distribution.
+        let needs_rounds = matches!(self.format, Format::Text | Format::Hgrm);
+        let worth = |document: &Document| !needs_rounds || !document.rounds.is_empty();
+        if let Some(mut document) = document.filter(|document| worth(document))
+            && let Err(problem) = self.hand_over(&mut document)
+        {
+            // Why it failed decides how it ends.
+            say(&problem.line());
         }
         Err(failure.into())
     }
@@ -209,9 +215,15 @@ impl Outlet {
         document.command = std::env::args_os()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        if let Some(page) = self.html.take() {
-            self.save(page, &self.render(Format::Html, document)?)?;
-        }
+        let page = match self.html.take() {
+            Some(place) => self.save(place, document),
+            None => Ok(()),
+        };
+        both(page, self.save_result(document))
+    }
+
+    /// Writes the result, and says where it is.
+    fn save_result(self, document: &Document) -> Result<(), Problem> {
         let text = self.render(self.format, document)?;
         if self.text_to_stderr {
             if !self.quiet {
@@ -223,7 +235,8 @@ impl Outlet {
             .destination
             .path()
             .map(|path| path.display().to_string());
-        self.destination.write(&text)?;
+        let spare = Spare::of_result(self.format, !self.stdout_has_events);
+        self.destination.keep(&text, spare)?;
         if let (Some(path), false) = (path, self.quiet) {
             say(&headline(document));
             say(&format!("the result is in {path}"));
@@ -237,9 +250,10 @@ impl Outlet {
     }
 
     /// Writes the page, and says where it is.
-    fn save(&self, place: Destination, page: &str) -> Result<(), Problem> {
+    fn save(&self, place: Destination, document: &Document) -> Result<(), Problem> {
+        let page = self.render(Format::Html, document)?;
         let path = place.path().map(|path| path.display().to_string());
-        place.write(page)?;
+        place.keep(&page, PAGE)?;
         if let (Some(path), false) = (path, self.quiet) {
             say(&format!("the page with plots is in {path}"));
         }

@@ -4,6 +4,7 @@ mod comparing;
 mod doctor;
 mod endings;
 mod measuring;
+mod outputs;
 mod refusals;
 mod serving;
 mod two_hosts;
