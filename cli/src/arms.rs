@@ -11,8 +11,8 @@ use crate::args::run_groups::{Fill, PlanArgs};
 
 /// A run of a comparison is short, for there are many; long enough for twenty slices.
 const DURATION: &str = "2s";
-/// The slices of which steadiness is judged.
-const INTERVAL: &str = "100ms";
+/// The slices of which steadiness is judged. Who repeats one run does not need them.
+const INTERVAL_NS: u64 = 100_000_000;
 
 /// The options of `run`, of which there can be one value each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +60,10 @@ impl RunLine {
         self.options.iter().any(|(known, _)| known == name)
     }
 
-    /// What `run` would do by itself differs in a comparison: shorter runs, finer slices.
+    /// What `run` would do by itself differs in a comparison: runs are shorter.
     pub fn with_defaults(mut self) -> Self {
         if !self.has("duration") && !self.has("count") {
             self.set("duration", Some(DURATION));
-        }
-        if !self.has("interval") {
-            self.set("interval", Some(INTERVAL));
         }
         self
     }
@@ -146,10 +143,12 @@ impl RunLine {
     /// # Errors
     /// As [`RunLine::request`].
     pub fn arm(&self, label: &str) -> Result<ArmRequest, clap::Error> {
+        let mut request = self.request()?;
+        request.interval_ns.get_or_insert(INTERVAL_NS);
         Ok(ArmRequest {
             label: label.to_owned(),
             command: self.command(),
-            request: self.request()?,
+            request,
         })
     }
 }
@@ -275,10 +274,10 @@ mod tests {
     #[test]
     fn runs_are_short_unless_told_otherwise() {
         let line = RunLine::of(Workload::Cc).with_defaults();
-        assert_eq!(
-            line.command(),
-            "linerate run cc --duration 2s --interval 100ms"
-        );
+        assert_eq!(line.command(), "linerate run cc --duration 2s");
+        let arm = line.arm("cc").unwrap();
+        assert_eq!(arm.command, "linerate run cc --duration 2s");
+        assert_eq!(arm.request.interval_ns, Some(INTERVAL_NS));
         let mut counted = RunLine::of(Workload::Cc);
         counted.set("count", Some("5k"));
         assert!(!counted.with_defaults().has("duration"));

@@ -3,7 +3,7 @@
 
 use crate::driver::{EngineError, LoadJob, Stop};
 use crate::endpoint::{Endpoint, Target};
-use crate::meter::{ErrorKind, Meter};
+use crate::meter::{ErrorKind, Meter, PartOfAnswer};
 use crate::socket;
 use crate::workload::{LoadSpec, Slot};
 use std::io;
@@ -79,9 +79,20 @@ impl Loss {
         Self::new(ErrorKind::ClosedEarly, "the peer closed the connection")
     }
 
-    /// The peer answers too late or never.
-    pub fn no_answer() -> Self {
-        Self::new(ErrorKind::Timeout, "no answer within the operation timeout")
+    /// The peer answers too late or never. A wrong size of the answer looks like silence, and is told
+    /// from it by what came.
+    pub fn no_answer(part: Option<PartOfAnswer>) -> Self {
+        let text = "no answer within the operation timeout";
+        match part {
+            Some(part) => Self::new(ErrorKind::Timeout, format!("{text}: {part}")),
+            None => Self::new(ErrorKind::Timeout, text),
+        }
+    }
+
+    /// The peer answered, and does not close as agreed.
+    pub fn not_closed() -> Self {
+        let text = "the peer did not close the connection within the operation timeout";
+        Self::new(ErrorKind::Timeout, text)
     }
 
     /// Receiving or sending failed.
@@ -217,7 +228,13 @@ mod tests {
         }
         let mut meter = Meter::new(false, None, Arc::default());
         meter.begin(0, u64::MAX);
-        slot.lose(Loss::no_answer(), reconnects, draining, 1_000, &mut meter);
+        slot.lose(
+            Loss::no_answer(None),
+            reconnects,
+            draining,
+            1_000,
+            &mut meter,
+        );
         assert!(slot.flights.is_empty() || reconnects);
         let recorded = meter.into_recorded();
         (recorded.errors.iter().sum(), recorded.failed.len())

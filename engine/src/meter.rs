@@ -12,7 +12,8 @@ mod recorded;
 pub use errors::ErrorKind;
 pub use published::{Published, ServePublished, bump};
 pub use recorded::{
-    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, ProcessReading, Recorded, Unfinished, new_histogram,
+    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, PartOfAnswer, ProcessReading, Recorded, Unfinished,
+    new_histogram,
 };
 
 use hdrhistogram::Histogram;
@@ -278,7 +279,7 @@ impl Meter {
         }
     }
 
-    /// An operation was due at `intended_ns` and never answered; `sent` says whether it was sent.
+    /// An operation was due at `intended_ns` and has no answer; `sent` says whether it was sent.
     pub fn unfinished(&mut self, intended_ns: u64, now_ns: u64, sent: bool) {
         if !self.in_window(intended_ns) {
             return;
@@ -289,6 +290,14 @@ impl Meter {
         unfinished.oldest_age_ns = unfinished
             .oldest_age_ns
             .max(now_ns.saturating_sub(intended_ns));
+    }
+
+    /// What there is of the answer of an operation that was sent and is [`Meter::unfinished`].
+    pub fn answered_in_part(&mut self, part: PartOfAnswer) {
+        let unfinished = &mut self.recorded.unfinished;
+        if unfinished.count > unfinished.never_sent {
+            unfinished.part.get_or_insert(part);
+        }
     }
 
     /// A run that counts is given up, for nobody has answered since `alive_ns`: what was left of

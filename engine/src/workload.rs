@@ -14,7 +14,8 @@ pub use request_response::RequestResponse;
 pub use serve_rr::RrServer;
 pub use transaction::Transaction;
 
-use crate::meter::Meter;
+use crate::loading::Loss;
+use crate::meter::{Meter, PartOfAnswer};
 use crate::pattern::Pattern;
 use crate::proactor::How;
 use crate::session::{Hints, Out, Session};
@@ -259,6 +260,17 @@ pub trait LoadSession: Session<Slot> {
     /// it waits for nothing.
     fn waiting_since_ns(&self, slot: &Slot) -> Option<u64>;
 
+    /// What there is of the answer that it waits for; `None` if nothing came, or there is no answer.
+    fn part_of_answer(&self, slot: &Slot) -> Option<PartOfAnswer> {
+        let _ = slot;
+        None
+    }
+
+    /// Why it is given up after the operation timeout.
+    fn timed_out(&self, slot: &Slot) -> Loss {
+        Loss::no_answer(self.part_of_answer(slot))
+    }
+
     /// The peer reset the connection. Returns true if that was the agreed end, or if the session
     /// has recorded its failure itself; false if the driver is to record one.
     fn was_reset<O: Out>(&mut self, slot: &mut Slot, out: &mut O) -> bool {
@@ -266,7 +278,7 @@ pub trait LoadSession: Session<Slot> {
         false
     }
 
-    /// Counts everything that was sent and never answered into [`Meter::unfinished`].
+    /// Counts everything that was sent and has no answer into [`Meter::unfinished`].
     fn abandon(&mut self, slot: &mut Slot, now_ns: u64, meter: &mut Meter);
 }
 

@@ -35,7 +35,7 @@ pub struct RoundParts {
     pub window: Window,
     /// The load agents.
     pub load: Vec<Side>,
-    /// The testee agents; empty with a foreign target.
+    /// The testee agents; empty with a target that the run did not start.
     pub testee: Vec<Side>,
     /// What the hosts did. `service_demand` is computed here, whatever it says.
     pub hosts: Vec<HostActivity>,

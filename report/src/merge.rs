@@ -85,6 +85,8 @@ fn errors(parts: &[&Measurement]) -> Vec<ErrorCount> {
 fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {
     Ok(Unfinished {
         count: parts.iter().map(|part| part.unfinished.count).sum(),
+        never_sent: parts.iter().map(|part| part.unfinished.never_sent).sum(),
+        text: parts.iter().find_map(|part| part.unfinished.text.clone()),
         oldest_age_ns: parts
             .iter()
             .filter_map(|part| part.unfinished.oldest_age_ns)

@@ -165,7 +165,7 @@ fn totals(exposition: &mut Exposition, labels: &Labels, document: &Document) {
         ),
         (
             "linerate_unfinished_operations_total",
-            "Operations that were due inside the measured windows and never answered.",
+            "Operations that were due inside the measured windows and had no answer at the end.",
             sum(|round| round.measured.unfinished.count),
         ),
     ];

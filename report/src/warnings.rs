@@ -1,6 +1,6 @@
 //! What a sceptic would hold against a result, found in the document itself.
 
-use crate::document::{Document, Message, Pace, Round};
+use crate::document::{Document, Message, Pace, Plan, Round};
 use crate::units::{grouped, human_count, human_percent};
 
 /// A load thread this busy may itself be what limits the rate.
@@ -74,32 +74,47 @@ fn stolen(round: &Round) -> Option<Message> {
     )
 }
 
-fn rate_not_reached(document: &Document, round: &Round) -> Option<Message> {
-    let scheduled = document.plan.pace.rate_per_second()?.get();
+/// An open loop that was not served as fast as it asked.
+pub(crate) struct Shortfall {
+    pub scheduled_per_second: f64,
+    pub reached_per_second: f64,
+}
+
+/// By how much a round fell short of its schedule; `None` without one, or where chance explains it.
+pub(crate) fn shortfall(plan: &Plan, round: &Round) -> Option<Shortfall> {
+    let scheduled = plan.pace.rate_per_second()?.get();
     let reached = round.rates.operations_per_second?.get();
     // Chance is no shortfall: one arrival at the edge of a constant schedule, three standard
     // deviations (sqrt of the expected number) of a Poisson one.
     let window_s = round.window.length_ns as f64 / 1e9;
     let expected = scheduled * window_s;
-    let chance = match document.plan.pace {
+    let chance = match plan.pace {
         Pace::Poisson { .. } => 3.0 * expected.sqrt(),
         _ => 1.0,
     };
-    (reached * window_s + chance < RATE_REACHED * expected).then(|| {
+    (reached * window_s + chance < RATE_REACHED * expected).then_some(Shortfall {
+        scheduled_per_second: scheduled,
+        reached_per_second: reached,
+    })
+}
+
+fn rate_not_reached(document: &Document, round: &Round) -> Option<Message> {
+    let shortfall = shortfall(&document.plan, round)?;
+    Some(
         Message::new(
             "rate_not_reached",
             format!(
                 "round {}: {} operations/s were completed of {} scheduled",
                 round.number,
-                human_count(reached),
-                human_count(scheduled)
+                human_count(shortfall.reached_per_second),
+                human_count(shortfall.scheduled_per_second)
             ),
         )
         .with_cure(
             "the response time then grows with the length of the run and is no property of the \
              testee: lower --rate",
-        )
-    })
+        ),
+    )
 }
 
 fn failed_operations(round: &Round) -> Option<Message> {
@@ -118,15 +133,14 @@ fn failed_operations(round: &Round) -> Option<Message> {
 }
 
 fn unfinished(round: &Round) -> Option<Message> {
-    let count = round.measured.unfinished.count;
-    (count > 0).then(|| {
+    let unfinished = &round.measured.unfinished;
+    (unfinished.count > 0).then(|| {
         Message::new(
             "unfinished_operations",
             format!(
-                "round {}: {} operations were due in the window and never answered; the latency \
-                 does not know them",
+                "round {}: {} (due in the window); the latency does not know them",
                 round.number,
-                grouped(count)
+                unfinished.words()
             ),
         )
     })

@@ -81,7 +81,8 @@ Examples:
   linerate run stream --testee-via 'ssh b' --testee-host 10.0.0.2
 
 A testee started elsewhere needs the role that fits: send to discard, receive from source, both with
-duplex. What a foreign target received is not known; such a rate reads \"sender side, unconfirmed\".
+duplex. What a target received that this run did not start is not known; such a rate reads
+\"sender side, unconfirmed\".
 
 ", units!()))]
     Stream(Box<WorkloadArgs<StreamShape>>),

@@ -17,7 +17,7 @@ Examples:
   linerate serve --listen tcp://127.0.0.1:9000 --role echo
   linerate serve --listen tcp://127.0.0.1:9000 --role rr --request 1 --response 1K
   linerate serve --listen tcp://127.0.0.1:9000 --role echo --listen unix:///run/d.sock --role discard
-  linerate serve --listen tcp://10.0.0.2:9000 --role echo --threads 4 --cpus 0-3
+  linerate serve --listen tcp://10.0.0.2:9000 --role echo --threads 2 --cpus 0-1
   linerate serve --listen tcp://127.0.0.1:9000 --role rr --close-after 1      for run crr --closer server
   linerate serve --config testee.toml
   linerate serve --listen tcp://10.0.0.2:9000 --role echo --profile many-connections

@@ -281,7 +281,8 @@ fn in_short(document: &Document) -> String {
         .operations_per_second
         .map(|rate| format!("{}/s", human_count(rate.get())));
     let latency = round.measured.latency.primary();
-    let latency = latency.map(|(_, all)| format!("p99 {}", human_ns(all.p99_ns as f64)));
+    let p99_ns = latency.and_then(|(_, all)| all.percentile("p99"));
+    let latency = p99_ns.map(|ns| format!("p99 {}", human_ns(ns as f64)));
     [rate, latency]
         .into_iter()
         .flatten()

@@ -14,8 +14,8 @@ pub enum ErrorKind {
     ClosedEarly,
     /// No answer within the operation timeout.
     Timeout,
-    /// Fewer or more bytes than agreed.
-    Short,
+    /// More bytes than agreed. Of fewer nobody knows that they are all: that is a timeout or an end.
+    Long,
     /// Bytes that differ from those expected.
     Mismatch,
     /// No local port left (EADDRNOTAVAIL, EADDRINUSE).
@@ -34,7 +34,7 @@ impl ErrorKind {
         Self::Reset,
         Self::ClosedEarly,
         Self::Timeout,
-        Self::Short,
+        Self::Long,
         Self::Mismatch,
         Self::NoPorts,
         Self::NoDescriptors,
@@ -49,7 +49,7 @@ impl ErrorKind {
             Self::Reset => "reset",
             Self::ClosedEarly => "closed_early",
             Self::Timeout => "timeout",
-            Self::Short => "short",
+            Self::Long => "long",
             Self::Mismatch => "mismatch",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",

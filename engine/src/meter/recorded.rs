@@ -32,7 +32,26 @@ pub(super) fn record(histogram: &mut Histogram<u64>, ns: u64) {
     );
 }
 
-/// What was sent and never answered, or came due and was never sent.
+/// What there is of an answer that is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartOfAnswer {
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes of the whole.
+    pub of: u64,
+}
+
+impl std::fmt::Display for PartOfAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { received, of } = self;
+        write!(
+            f,
+            "received {received} of {of} bytes of the answer; check the response size"
+        )
+    }
+}
+
+/// What was sent and had no answer at the end, or came due and was never sent.
 #[derive(Clone, Debug)]
 pub struct Unfinished {
     /// How many.
@@ -41,6 +60,8 @@ pub struct Unfinished {
     pub oldest_age_ns: u64,
     /// Of these, how many were never sent: they came due (open loop), or were left of a count.
     pub never_sent: u64,
+    /// What there was of the first answer that was begun.
+    pub part: Option<PartOfAnswer>,
 }
 
 /// What the whole process had used at some moment.
@@ -131,6 +152,7 @@ impl Recorded {
                 count: 0,
                 oldest_age_ns: 0,
                 never_sent: 0,
+                part: None,
             },
             service: histogram(),
             response: histogram(),
@@ -169,6 +191,7 @@ impl Recorded {
         }
         self.unfinished.count += other.unfinished.count;
         self.unfinished.never_sent += other.unfinished.never_sent;
+        self.unfinished.part = self.unfinished.part.or(other.unfinished.part);
         self.unfinished.oldest_age_ns = self
             .unfinished
             .oldest_age_ns

@@ -1,7 +1,7 @@
 //! Requests and responses over connections that stay open: the rr and echo workloads.
 
 use super::{Flight, LoadSession, LoadWorkload, Slot};
-use crate::meter::{ErrorKind, Meter};
+use crate::meter::{ErrorKind, Meter, PartOfAnswer};
 use crate::pattern::{PERIOD, Pattern};
 use crate::proactor::How;
 use crate::session::{Boundary, Hints, Out, Session};
@@ -134,7 +134,7 @@ impl Session<Slot> for RequestResponseSession {
         self.response_bytes_seen += bytes.len() as u64;
         if !self.complete(slot, out) {
             let text = "the peer sent more bytes than were asked for; check the response size";
-            return self.give_up(slot, ErrorKind::Short, text, out);
+            return self.give_up(slot, ErrorKind::Long, text, out);
         }
         self.fill(slot, out);
     }
@@ -153,9 +153,19 @@ impl LoadSession for RequestResponseSession {
         slot.flights.oldest().map(|flight| flight.sent_ns)
     }
 
+    fn part_of_answer(&self, _: &Slot) -> Option<PartOfAnswer> {
+        (self.response_bytes_seen > 0).then_some(PartOfAnswer {
+            received: self.response_bytes_seen,
+            of: self.response_bytes.into(),
+        })
+    }
+
     fn abandon(&mut self, slot: &mut Slot, now_ns: u64, meter: &mut Meter) {
         while let Some(flight) = slot.flights.pop() {
             meter.unfinished(flight.intended_ns, now_ns, true);
+        }
+        if let Some(part) = self.part_of_answer(slot) {
+            meter.answered_in_part(part);
         }
     }
 }

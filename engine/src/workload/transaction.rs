@@ -1,7 +1,8 @@
 //! Connect, request, response, close (crr), and connect, close (cc).
 
 use super::{Closer, LoadSession, LoadWorkload, Slot};
-use crate::meter::{ErrorKind, Meter};
+use crate::loading::Loss;
+use crate::meter::{ErrorKind, Meter, PartOfAnswer};
 use crate::pattern::{PERIOD, Pattern};
 use crate::proactor::How;
 use crate::session::{Boundary, Hints, Out, Session};
@@ -138,8 +139,8 @@ impl Session<Slot> for TransactionSession {
         if self.response_bytes_seen > expected {
             return self.fail(
                 slot,
-                ErrorKind::Short,
-                "the peer sent more bytes than were asked for",
+                ErrorKind::Long,
+                "the peer sent more bytes than were asked for; check the response size",
                 out,
             );
         }
@@ -174,6 +175,22 @@ impl LoadSession for TransactionSession {
         (self.step != Step::Ended).then_some(slot.connect_started_ns)
     }
 
+    fn part_of_answer(&self, _: &Slot) -> Option<PartOfAnswer> {
+        let (_, of) = self.plan.exchange?;
+        let begun = self.step == Step::Open && self.response_bytes_seen > 0;
+        begun.then_some(PartOfAnswer {
+            received: self.response_bytes_seen,
+            of: of.into(),
+        })
+    }
+
+    fn timed_out(&self, slot: &Slot) -> Loss {
+        match self.step {
+            Step::Open => Loss::no_answer(self.part_of_answer(slot)),
+            Step::Closing | Step::Ended => Loss::not_closed(),
+        }
+    }
+
     fn was_reset<O: Out>(&mut self, slot: &mut Slot, out: &mut O) -> bool {
         if self.reset_is_the_end() {
             self.end(slot, How::Rst, out);
@@ -183,8 +200,12 @@ impl LoadSession for TransactionSession {
 
     fn abandon(&mut self, slot: &mut Slot, now_ns: u64, meter: &mut Meter) {
         if self.step != Step::Ended {
+            let part = self.part_of_answer(slot);
             self.step = Step::Ended;
             meter.unfinished(slot.connect_intended_ns, now_ns, true);
+            if let Some(part) = part {
+                meter.answered_in_part(part);
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ proptest! {
         );
         if !matches!(garble, Garble::Drop(_)) {
             let found = recorded.errors[ErrorKind::Mismatch as usize]
-                + recorded.errors[ErrorKind::Short as usize];
+                + recorded.errors[ErrorKind::Long as usize];
             prop_assert!(found >= 1, "{garble:?} went unnoticed");
         }
     }

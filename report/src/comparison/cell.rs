@@ -86,7 +86,7 @@ pub struct Arm {
     pub plan: Plan,
     /// The engine of the load, requested and granted.
     pub load_engine: EngineUse,
-    /// The engine of the testee; null with a foreign target.
+    /// The engine of the testee; null with a target that the run did not start.
     pub testee_engine: Option<EngineUse>,
     /// The profiles that were in force during its runs.
     pub profiles: Vec<ArmProfile>,

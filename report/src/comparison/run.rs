@@ -33,13 +33,13 @@ pub struct ArmRun {
     pub latency: Option<RunLatency>,
     /// The load processes.
     pub load: RunSide,
-    /// The testee processes; null with a foreign target.
+    /// The testee processes; null with a target that the run did not start.
     pub testee: Option<RunSide>,
     /// What the hosts did.
     pub hosts: Vec<HostUse>,
     /// Failed operations by kind.
     pub errors: Vec<ErrorCount>,
-    /// Operations that were due in the window and never answered.
+    /// Operations that were due in the window and had no answer at the end.
     pub unfinished: u64,
     /// TCP segments sent again, all hosts and all their traffic.
     pub retransmitted_segments: u64,

@@ -80,3 +80,31 @@ pub struct LatencySummary {
     /// The HDR histogram, V2 compressed with deflate, in base64: what HdrHistogram tools read.
     pub histogram: String,
 }
+
+impl LatencySummary {
+    /// Percentiles for people, lowest first: `None` where so few values have no such percentile apart
+    /// from their largest, so that its name would promise more than was measured.
+    pub fn percentiles(&self) -> [(&'static str, Option<u64>); 6] {
+        [
+            ("p50", 5_000, self.p50_ns),
+            ("p75", 7_500, self.p75_ns),
+            ("p90", 9_000, self.p90_ns),
+            ("p99", 9_900, self.p99_ns),
+            ("p99.9", 9_990, self.p99_9_ns),
+            ("p99.99", 9_999, self.p99_99_ns),
+        ]
+        .map(|(name, of_10_000, ns)| (name, self.resolves(of_10_000).then_some(ns)))
+    }
+
+    /// The percentile of that name, as [`LatencySummary::percentiles`] has it.
+    pub fn percentile(&self, name: &str) -> Option<u64> {
+        let all = self.percentiles();
+        all.into_iter().find(|(known, _)| *known == name)?.1
+    }
+
+    /// Whether a percentile (in 1/10,000) is of a lower rank than the largest value: of n values the
+    /// rank is p * n rounded up, and less than n from 1 / (1 - p) values on.
+    fn resolves(&self, of_10_000: u64) -> bool {
+        self.count.saturating_mul(10_000 - of_10_000) >= 10_000
+    }
+}

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finite, Latencies, LatencySummary};
+use crate::units::grouped;
 
 /// What one agent counted in its window; in a round, the sum over its load agents.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -12,7 +13,7 @@ pub struct Measurement {
     pub totals: Totals,
     /// Failed operations by kind; kinds that did not happen are left out.
     pub errors: Vec<ErrorCount>,
-    /// Operations that were due inside the window and never answered.
+    /// Operations that were due inside the window and had no answer when the run ended.
     pub unfinished: Unfinished,
     /// Open loop: how late the generator noticed that operations were due. Waiting for a free place
     /// (depth) after that is part of the response time. Null in a closed loop.
@@ -63,8 +64,10 @@ pub enum ErrorKind {
     ClosedEarly,
     /// No answer in time.
     Timeout,
-    /// The answer was shorter than agreed.
+    /// The answer was shorter than agreed; in documents of versions without `long`, longer.
     Short,
+    /// The answer was longer than agreed.
+    Long,
     /// The answer had other bytes than it should.
     Mismatch,
     /// No local port was free.
@@ -86,6 +89,7 @@ impl ErrorKind {
             ErrorKind::ClosedEarly => "closed_early",
             ErrorKind::Timeout => "timeout",
             ErrorKind::Short => "short",
+            ErrorKind::Long => "long",
             ErrorKind::Mismatch => "mismatch",
             ErrorKind::NoPorts => "no_ports",
             ErrorKind::NoDescriptors => "no_descriptors",
@@ -101,7 +105,8 @@ impl ErrorKind {
             ErrorKind::Reset => "connection reset by the peer",
             ErrorKind::ClosedEarly => "closed by the peer before the answer",
             ErrorKind::Timeout => "no answer in time",
-            ErrorKind::Short => "answer too short",
+            ErrorKind::Short => "answer of another size",
+            ErrorKind::Long => "answer too long",
             ErrorKind::Mismatch => "answer with wrong bytes",
             ErrorKind::NoPorts => "no local port free",
             ErrorKind::NoDescriptors => "no descriptor free",
@@ -115,10 +120,41 @@ impl ErrorKind {
 pub struct Unfinished {
     /// How many.
     pub count: u64,
+    /// Of these, how many were never sent: they came due while others were in flight (open loop), or
+    /// were left of a count. Null in documents that do not tell.
+    #[serde(default)]
+    pub never_sent: Option<u64>,
+    /// What there was of an answer that was not complete, first occurrence; null if there was nothing.
+    #[serde(default)]
+    pub text: Option<String>,
     /// Age of the oldest at the end, from when it was due; null if there is none.
     pub oldest_age_ns: Option<u64>,
     /// Their ages; null if there is none.
     pub age: Option<LatencySummary>,
+}
+
+impl Unfinished {
+    /// `5 operations have no answer, 3 of them were never sent`.
+    pub fn words(&self) -> String {
+        let (some, have) = match self.count {
+            1 => ("operation", "has"),
+            _ => ("operations", "have"),
+        };
+        let count = grouped(self.count);
+        match self.never_sent {
+            None => format!("{count} {some} {have} no answer, or were never sent"),
+            Some(0) => format!("{count} {some} {have} no answer"),
+            Some(none) if none == self.count && none == 1 => {
+                "1 operation was never sent".to_owned()
+            }
+            Some(all) if all == self.count => format!("{count} operations were never sent"),
+            Some(1) => format!("{count} {some} {have} no answer, 1 of them was never sent"),
+            Some(some_of) => format!(
+                "{count} {some} {have} no answer, {} of them were never sent",
+                grouped(some_of)
+            ),
+        }
+    }
 }
 
 /// A slice of the window.

@@ -22,7 +22,7 @@ pub struct Plan {
     pub connections: u64,
     /// Worker threads of each load agent.
     pub threads: u32,
-    /// Worker threads of linerate's own testee; null with a foreign target.
+    /// Worker threads of linerate's own testee; null with a target that the run did not start.
     pub testee_threads: Option<u32>,
     /// Engines asked for, as given (`auto`, `uring`, `epoll` ...).
     pub engine: EngineRequest,
@@ -137,7 +137,7 @@ pub struct Target {
 pub struct EngineRequest {
     /// For the load side.
     pub load: String,
-    /// For the testee; null with a foreign target.
+    /// For the testee; null with a target that the run did not start.
     pub testee: Option<String>,
 }
 
@@ -211,6 +211,6 @@ pub enum CloseHow {
 pub struct PlacementRequest {
     /// For the load side, for example `different physical cores`, `0,2-3` or `unpinned`.
     pub load: String,
-    /// For the testee; null with a foreign target.
+    /// For the testee; null with a target that the run did not start.
     pub testee: Option<String>,
 }

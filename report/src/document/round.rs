@@ -23,7 +23,7 @@ pub struct Round {
     pub window: Window,
     /// The load agents, each with its own data.
     pub load: Vec<Side>,
-    /// The testee agents; empty with a foreign target.
+    /// The testee agents; empty with a target that the run did not start.
     pub testee: Vec<Side>,
     /// The load agents together: counts summed, histograms added, percentiles never averaged.
     pub measured: Measurement,

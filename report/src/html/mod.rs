@@ -75,7 +75,7 @@ fn origin(document: View) -> String {
     parts.join(" · ")
 }
 
-/// The command as it was typed, and the build that took it.
+/// The command that measures it again, and the build that took it.
 fn repeat(page: &mut Markup, level: Level, document: View) {
     let typed = match document {
         View::Run(run) => &run.command,
@@ -83,7 +83,7 @@ fn repeat(page: &mut Markup, level: Level, document: View) {
     };
     page.within("section", &[], |page| {
         level.heading(page, "Repeat it");
-        blocks::command(page, &next::as_typed(typed));
+        blocks::command(page, &next::to_repeat(typed));
         page.line("p", &[("class", "note")], &build(document));
     });
 }

@@ -102,7 +102,7 @@ fn key_figures(page: &mut Markup, document: &Document) {
     ];
     page.within("dl", &[("class", "figures")], |page| {
         for (metric, name, show) in figures {
-            let Some(metric) = summary.metrics.get(metric) else {
+            let Some(metric) = rounds::summarised(document, metric) else {
                 continue;
             };
             page.within("div", &[], |page| {

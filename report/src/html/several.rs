@@ -53,9 +53,7 @@ fn overview(runs: &[Labelled<&Document>]) -> Table {
     let mut table = Table::headed(std::iter::once("run").chain(titles));
     for run in runs {
         let cells = metrics.iter().map(|name| {
-            let summary = run.value.summary.as_ref();
-            let metric = summary.and_then(|summary| summary.metrics.get(*name));
-            metric.map_or_else(rounds::dash, |metric| {
+            rounds::summarised(run.value, name).map_or_else(rounds::dash, |metric| {
                 let mean = rounds::show(name, metric.mean.get());
                 match metric.confidence_interval_95_half_width {
                     Some(half) => format!("{mean} ± {}", rounds::show(name, half.get())),

@@ -1,6 +1,7 @@
 //! The answer in one sentence, and the conditions under which it holds.
 
 use super::layout::{Paint, Paper};
+use super::{defects, rounds};
 use crate::document::{
     Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status, Workload,
 };
@@ -14,7 +15,8 @@ pub(crate) fn sentence(document: &Document) -> String {
     let what = format!("{} over {}", workload(plan), path(plan));
     let answer = match answer(document) {
         Some(answer) => format!(
-            "{what}: {answer}, {}, {}.",
+            "{what}: {answer}{}, {}, {}.",
+            defects::failures(document).map_or_else(String::new, |failed| format!(", {failed}")),
             counted(plan.connections, "connection"),
             engines(document)
         ),
@@ -75,22 +77,29 @@ fn answer(document: &Document) -> Option<String> {
         return Some(throughput + &remark);
     }
     let operations = rate("rate_per_second", human_count)?;
-    let p99 = metrics.get("latency_p99_ns");
-    let p99 = p99.map_or_else(String::new, |metric| {
-        let rounds = match metric.n {
+    let unit = operation(document.plan.workload);
+    let mut answer = match defects::overload(document) {
+        Some(asked) => format!("{operations} of {} {unit}/s asked for", human_count(asked)),
+        None => format!("{operations} {unit}/s"),
+    };
+    answer += &latency(document).map_or_else(String::new, |latency| format!(", {latency}"));
+    Some(answer)
+}
+
+/// What most operations took; the longest where too few have no 99th percentile.
+fn latency(document: &Document) -> Option<String> {
+    let time = of_which_time(document);
+    if let Some(p99) = rounds::summarised(document, "latency_p99_ns") {
+        let rounds = match p99.n {
             0 | 1 => String::new(),
             n => format!(" (mean over {n} rounds)"),
         };
-        format!(
-            ", p99 {}{}{rounds}",
-            human_ns(metric.mean.get()),
-            of_which_time(document)
-        )
-    });
-    Some(format!(
-        "{operations} {}/s{p99}",
-        operation(document.plan.workload)
-    ))
+        return Some(format!("p99 {}{time}{rounds}", human_ns(p99.mean.get())));
+    }
+    let rounds = crate::assemble::counted(&document.rounds);
+    let latencies = rounds.iter().map(|round| round.measured.latency.primary());
+    let longest = latencies.flatten().map(|(_, latency)| latency.max_ns).max();
+    longest.map(|ns| format!("max {}{time}", human_ns(ns as f64)))
 }
 
 /// `93.4 k`, or `93.4 k ± 512` where there are rounds to say so.
@@ -143,7 +152,7 @@ fn engines(document: &Document) -> String {
     let load = round.load.first().map_or("-", |side| &side.engine.used);
     match round.testee.first() {
         Some(testee) => format!("{load} -> {}", testee.engine.used),
-        None => format!("{load} -> foreign target"),
+        None => format!("{load} -> a target that this run did not start"),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::headline::bytes;
 use super::layout::{Paper, Table};
-use crate::document::{Document, Finite, LatencySummary, Round};
+use super::rounds::dash;
+use crate::document::{Document, Finite, LatencySummary, Round, Unfinished};
 use crate::units::{grouped, human_bit_rate, human_count, human_ns};
 
 pub(crate) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
@@ -62,18 +63,11 @@ fn rate(value: Option<Finite>, show: impl Fn(f64) -> String) -> String {
 }
 
 type Pick = fn(&LatencySummary) -> String;
-const STATISTICS: [(&str, Pick); 11] = [
+const STATISTICS: [(&str, Pick); 4] = [
     ("count", |latency| grouped(latency.count)),
     ("min", |latency| human_ns(latency.min_ns as f64)),
     ("mean", |latency| human_ns(latency.mean_ns.get())),
     ("stddev", |latency| human_ns(latency.stddev_ns.get())),
-    ("p50", |latency| human_ns(latency.p50_ns as f64)),
-    ("p75", |latency| human_ns(latency.p75_ns as f64)),
-    ("p90", |latency| human_ns(latency.p90_ns as f64)),
-    ("p99", |latency| human_ns(latency.p99_ns as f64)),
-    ("p99.9", |latency| human_ns(latency.p99_9_ns as f64)),
-    ("p99.99", |latency| human_ns(latency.p99_99_ns as f64)),
-    ("max", |latency| human_ns(latency.max_ns as f64)),
 ];
 
 pub(crate) fn latency(round: &Round, paper: &mut Paper) {
@@ -89,18 +83,36 @@ pub(crate) fn latency(round: &Round, paper: &mut Paper) {
     if columns.is_empty() {
         return;
     }
-    let names = columns.iter().map(|(name, _)| *name);
-    let mut table = Table::headed(std::iter::once("").chain(names));
-    for (name, show) in STATISTICS {
-        let cells = columns.iter().map(|(_, summary)| show(summary));
-        table.row(std::iter::once(name.to_owned()).chain(cells));
-    }
     paper.heading("Latency");
-    paper.table(&table);
+    paper.table(&latency_table(&columns));
     for (name, _) in &columns {
         paper.note(&format!("{name}: {}", meaning(name)));
     }
     paper.blank();
+}
+
+fn latency_table(columns: &[(&str, &LatencySummary)]) -> Table {
+    let names = columns.iter().map(|(name, _)| *name);
+    let mut table = Table::headed(std::iter::once("").chain(names));
+    let mut row = |name: &str, cells: Vec<String>| {
+        table.row(std::iter::once(name.to_owned()).chain(cells));
+    };
+    let summaries = || columns.iter().map(|(_, summary)| *summary);
+    for (name, show) in STATISTICS {
+        row(name, summaries().map(show).collect());
+    }
+    let percentiles: Vec<_> = summaries().map(LatencySummary::percentiles).collect();
+    for (place, (name, _)) in percentiles[0].iter().enumerate() {
+        let values = || percentiles.iter().map(|of_one| of_one[place].1);
+        // Where no column has enough values for it, a row would repeat the largest under a better name.
+        if values().any(|value| value.is_some()) {
+            let show = |value: Option<u64>| value.map_or_else(dash, |ns| human_ns(ns as f64));
+            row(name, values().map(show).collect());
+        }
+    }
+    let largest = summaries().map(|summary| human_ns(summary.max_ns as f64));
+    row("max", largest.collect());
+    table
 }
 
 fn meaning(name: &str) -> &'static str {
@@ -114,6 +126,21 @@ fn meaning(name: &str) -> &'static str {
     }
 }
 
+/// What has no answer, by whether it was sent, where that is known.
+fn without_answer(unfinished: &Unfinished) -> Vec<(&'static str, u64)> {
+    let named = match unfinished.never_sent {
+        None => vec![("not answered, or never sent", unfinished.count)],
+        Some(never_sent) => vec![
+            (
+                "sent, not answered",
+                unfinished.count.saturating_sub(never_sent),
+            ),
+            ("due, never sent", never_sent),
+        ],
+    };
+    named.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
 pub(crate) fn errors(round: &Round, paper: &mut Paper) {
     let measured = &round.measured;
     paper.heading("Errors");
@@ -122,8 +149,8 @@ pub(crate) fn errors(round: &Round, paper: &mut Paper) {
         table.row([error.kind.words().to_owned(), grouped(error.count)]);
     }
     let unfinished = &measured.unfinished;
-    if unfinished.count > 0 {
-        table.row(["never answered".to_owned(), grouped(unfinished.count)]);
+    for (name, count) in without_answer(unfinished) {
+        table.row([name.to_owned(), grouped(count)]);
     }
     if measured.errors.is_empty() && unfinished.count == 0 {
         table.row(["none"]);
@@ -133,6 +160,9 @@ pub(crate) fn errors(round: &Round, paper: &mut Paper) {
         if let Some(text) = &error.text {
             paper.note(&format!("{}: {text}", error.kind.words()));
         }
+    }
+    if let Some(text) = &unfinished.text {
+        paper.note(&format!("sent, not answered: {text}"));
     }
     if let Some(age) = unfinished.oldest_age_ns {
         paper.note(&format!(

@@ -3,6 +3,7 @@
 pub mod checkup;
 pub mod comparison;
 pub(crate) mod cost;
+mod defects;
 pub(crate) mod headline;
 pub(crate) mod layout;
 pub(crate) mod measured;
@@ -14,7 +15,7 @@ pub(crate) mod rounds;
 use crate::assemble::counted;
 use crate::document::{Document, Round};
 use layout::{Paint, Paper};
-pub use next::as_typed;
+pub use next::{as_typed, to_repeat};
 
 /// How the text may look. Whether colour is wanted (terminal, `NO_COLOR`) is the caller's business.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,10 +21,10 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
         return Vec::new();
     }
     let plan = &document.plan;
-    let with = |options: &[(&str, &str)]| {
-        let start = document.command.clone();
-        let change = |command: Vec<String>, (option, value): &(&str, &str)| {
-            with_option(&command, option, value)
+    let with = |options: &[(Name, &str)]| {
+        let start = measuring(&document.command);
+        let change = |command: Vec<String>, (option, value): &(Name, &str)| {
+            with_option(&command, *option, value)
         };
         as_typed(&options.iter().fold(start, change))
     };
@@ -32,11 +32,11 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
     if plan.repeat < 2 {
         found.push((
             "how far to trust the number: repeats, with a confidence interval".to_owned(),
-            with(&[("--repeat", "5")]),
+            with(&[(REPEAT, "5")]),
         ));
     }
     let other = other_engine(document);
-    let engines = [("--engine", other), ("--testee-engine", other)];
+    let engines = [(ENGINE, other), (TESTEE_ENGINE, other)];
     found.push((
         format!("what the engine is worth: the same with {other}"),
         with(&engines[..1 + usize::from(plan.target.own_testee)]),
@@ -44,7 +44,7 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
     if let Some(rate) = half_of_the_rate(document) {
         found.push((
             "latency that users would feel: open loop at about half of this rate".to_owned(),
-            with(&[("--rate", &format_count(rate))]),
+            with(&[(RATE, &format_count(rate))]),
         ));
     }
     if !document
@@ -54,7 +54,7 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
     {
         found.push((
             "see it: a page with the latency by percentile and the rate over time".to_owned(),
-            with(&[("--html", "result.html")]),
+            with(&[(HTML, "result.html")]),
         ));
     }
     found
@@ -83,29 +83,90 @@ fn half_of_the_rate(document: &Document) -> Option<u64> {
     Some(((half / step).round() * step) as u64)
 }
 
+/// An option of the command line.
+#[derive(Clone, Copy)]
+struct Name {
+    long: &'static str,
+    short: Option<&'static str>,
+    has_value: bool,
+}
+
+const fn option(long: &'static str, short: Option<&'static str>) -> Name {
+    Name {
+        long,
+        short,
+        has_value: true,
+    }
+}
+
+const REPEAT: Name = option("--repeat", Some("-r"));
+const ENGINE: Name = option("--engine", Some("-e"));
+const TESTEE_ENGINE: Name = option("--testee-engine", None);
+const RATE: Name = option("--rate", None);
+const HTML: Name = option("--html", None);
+
+/// What says where a result goes, and nothing of how it is measured.
+const OUTPUT: [Name; 6] = [
+    option("--format", Some("-f")),
+    option("--output", Some("-o")),
+    HTML,
+    option("--events", None),
+    option("--progress", None),
+    Name {
+        long: "--quiet",
+        short: Some("-q"),
+        has_value: false,
+    },
+];
+
+impl Name {
+    /// How many words the option takes that begins with `word`; 0 if that begins another.
+    fn words(self, word: &str) -> usize {
+        if word == self.long || Some(word) == self.short {
+            return 1 + usize::from(self.has_value);
+        }
+        let of_long = word.strip_prefix(self.long);
+        let of_short = self.short.and_then(|short| word.strip_prefix(short));
+        let attached = of_long.is_some_and(|rest| rest.starts_with('='))
+            || self.has_value && of_short.is_some();
+        usize::from(attached)
+    }
+}
+
 /// The command with the option set to `value`, instead of what it said or at its end.
-fn with_option(command: &[String], option: &str, value: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut given = command.iter();
-    let mut replaced = false;
-    while let Some(word) = given.next() {
-        let assigned = word
-            .strip_prefix(option)
-            .is_some_and(|rest| rest.starts_with('='));
-        if word != option && !assigned {
-            words.push(word.clone());
-            continue;
-        }
-        if !assigned {
-            given.next();
-        }
-        words.extend([option.to_owned(), value.to_owned()]);
-        replaced = true;
-    }
-    if !replaced {
-        words.extend([option.to_owned(), value.to_owned()]);
-    }
+fn with_option(command: &[String], option: Name, value: &str) -> Vec<String> {
+    let (mut words, place) = without_option(command, option);
+    let place = place.unwrap_or(words.len());
+    words.splice(place..place, [option.long.to_owned(), value.to_owned()]);
     words
+}
+
+/// The command without the option, and where it first stood.
+fn without_option(command: &[String], option: Name) -> (Vec<String>, Option<usize>) {
+    let (mut words, mut place) = (Vec::new(), None);
+    let mut given = command.iter();
+    while let Some(word) = given.next() {
+        match option.words(word) {
+            0 => words.push(word.clone()),
+            taken => {
+                place.get_or_insert(words.len());
+                given.by_ref().take(taken - 1).for_each(drop);
+            }
+        }
+    }
+    (words, place)
+}
+
+/// The command without what only says where its result goes: repeated, it would write over that.
+fn measuring(command: &[String]) -> Vec<String> {
+    OUTPUT.iter().fold(command.to_vec(), |command, option| {
+        without_option(&command, *option).0
+    })
+}
+
+/// The command that measures the same again.
+pub fn to_repeat(command: &[String]) -> String {
+    as_typed(&measuring(command))
 }
 
 /// The command as one would type it, wherever the program was found this time.
@@ -129,18 +190,39 @@ fn shell_word(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{as_typed, with_option};
+    use super::{ENGINE, as_typed, to_repeat, with_option};
+
+    fn command(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_repeated_writes_over_nothing() {
+        for words in [
+            &["-o", "r.json", "--format", "json", "--quiet"][..],
+            &["--output=r.json", "-fjson", "-q"],
+            &[
+                "-or.json",
+                "--events",
+                "-",
+                "--html=r.html",
+                "--progress",
+                "bar",
+            ],
+        ] {
+            let line = [&["linerate", "run", "rr"], words, &["--interval", "100ms"]].concat();
+            assert_eq!(
+                to_repeat(&command(&line)),
+                "linerate run rr --interval 100ms",
+                "{words:?}"
+            );
+        }
+    }
 
     #[test]
     fn an_option_is_replaced_or_added() {
-        let command = |words: &[&str]| {
-            words
-                .iter()
-                .map(|word| (*word).to_owned())
-                .collect::<Vec<_>>()
-        };
         let check = |words: &[&str], expected: &str| {
-            let changed = with_option(&command(words), "--engine", "epoll");
+            let changed = with_option(&command(words), ENGINE, "epoll");
             assert_eq!(as_typed(&changed), expected);
         };
         check(
@@ -154,6 +236,10 @@ mod tests {
         check(
             &["linerate", "run", "rr", "--engine=uring"],
             "linerate run rr --engine epoll",
+        );
+        check(
+            &["linerate", "run", "-e", "uring", "rr", "--engineer"],
+            "linerate run --engine epoll rr --engineer",
         );
         check(
             &["linerate", "run", "rr", "--testee-via", "ssh b's"],

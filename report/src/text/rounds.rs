@@ -1,7 +1,7 @@
 //! With `--repeat`: each round, and what they say together.
 
 use super::layout::{Paper, Table};
-use crate::assemble::{METRICS, metric};
+use crate::assemble::{METRICS, counted, metric};
 use crate::document::{Document, MetricSummary, Round};
 use crate::units::{human_bit_rate, human_count, human_ns};
 
@@ -14,7 +14,7 @@ pub(crate) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
     }
     let columns: Vec<&str> = METRICS
         .into_iter()
-        .filter(|name| summary.metrics.contains_key(*name))
+        .filter(|name| summarised(document, name).is_some())
         .collect();
     let titles = columns.iter().map(|name| title(name));
     let mut table = Table::headed(std::iter::once("").chain(titles));
@@ -27,7 +27,7 @@ pub(crate) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
         let name = format!("round {}{remark}", round.number);
         let cells = columns
             .iter()
-            .map(|column| metric(round, column).map_or_else(dash, |value| show(column, value)));
+            .map(|column| said(round, column).map_or_else(dash, |value| show(column, value)));
         table.row(std::iter::once(name).chain(cells));
     }
     for (name, pick) in STATISTICS {
@@ -41,7 +41,10 @@ pub(crate) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
     let mut meaning = "± 95 %: the mean lies within plus or minus this with 95 % confidence \
                        (Student t over rounds, if they are independent and roughly normal)."
         .to_owned();
-    if let Some(latency) = &summary.methods.latency {
+    if let (Some(latency), Some(_)) = (
+        &summary.methods.latency,
+        columns.iter().find(|name| name.starts_with("latency_")),
+    ) {
         meaning += &format!(" p50 and p99 are of the {latency} time.");
     }
     paper.note(&meaning);
@@ -63,6 +66,28 @@ const STATISTICS: &[(&str, Pick)] = &[
     ("min", |metric| Some(metric.min.get())),
     ("max", |metric| Some(metric.max.get())),
 ];
+
+/// What a round says of a metric: [`metric`], but no percentile of too few values.
+fn said(round: &Round, name: &str) -> Option<f64> {
+    let resolved = |percentile: &str| {
+        let (_, latency) = round.measured.latency.primary()?;
+        latency.percentile(percentile).map(|ns| ns as f64)
+    };
+    match name {
+        "latency_p50_ns" => resolved("p50"),
+        "latency_p99_ns" => resolved("p99"),
+        name => metric(round, name),
+    }
+}
+
+/// What the rounds say of a metric together: nothing where one of them has too few values for it.
+pub(crate) fn summarised<'a>(document: &'a Document, name: &str) -> Option<&'a MetricSummary> {
+    let summary = document.summary.as_ref()?.metrics.get(name)?;
+    let of_latency = name.starts_with("latency_");
+    let too_few = |round: &&Round| of_latency && said(round, name).is_none();
+    let rounds = counted(&document.rounds);
+    (!rounds.iter().any(too_few)).then_some(summary)
+}
 
 pub(crate) fn title(metric: &str) -> &'static str {
     match metric {

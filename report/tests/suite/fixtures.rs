@@ -448,6 +448,8 @@ fn echo_open_loop_with_errors() -> Document {
     ];
     load.measured.unfinished = Unfinished {
         count: 5,
+        never_sent: Some(3),
+        text: None,
         oldest_age_ns: Some(1_730_000_000),
         age: distribution(100, 17_300_000),
     };

@@ -126,7 +126,9 @@ pub(super) fn measurement(
         errors: errors(recorded),
         unfinished: Unfinished {
             count: unfinished.count,
+            never_sent: Some(unfinished.never_sent),
             oldest_age_ns: (unfinished.count > 0).then_some(unfinished.oldest_age_ns),
+            text: unfinished.part.map(|part| part.to_string()),
             age: None,
         },
         schedule_lag: summary(&recorded.lag)?,
@@ -166,7 +168,7 @@ fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
         ErrorKind::Reset => Document::Reset,
         ErrorKind::ClosedEarly => Document::ClosedEarly,
         ErrorKind::Timeout => Document::Timeout,
-        ErrorKind::Short => Document::Short,
+        ErrorKind::Long => Document::Long,
         ErrorKind::Mismatch => Document::Mismatch,
         ErrorKind::NoPorts => Document::NoPorts,
         ErrorKind::NoDescriptors => Document::NoDescriptors,
@@ -257,7 +259,7 @@ pub(super) fn socket_options(plan: &Plan, granted: Option<&Granted>) -> Vec<Sock
 mod tests {
     use super::*;
     use crate::plan::PlanRequest;
-    use engine::meter::Meter;
+    use engine::meter::{Meter, PartOfAnswer};
 
     #[test]
     fn every_kind_of_failure_has_the_same_name_on_both_sides() {
@@ -282,6 +284,24 @@ mod tests {
         assert_eq!(measured.latency.service.unwrap().count, 1);
         assert_eq!(measured.errors[0].text.as_deref(), Some("said so"));
         assert_eq!(measured.unfinished.oldest_age_ns, None);
+        assert_eq!(measured.unfinished.text, None);
+    }
+
+    #[test]
+    fn what_has_no_answer_says_whether_it_was_sent() {
+        let mut meter = Meter::for_tests();
+        meter.unfinished(5, 1_005, true);
+        meter.answered_in_part(PartOfAnswer {
+            received: 1,
+            of: 4_096,
+        });
+        meter.unfinished(6, 1_005, false);
+        let unfinished = measurement(&meter.into_recorded(), 1, Vec::new())
+            .unwrap()
+            .unfinished;
+        assert_eq!((unfinished.count, unfinished.never_sent), (2, Some(1)));
+        let text = unfinished.text.unwrap();
+        assert!(text.contains("1 of 4096 bytes"), "{text}");
     }
 
     #[test]

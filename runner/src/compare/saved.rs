@@ -134,7 +134,7 @@ fn arm(run: &SavedRun, role: ArmRole) -> Result<Arm, PlanError> {
             .unwrap_or_default(),
         testee_engine: first.and_then(|round| side(&round.testee)),
         profiles: record::profiles(document),
-        command: report::text::as_typed(&document.command),
+        command: report::text::to_repeat(&document.command),
         latency_kind: first
             .and_then(|round| round.measured.latency.primary())
             .map(|(kind, _)| kind.to_owned()),

@@ -412,10 +412,12 @@ fn nothing_succeeded(round: &Round) -> Option<Failure> {
                 .as_ref()
                 .map_or_else(String::new, |text| format!(" ({text})"))
         ),
-        None if round.measured.unfinished.count > 0 => format!(
-            "{} were never answered",
-            grouped(round.measured.unfinished.count)
-        ),
+        None if round.measured.unfinished.count > 0 => {
+            let unfinished = &round.measured.unfinished;
+            let text = unfinished.text.as_ref();
+            let part = text.map_or_else(String::new, |text| format!(" ({text})"));
+            unfinished.words() + &part
+        }
         None => "the window may be too short, or the peer moves no bytes".to_owned(),
     };
     let class = match worst.map(|error| error.kind) {

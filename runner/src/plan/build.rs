@@ -112,7 +112,12 @@ pub(super) fn size(option: &'static str, value: u64) -> Result<u32, PlanError> {
             option,
             value: human_bytes(value as f64),
             range: format!("from 1 byte to {}", human_bytes(MESSAGE_BYTES_MAX as f64)),
-            cure: "an empty message cannot be measured; to connect without a message use `run cc`",
+            cure: match value {
+                0 => {
+                    "an empty message cannot be measured; to connect without a message use `run cc`"
+                }
+                _ => "a whole message lies in memory: take smaller ones, and more of them",
+            },
         }),
     }
 }

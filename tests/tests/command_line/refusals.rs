@@ -16,7 +16,7 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 23] = [
+        let cases: [(&str, &[&str]); 25] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
@@ -61,6 +61,14 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
             ("run echo --size 0", &["--size 0", "cc"]),
             ("run rr --request 0", &["--request 0"]),
             ("run rr --response 0", &["--response 0"]),
+            (
+                "run rr --request 2G",
+                &["--request 2.00 GiB", "to 1.00 GiB", "lies in memory"],
+            ),
+            (
+                "serve --listen tcp://127.0.0.1:0 --role rr --response 2G",
+                &["--response 2.00 GiB", "lies in memory"],
+            ),
             ("run rr --duration 0s", &["--duration", "10s"]),
             (
                 "run rr --threads 3 --connections 2",
@@ -146,6 +154,20 @@ fn a_target_that_never_answers() {
             );
         }
         drop(fillers);
+    });
+}
+
+#[test]
+fn an_answer_of_another_size_is_no_riddle() {
+    within(60, || {
+        let server = Server::start(Family::Tcp4, raw::echo);
+        let target = format!("tcp://{}", server.address.as_socket().expect("TCP"));
+        let base = format!("run rr {target} --warmup 0s --duration 400ms --drain 100ms");
+        for timeout in ["200ms", "5s"] {
+            let finished = call_line(&format!("{base} --response 4K --timeout {timeout}"));
+            let parts = ["received 1 of 4096 bytes", "check the response size"];
+            finished.assert_refused(PEER, &parts);
+        }
     });
 }
 

@@ -2,7 +2,9 @@
 
 use engine::driver::{Driver, EngineError};
 use engine::meter::ErrorKind;
-use linerate_tests::load::{Plan, echo, rr};
+use engine::proactor::How;
+use engine::workload::Closer;
+use linerate_tests::load::{Plan, echo, rr, transaction};
 use linerate_tests::raw::{self, Conn, Server};
 use linerate_tests::{Directory, Family, each_family, eventually};
 use std::io::{Read, Write};
@@ -19,6 +21,7 @@ linerate_tests::for_every_engine!(
     a_peer_that_closes_early_is_an_error_and_the_load_goes_on,
     a_peer_that_resets_is_an_error,
     a_peer_that_sends_too_much_is_an_error,
+    an_answer_in_part_is_told_from_silence,
     a_connection_lost_before_the_go_is_opened_again,
     a_count_is_given_up_when_the_peer_is_gone,
 );
@@ -64,7 +67,7 @@ fn a_spoiled_echo_is_a_mismatch(driver: &'static dyn Driver) {
         let mut plan = Plan::new(driver, &server.address, echo(4_096)).duration_ms(300);
         plan.operation_timeout = Duration::from_millis(100);
         let loaded = plan.run();
-        let found = loaded.errors(ErrorKind::Mismatch) + loaded.errors(ErrorKind::Short);
+        let found = loaded.errors(ErrorKind::Mismatch) + loaded.errors(ErrorKind::Long);
         assert!(
             found >= 1,
             "spoiled in way {how}: {:?}",
@@ -246,15 +249,47 @@ fn a_peer_that_sends_too_much_is_an_error(driver: &'static dyn Driver) {
             .duration_ms(200)
             .run();
         assert!(
-            loaded.errors(ErrorKind::Short) >= 1,
+            loaded.errors(ErrorKind::Long) >= 1,
             "{:?}",
             loaded.recorded.error_texts
         );
         assert_eq!(
             loaded.recorded.errors_total(),
-            loaded.errors(ErrorKind::Short)
+            loaded.errors(ErrorKind::Long)
         );
     });
+}
+
+fn an_answer_in_part_is_told_from_silence(driver: &'static dyn Driver) {
+    // It answers with 3 bytes, of 10 that are asked for.
+    let server = Server::start(Family::Tcp4, |conn, _| {
+        raw::answer(&conn, 1, |_, _| Some(vec![1; 3]));
+    });
+    let plan = |spec, operation_timeout| Plan {
+        operation_timeout,
+        drain: Duration::from_millis(100),
+        ..Plan::new(driver, &server.address, spec).duration_ms(400)
+    };
+    let exchanges = transaction(Some((1, 10)), Closer::Client, How::Fin);
+    for spec in [rr(1, 10), exchanges] {
+        let part = "received 3 of 10 bytes of the answer";
+        let loaded = plan(spec.clone(), Duration::from_millis(100)).run();
+        let timed_out = |(kind, _): &&(ErrorKind, String)| *kind == ErrorKind::Timeout;
+        let said = loaded.recorded.error_texts.iter().find(timed_out);
+        assert!(
+            said.is_some_and(|(_, text)| text.contains(part)),
+            "{said:?}"
+        );
+
+        let loaded = plan(spec, Duration::from_secs(10)).run();
+        let unfinished = &loaded.recorded.unfinished;
+        assert_eq!((unfinished.count, unfinished.never_sent), (1, 0));
+        let said = unfinished.part.map(|part| part.to_string());
+        assert!(
+            said.as_ref().is_some_and(|text| text.contains(part)),
+            "{said:?}"
+        );
+    }
 }
 
 fn a_connection_lost_before_the_go_is_opened_again(driver: &'static dyn Driver) {

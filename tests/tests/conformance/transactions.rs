@@ -108,7 +108,7 @@ fn a_server_that_keeps_open_is_a_timeout(driver: &'static dyn Driver) {
 
 fn a_server_that_says_too_little_or_too_much(driver: &'static dyn Driver) {
     each_family(|family| {
-        for (said, kind) in [(5, ErrorKind::ClosedEarly), (11, ErrorKind::Short)] {
+        for (said, kind) in [(5, ErrorKind::ClosedEarly), (11, ErrorKind::Long)] {
             let server = Server::start(family, move |conn, _| {
                 conn.hear(1);
                 conn.say(&vec![1; said]);

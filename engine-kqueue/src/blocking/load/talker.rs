@@ -238,7 +238,7 @@ impl<W: LoadWorkload> Talker<W> {
                 self.slot.give_up(now, &mut self.meter);
             }
             End::Finished => self.lose(Loss::closed_by_peer()),
-            End::TimedOut => self.lose(Loss::no_answer()),
+            End::TimedOut => self.lose(self.session.timed_out(&self.slot)),
             End::Lost(errno) => self.lose(Loss::of_errno(errno)),
         }
     }

@@ -12,7 +12,7 @@ use super::{Line, Phase, Stage};
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
-use engine::loading::{CONNECTS_AT_ONCE, Loss, cannot_begin};
+use engine::loading::{CONNECTS_AT_ONCE, cannot_begin};
 use engine::meter::Meter;
 use engine::proactor::How;
 use engine::tcp_info::{self, TcpInfoSummary};
@@ -364,7 +364,7 @@ impl<W: LoadWorkload> Conductor<W> {
                 (State::Open, Some(since))
                     if running && older(since, job.operation_timeout_ns) && !line.is_ending() =>
                 {
-                    line.with(|talker| talker.lose(Loss::no_answer()));
+                    line.with(|talker| talker.lose(talker.timed_out()));
                     line.cut(How::Rst);
                 }
                 _ => {}

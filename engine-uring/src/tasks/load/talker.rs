@@ -282,6 +282,11 @@ impl<W: LoadWorkload> Talker<W> {
         self.session.waiting_since_ns(&self.slot)
     }
 
+    /// Why it is given up, if it waits for too long.
+    pub fn timed_out(&self) -> Loss {
+        self.session.timed_out(&self.slot)
+    }
+
     /// Whether the drain waits for it.
     pub fn is_busy(&self) -> bool {
         match self.state {
@@ -314,7 +319,7 @@ impl<W: LoadWorkload> Talker<W> {
         }
     }
 
-    /// The run is over: counts what was never answered, and what was never sent.
+    /// The run is over: counts what was not answered, and what was never sent.
     pub fn abandon(&mut self, now: u64) {
         let mut meter = self.stage.meter.borrow_mut();
         match self.state {

@@ -1,7 +1,6 @@
 //! What took too long, and what has rested long enough.
 
 use super::{Loader, Phase, State};
-use crate::loading::Loss;
 use crate::proactor::Proactor;
 use crate::workload::{LoadSession, LoadWorkload};
 
@@ -30,7 +29,8 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                     if waiting.is_some_and(|since| age_ns(since) >= self.job.operation_timeout_ns)
                         && self.phase == Phase::Running
                     {
-                        self.lose(index, Loss::no_answer());
+                        let loss = place.wire.session.timed_out(&place.slot);
+                        self.lose(index, loss);
                     }
                 }
                 State::Idle => self.reopen_if_rested(index, now),
