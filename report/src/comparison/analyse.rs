@@ -264,6 +264,21 @@ impl Effect {
         (width / 2.0).exp_m1()
     }
 
+    /// Whether the estimate is more than `share` away from the baseline. Of the logarithms, so that
+    /// the answer is the same whichever of the two is called the baseline: 1 % more is the inverse of
+    /// 0.99 % less.
+    pub fn exceeds(&self, share: f64) -> bool {
+        self.change.get().ln_1p().abs() > share.ln_1p()
+    }
+
+    /// Whether the whole confidence interval is at most `share` away from the baseline, by logarithms
+    /// too.
+    pub fn lies_within(&self, share: f64) -> bool {
+        let ends = [self.confidence_low, self.confidence_high];
+        ends.iter()
+            .all(|end| end.get().ln_1p().abs() <= share.ln_1p())
+    }
+
     /// Whether the adjusted p-value is below `alpha`.
     pub fn is_significant(&self, alpha: f64) -> bool {
         self.p_adjusted.get() < alpha

@@ -88,11 +88,11 @@ fn some_unsteady(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Me
 fn control_differs_little(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Message> {
     let control = cell.control()?;
     let practical = method.practical_threshold.get();
+    let alpha = method.alpha.get();
     let (title, effect) = analysis.metrics.iter().find_map(|metric| {
         let effect = metric.arms[control].effect?;
-        let little = effect.change.get().abs() <= practical;
-        (metric.primary && little && effect.is_significant(method.alpha.get()))
-            .then_some((metric.metric.title(), effect))
+        let little = effect.is_significant(alpha) && !effect.exceeds(practical);
+        (metric.primary && little).then_some((metric.metric.title(), effect))
     })?;
     Some(Message::new(
         "control_differs",

@@ -21,6 +21,8 @@ pub(super) struct Obstacles {
     of_arm: Vec<Option<String>>,
     /// Against statements on rate and latency: the side that is not varied limits them.
     bound: Vec<Option<String>>,
+    /// Against any statement at all: nothing tells how much noise there is.
+    no_control: Option<String>,
 }
 
 impl Obstacles {
@@ -36,17 +38,20 @@ impl Obstacles {
             return Obstacles {
                 of_arm: vec![Some(none); cell.arms.len()],
                 bound: vec![None; cell.arms.len()],
+                no_control: None,
             };
         };
+        let of_arm: Vec<Option<String>> = arms()
+            .map(|arm| {
+                alone[arm]
+                    .clone()
+                    .or_else(|| alone[baseline].clone())
+                    .or_else(|| errors_differ(cell, baseline, arm))
+            })
+            .collect();
         Obstacles {
-            of_arm: arms()
-                .map(|arm| {
-                    alone[arm]
-                        .clone()
-                        .or_else(|| alone[baseline].clone())
-                        .or_else(|| errors_differ(cell, baseline, arm))
-                })
-                .collect(),
+            no_control: no_control(cell, method, &of_arm),
+            of_arm,
             bound: arms()
                 .map(|arm| bound(cell, method, baseline, arm))
                 .collect(),
@@ -64,8 +69,47 @@ impl Obstacles {
                 .clone()
                 .filter(|_| metric.is_rate() || metric.is_latency())
         };
-        self.of_arm[arm].clone().or_else(bound)
+        let no_control = || self.no_control.clone();
+        self.of_arm[arm].clone().or_else(no_control).or_else(bound)
     }
+}
+
+/// Why the baseline's second copy tells nothing, if so. Results that were not interleaved have none,
+/// and are never without the warning that says so.
+fn no_control(cell: &Cell, method: &Method, of_arm: &[Option<String>]) -> Option<String> {
+    if !method.interleaved {
+        return None;
+    }
+    match cell.control() {
+        None => Some(unusable("the baseline was not measured a second time")),
+        Some(control) => of_arm[control].as_deref().map(unusable),
+    }
+}
+
+fn unusable(why: &str) -> String {
+    format!("no usable control: {why}")
+}
+
+/// Why the control tells no noise floor in one metric although arms have effects in it.
+fn no_noise_floor(cell: &Cell, method: &Method, control: &ArmEffect) -> Option<String> {
+    let label = &cell.arms[control.arm as usize].label;
+    match &control.effect {
+        None => Some(unusable(&format!(
+            "{label} and its original have values together in fewer than 2 rounds"
+        ))),
+        Some(effect) if !reaches_level(method, effect) => Some(unusable(&format!(
+            "{label} and its original have values together in only {} rounds, too few for an \
+             interval of {}",
+            effect.rounds,
+            human_percent(1.0 - method.alpha.get())
+        ))),
+        Some(_) => None,
+    }
+}
+
+/// Whether an interval covers as often as asked for: from too few rounds it says nothing.
+fn reaches_level(method: &Method, effect: &Effect) -> bool {
+    effect.confidence_level.get() >= 1.0 - method.alpha.get() - 1e-12
 }
 
 /// Too many of the runs gave no numbers, or numbers that do not count.
@@ -175,17 +219,26 @@ pub(super) fn metric(
     obstacles: &Obstacles,
     mut metric: MetricAnalysis,
 ) -> MetricAnalysis {
-    let control_differs = cell
-        .control()
-        .and_then(|control| metric.arms[control].effect)
+    let control = cell.control().map(|control| &metric.arms[control]);
+    let control_differs = control
+        .and_then(|control| control.effect)
         .and_then(|effect| control_differs(method, &effect));
+    let no_noise_floor = control
+        .filter(|_| method.interleaved)
+        .and_then(|control| no_noise_floor(cell, method, control));
     let (name, threshold, better) = (metric.metric, metric.threshold.get(), metric.better);
     for each in &mut metric.arms {
         let arm = each.arm as usize;
         let role = cell.arms[arm].role;
         if role != ArmRole::Baseline {
+            // Where the arm itself has too few rounds, that is the reason to give.
+            let could_be_judged = each
+                .effect
+                .is_some_and(|effect| reaches_level(method, &effect));
+            let no_noise_floor = no_noise_floor.clone().filter(|_| could_be_judged);
             let against = obstacles
                 .against(arm, name)
+                .or(no_noise_floor)
                 .or_else(|| control_differs.clone());
             let (verdict, reason) = judge(cell, method, each, against, threshold, better);
             (each.verdict, each.reason) = (Some(verdict), reason);
@@ -201,7 +254,7 @@ pub(super) fn metric(
 /// on differences so small.
 fn control_differs(method: &Method, effect: &Effect) -> Option<String> {
     let differs = effect.is_significant(method.alpha.get())
-        && effect.change.get().abs() > method.practical_threshold.get();
+        && effect.exceeds(method.practical_threshold.get());
     differs.then(|| {
         format!(
             "the baseline differs from its own copy by {:+.1} %, so that something other than the \
@@ -234,7 +287,7 @@ fn judge(
     };
     let alpha = method.alpha.get();
     let change = effect.change.get();
-    if effect.is_significant(alpha) && change.abs() > threshold {
+    if effect.is_significant(alpha) && effect.exceeds(threshold) {
         let more_is_better = better == Better::Higher;
         return match (change > 0.0) == more_is_better {
             true => (Verdict::Faster, None),
@@ -242,10 +295,7 @@ fn judge(
         };
     }
     let margin = method.equivalence_margin.get();
-    // An interval from so few rounds that it does not reach the level says nothing.
-    let reaches = effect.confidence_level.get() >= 1.0 - alpha - 1e-12;
-    let inside = effect.confidence_low.get() >= -margin && effect.confidence_high.get() <= margin;
-    if reaches && inside {
+    if reaches_level(method, effect) && effect.lies_within(margin) {
         return (Verdict::Equivalent, None);
     }
     (

@@ -12,4 +12,5 @@ mod rendering; // literal text and CSV
 
 mod schema; // the committed JSON Schema
 mod simulation; // how often the analysis is wrong where the truth is known
+mod verdicts;
 mod versions; // documents of earlier builds

@@ -175,13 +175,13 @@ impl Going {
         self.failures[entrant] >= FAILURES_MAX
     }
 
-    /// Whether there is still something to compare: the baseline, and something else than it.
+    /// Whether there is still something to compare: the baseline, its copy, without which no noise
+    /// floor exists and no verdict either, and something else than them.
     fn can_go_on(&self) -> bool {
-        let others = 2..self.failures.len();
+        let mut others = 2..self.failures.len();
         !self.has_given_up(0)
-            && others
-                .into_iter()
-                .any(|entrant| !self.has_given_up(entrant))
+            && !self.has_given_up(1)
+            && others.any(|entrant| !self.has_given_up(entrant))
     }
 }
 

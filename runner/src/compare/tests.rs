@@ -53,6 +53,8 @@ struct Stage {
     played: Vec<String>,
     /// Engines whose runs fail, from which run of theirs on, and how.
     failing: BTreeMap<&'static str, (usize, ExitClass)>,
+    /// Runs that fail, whatever they are, counted over all from 0.
+    failing_runs: Vec<usize>,
     /// The user wants to end during this run.
     interrupt: Option<(usize, Cancel)>,
     /// A setting changes before this run.
@@ -72,11 +74,17 @@ impl Bench for Stage {
         {
             cancel.raise();
         }
-        match self.failing.get(engine.as_str()) {
-            Some((from, class)) if earlier >= *from => Err(RunError::from(Failure {
-                class: *class,
+        let broke = |class| {
+            RunError::from(Failure {
+                class,
                 text: "it broke".to_owned(),
-            })),
+            })
+        };
+        if self.failing_runs.contains(&(self.played.len() - 1)) {
+            return Err(broke(ExitClass::Peer));
+        }
+        match self.failing.get(engine.as_str()) {
+            Some((from, class)) if earlier >= *from => Err(broke(*class)),
             _ => Ok(self.document(plan)),
         }
     }
@@ -349,6 +357,26 @@ fn without_a_baseline_there_is_nothing_to_compare() {
     assert_eq!(outcome.comparison.status, Status::Failed);
     assert_eq!(outcome.comparison.cells[0].stopped, StopReason::Failed);
     assert!(stage.played.len() < 10, "{:?}", stage.played);
+}
+
+#[test]
+fn a_cell_ends_with_its_control_for_no_verdict_is_possible_without() {
+    // The order depends on the seed alone: one comparison tells where the control runs in the next.
+    let (_, log) = play(&experiment(|_| {}), &mut Stage::default());
+    let control = |(_, (_, what, _)): &(usize, &(u32, String, u64))| what.ends_with("(again)");
+    let of_control = log.started.iter().enumerate().filter(control);
+    let mut stage = Stage {
+        failing_runs: of_control
+            .map(|(number, _)| number)
+            .skip(3)
+            .take(2)
+            .collect(),
+        ..Stage::default()
+    };
+    let (outcome, log) = play(&experiment(|_| {}), &mut stage);
+    let cell = &outcome.comparison.cells[0];
+    assert_eq!((cell.stopped, counted(cell)), (StopReason::Failed, 4));
+    assert_eq!(log.ended, [("cell 1".to_owned(), 4, StopReason::Failed)]);
 }
 
 #[test]
