@@ -184,9 +184,10 @@ impl Outlet {
 
 fn has_wrong_bytes(comparison: &Comparison) -> bool {
     let rounds = comparison.cells.iter().flat_map(|cell| &cell.rounds);
+    // Where no operation brought its bytes back the run has failed and has no numbers at all.
     let mut reasons = rounds
         .flat_map(|round| &round.runs)
-        .flat_map(|run| &run.invalid);
+        .flat_map(|run| run.invalid.iter().chain(&run.failure));
     reasons.any(|why| why.code == ExitClass::CheckFailed.message_code())
 }
 
@@ -257,5 +258,42 @@ fn check_failed(why: &str) -> Problem {
         class: ExitClass::CheckFailed,
         text: format!("a check failed: {why}"),
         cure: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use report::comparison::{ArmRun, Cell, CellRound, Method, StopReason};
+    use report::document::{Message, Workload};
+
+    /// A comparison of one run, which failed for this reason.
+    fn failed(class: ExitClass) -> Comparison {
+        let why = Message::new(class.message_code(), "no operation succeeded");
+        let mut comparison = Comparison::new("0", Vec::new(), Method::new(1, Vary::Testee));
+        comparison.cells.push(Cell {
+            label: "echo".to_owned(),
+            workload: Workload::Echo,
+            connections: 1,
+            primary_metrics: Vec::new(),
+            arms: Vec::new(),
+            rounds: vec![CellRound {
+                number: 1,
+                discarded: false,
+                started_at_unix_ns: 0,
+                order: vec![0],
+                runs: vec![ArmRun::failed(0, 0, why)],
+                remarks: Vec::new(),
+            }],
+            stopped: StopReason::Rounds,
+            analysis: None,
+        });
+        comparison
+    }
+
+    #[test]
+    fn nothing_but_wrong_bytes_are_wrong_bytes_too() {
+        assert!(has_wrong_bytes(&failed(ExitClass::CheckFailed)));
+        assert!(!has_wrong_bytes(&failed(ExitClass::Peer)));
     }
 }

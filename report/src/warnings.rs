@@ -1,6 +1,6 @@
 //! What a sceptic would hold against a result, found in the document itself.
 
-use crate::document::{Document, Message, Pace, Plan, Round};
+use crate::document::{Document, Message, Pace, Plan, Role, Round};
 use crate::units::{grouped, human_count, human_percent};
 
 /// A load thread this busy may itself be what limits the rate.
@@ -31,9 +31,9 @@ pub fn from_rounds(document: &Document) -> Vec<Message> {
 }
 
 fn generator_busy(document: &Document, round: &Round) -> Option<Message> {
-    let cores = round.cost.load.cpu_cores_busy?.get();
-    let threads: u32 = round.load.iter().map(|side| side.threads).sum();
-    let busy = cores / f64::from(threads.max(1));
+    let busy = round
+        .busy_share(Role::Load, document.plan.connections)?
+        .get();
     // A busy generator is no fault where both sides work in step over one connection, but even
     // there the rate is that of the pair.
     (busy >= GENERATOR_BUSY).then(|| {
@@ -84,15 +84,7 @@ pub(crate) struct Shortfall {
 pub(crate) fn shortfall(plan: &Plan, round: &Round) -> Option<Shortfall> {
     let scheduled = plan.pace.rate_per_second()?.get();
     let reached = round.rates.operations_per_second?.get();
-    // Chance is no shortfall: one arrival at the edge of a constant schedule, three standard
-    // deviations (sqrt of the expected number) of a Poisson one.
-    let window_s = round.window.length_ns as f64 / 1e9;
-    let expected = scheduled * window_s;
-    let chance = match plan.pace {
-        Pace::Poisson { .. } => 3.0 * expected.sqrt(),
-        _ => 1.0,
-    };
-    (reached * window_s + chance < RATE_REACHED * expected).then_some(Shortfall {
+    is_behind(&plan.pace, reached, round.window.length_ns).then_some(Shortfall {
         scheduled_per_second: scheduled,
         reached_per_second: reached,
     })
@@ -115,6 +107,23 @@ fn rate_not_reached(document: &Document, round: &Round) -> Option<Message> {
              testee: lower --rate",
         ),
     )
+}
+
+/// Whether so many operations per second, completed in a window of this length, are less than 99 % of
+/// an open loop's schedule. Never of a closed loop.
+pub(crate) fn is_behind(pace: &Pace, reached_per_second: f64, window_ns: u64) -> bool {
+    let Some(scheduled) = pace.rate_per_second() else {
+        return false;
+    };
+    // Chance is no shortfall: one arrival at the edge of a constant schedule, three standard
+    // deviations (sqrt of the expected number) of a Poisson one.
+    let window_s = window_ns as f64 / 1e9;
+    let expected = scheduled.get() * window_s;
+    let chance = match pace {
+        Pace::Poisson { .. } => 3.0 * expected.sqrt(),
+        _ => 1.0,
+    };
+    reached_per_second * window_s + chance < RATE_REACHED * expected
 }
 
 fn failed_operations(round: &Round) -> Option<Message> {

@@ -1,12 +1,13 @@
 //! From the rounds of a cell to what may be said of its arms.
 
 use super::judge::{self, Obstacles};
+use super::sample::Sample;
 use super::{
     Adjustment, Analysis, ArmEffect, ArmRole, ArmRun, Cell, Comparison, Effect, Method, Metric,
     MetricAnalysis, Steadiness, Verdict, doubts, words,
 };
 use crate::document::{Finite, Unknown};
-use crate::statistics::{self, RankInterval, SplitMix64};
+use crate::statistics::{self, SplitMix64};
 
 /// What follows from the rounds of `cell`, judged by `method`. An analysis that the cell already has
 /// is not looked at, so that a saved document can be analysed again.
@@ -20,15 +21,24 @@ pub fn analyse(cell: &Cell, method: &Method) -> Analysis {
         .map(|arm| steadiness(cell, method, arm))
         .collect();
     let obstacles = Obstacles::find(cell, method, &steadiness);
-    let metrics = effects(cell, method)
+    let effects = effects(cell, method);
+    let family = |primary: bool| {
+        let metrics = effects.iter().filter(|metric| metric.primary == primary);
+        family(cell, metrics.count())
+    };
+    let families = [family(false), family(true)];
+    let metrics = effects
         .into_iter()
-        .map(|metric| judge::metric(cell, method, &obstacles, metric))
+        .map(|metric| {
+            let comparisons = families[usize::from(metric.primary)];
+            judge::metric(cell, method, &obstacles, comparisons, metric)
+        })
         .collect::<Vec<_>>();
     let comparisons = comparisons(cell);
     let mut analysis = Analysis {
-        rounds: u32::try_from(cell.counted().count()).unwrap_or(u32::MAX),
+        rounds: u32::try_from(rounds(cell, method)).unwrap_or(u32::MAX),
         comparisons,
-        rounds_needed: statistics::rounds_needed(comparisons, method.alpha.get()),
+        rounds_needed: rounds_needed(method, comparisons),
         verdicts: Vec::new(),
         metrics,
         steadiness,
@@ -48,8 +58,30 @@ pub fn analyse_all(comparison: &mut Comparison) {
 
 /// Comparisons that share the error rate.
 pub(super) fn comparisons(cell: &Cell) -> u32 {
-    let comparisons = cell.candidates().count() * cell.primary_metrics.len();
-    u32::try_from(comparisons).unwrap_or(u32::MAX)
+    family(cell, cell.primary_metrics.len())
+}
+
+/// Rounds that count; of results that were not interleaved, those of the shorter one.
+fn rounds(cell: &Cell, method: &Method) -> usize {
+    let of_arm = |arm: usize| valid_runs(cell, arm).count();
+    match method.interleaved {
+        true => cell.counted().count(),
+        false => (0..cell.arms.len()).map(of_arm).min().unwrap_or(0),
+    }
+}
+
+/// Comparisons of all arms in so many metrics.
+fn family(cell: &Cell, metrics: usize) -> u32 {
+    u32::try_from(cell.candidates().count() * metrics).unwrap_or(u32::MAX)
+}
+
+/// Rounds below which one of so many comparisons cannot be told from chance, whatever it shows; of
+/// results that were not interleaved, rounds of each.
+pub(super) fn rounds_needed(method: &Method, comparisons: u32) -> u32 {
+    match method.interleaved {
+        true => statistics::rounds_needed(comparisons, method.alpha.get()),
+        false => statistics::rounds_needed_unpaired(comparisons, method.alpha.get()),
+    }
 }
 
 /// The counted runs of an arm that have numbers, in order.
@@ -60,7 +92,7 @@ pub(super) fn valid_runs(cell: &Cell, arm: usize) -> impl Iterator<Item = &ArmRu
 }
 
 /// Logarithms of the ratios of `arm` to `base`, one per counted round in which both have a number.
-fn log_ratios(cell: &Cell, base: usize, arm: usize, metric: Metric) -> Vec<f64> {
+pub(super) fn log_ratios(cell: &Cell, base: usize, arm: usize, metric: Metric) -> Vec<f64> {
     let value = |runs: &[ArmRun], arm: usize| {
         let run = runs.iter().find(|run| run.arm as usize == arm)?;
         let value = run.value(metric).filter(|_| run.counts())?;
@@ -74,65 +106,36 @@ fn log_ratios(cell: &Cell, base: usize, arm: usize, metric: Metric) -> Vec<f64> 
         .collect()
 }
 
-/// The effect of `arm` against the baseline, its p-value not adjusted yet; `None` with fewer than
-/// two rounds, or two values on either side where they were not interleaved.
+/// The effect of `arm` against the baseline, its p-value not adjusted yet, as one of all comparisons of
+/// primary metrics; `None` with fewer than two rounds, or two values on either side where they were not
+/// interleaved.
 pub(super) fn effect(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<Effect> {
-    let found = match method.interleaved {
-        true => paired(cell, method, arm, metric)?,
-        false => unpaired(cell, method, arm, metric)?,
-    };
-    let share = |log: f64| Finite::new(log.exp_m1());
-    let p_value = Finite::new(found.p_value)?;
-    Some(Effect {
-        rounds: u32::try_from(found.rounds).ok()?,
-        change: share(found.estimate)?,
-        confidence_low: share(found.interval.low)?,
-        confidence_high: share(found.interval.high)?,
-        confidence_level: Finite::new(found.interval.level)?,
-        p_value,
-        p_adjusted: p_value,
-        detectable: share(found.detectable)?,
-    })
-}
-
-/// An effect in logarithms.
-struct LogEffect {
-    rounds: usize,
-    estimate: f64,
-    interval: RankInterval,
-    p_value: f64,
-    detectable: f64,
-}
-
-fn paired(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<LogEffect> {
-    let ratios = log_ratios(cell, cell.baseline()?, arm, metric);
+    let sample = Sample::of(cell, method, arm, metric)?;
     // Every test has random numbers of its own, the same ones whenever it is done again.
     let stream = (arm as u64) << 8 | metric as u64;
     let seed = SplitMix64::new(method.seed ^ stream).next_u64();
-    Some(LogEffect {
-        rounds: ratios.len(),
-        estimate: statistics::hodges_lehmann(&ratios)?,
-        interval: statistics::signed_rank_interval(&ratios, 1.0 - method.alpha.get())?,
-        p_value: statistics::sign_flip_p_value(&ratios, seed)?,
-        detectable: statistics::detectable_difference(&ratios)?,
+    let least = method.practical_threshold.get();
+    let detectable = detectable(&sample, method, comparisons(cell), least)?;
+    let interval = sample.interval(1.0 - method.alpha.get())?;
+    let share = |log: f64| Finite::new(log.exp_m1());
+    let p_value = Finite::new(sample.p_value(seed)?)?;
+    Some(Effect {
+        rounds: u32::try_from(sample.rounds()).ok()?,
+        change: share(sample.estimate()?)?,
+        confidence_low: share(interval.low)?,
+        confidence_high: share(interval.high)?,
+        confidence_level: Finite::new(interval.level)?,
+        p_value,
+        p_adjusted: p_value,
+        detectable,
     })
 }
 
-/// Two saved results: no run of one stood beside a run of the other.
-fn unpaired(cell: &Cell, method: &Method, arm: usize, metric: Metric) -> Option<LogEffect> {
-    let logs = |arm: usize| -> Vec<f64> {
-        let values = valid_runs(cell, arm).filter_map(|run| run.value(metric));
-        values.filter(|value| *value > 0.0).map(f64::ln).collect()
-    };
-    let (base, other) = (logs(cell.baseline()?), logs(arm));
-    let error = |sample: &[f64]| Some(statistics::detectable_difference(sample)?.powi(2));
-    Some(LogEffect {
-        rounds: base.len().min(other.len()),
-        estimate: statistics::shift_estimate(&base, &other)?,
-        interval: statistics::shift_interval(&base, &other, 1.0 - method.alpha.get())?,
-        p_value: statistics::rank_sum_p_value(&base, &other)?,
-        detectable: (error(&base)? + error(&other)?).sqrt(),
-    })
+/// What such a sample would find four times in five where nothing up to the share `least` is called a
+/// difference, as a share.
+fn detectable(sample: &Sample, method: &Method, comparisons: u32, least: f64) -> Option<Finite> {
+    let log = sample.detectable(comparisons, method.alpha.get(), least.ln_1p())?;
+    Finite::new(log.exp_m1())
 }
 
 /// All metrics that the runs have, with adjusted effects and without verdicts.
@@ -141,19 +144,18 @@ fn effects(cell: &Cell, method: &Method) -> Vec<MetricAnalysis> {
         (0..cell.arms.len())
             .any(|arm| valid_runs(cell, arm).any(|run| run.value(*metric).is_some()))
     };
-    let exploratory = Metric::ALL
+    let exploratory: Vec<Metric> = Metric::ALL
         .into_iter()
-        .filter(|metric| metric.is_of(cell.workload) && !cell.primary_metrics.contains(metric));
-    let of = |metric: Metric, primary: bool| plain(cell, method, metric, primary);
-    let mut primary: Vec<_> = cell
-        .primary_metrics
-        .iter()
-        .map(|each| of(*each, true))
-        .collect();
-    let mut others: Vec<_> = exploratory
+        .filter(|metric| metric.is_of(cell.workload) && !cell.primary_metrics.contains(metric))
         .filter(has)
-        .map(|each| of(each, false))
         .collect();
+    let of = |metrics: &[Metric], primary: bool| -> Vec<MetricAnalysis> {
+        let comparisons = family(cell, metrics.len());
+        let each = |metric: &Metric| plain(cell, method, *metric, primary, comparisons);
+        metrics.iter().map(each).collect()
+    };
+    let mut primary = of(&cell.primary_metrics, true);
+    let mut others = of(&exploratory, false);
     for role in [ArmRole::Control, ArmRole::Arm] {
         adjust(cell, role, &mut primary, statistics::holm);
         adjust(cell, role, &mut others, statistics::benjamini_hochberg);
@@ -181,7 +183,13 @@ fn adjust(cell: &Cell, role: ArmRole, metrics: &mut [MetricAnalysis], by: fn(&[f
     }
 }
 
-fn plain(cell: &Cell, method: &Method, metric: Metric, primary: bool) -> MetricAnalysis {
+fn plain(
+    cell: &Cell,
+    method: &Method,
+    metric: Metric,
+    primary: bool,
+    comparisons: u32,
+) -> MetricAnalysis {
     let baseline = cell.baseline();
     let arms = (0..cell.arms.len()).map(|arm| {
         let values: Vec<f64> = valid_runs(cell, arm)
@@ -202,12 +210,24 @@ fn plain(cell: &Cell, method: &Method, metric: Metric, primary: bool) -> MetricA
             unknown: Vec::new(),
         }
     });
-    let arms: Vec<ArmEffect> = arms.collect();
+    let mut arms: Vec<ArmEffect> = arms.collect();
     let noise_floor = cell
         .control()
         .and_then(|control| arms[control].effect)
         .and_then(|effect| Finite::new(effect.half_width()));
     let practical = method.practical_threshold;
+    let threshold = noise_floor.map_or(practical, |floor| match floor > practical {
+        true => floor,
+        false => practical,
+    });
+    for each in &mut arms {
+        if let Some(effect) = &mut each.effect
+            && let Some(sample) = Sample::of(cell, method, each.arm as usize, metric)
+            && let Some(found) = detectable(&sample, method, comparisons, threshold.get())
+        {
+            effect.detectable = found;
+        }
+    }
     MetricAnalysis {
         metric,
         unit: metric.unit().to_owned(),
@@ -218,12 +238,7 @@ fn plain(cell: &Cell, method: &Method, metric: Metric, primary: bool) -> MetricA
             false => Adjustment::BenjaminiHochberg,
         },
         noise_floor,
-        threshold: noise_floor.map_or(
-            practical,
-            |floor| {
-                if floor > practical { floor } else { practical }
-            },
-        ),
+        threshold,
         arms,
     }
 }

@@ -9,12 +9,14 @@ use crate::document::{Finite, Message, Unknown};
 /// What follows from the rounds of a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Analysis {
-    /// Rounds that count. A run in them that does not count is missing from its pairs only.
+    /// Rounds that count. A run in them that does not count is missing from its pairs only. Of results
+    /// that were not interleaved: rounds of the shorter one.
     pub rounds: u32,
     /// Comparisons that share the error rate: arms times primary metrics.
     pub comparisons: u32,
     /// Rounds below which no difference, however large, can be told from chance:
-    /// `1 + log2(comparisons / alpha)`, rounded up.
+    /// `1 + log2(comparisons / alpha)`, rounded up. Of results that were not interleaved: rounds of
+    /// each, by the smallest p-value that the Mann-Whitney test can give.
     pub rounds_needed: u32,
     /// One per arm other than baseline and control: the answer.
     pub verdicts: Vec<ArmVerdict>,
@@ -48,7 +50,8 @@ pub enum Verdict {
     Faster,
     /// Worse than the baseline.
     Slower,
-    /// The whole confidence interval lies within the equivalence margin.
+    /// The whole interval for the effect, at a level that all comparisons share, lies within the
+    /// equivalence margin, and the noise floor does too.
     Equivalent,
     /// Nothing of these can be said; the effect may be anything within the confidence interval.
     Inconclusive,
@@ -144,7 +147,9 @@ pub struct Effect {
     pub p_value: Finite,
     /// The same, adjusted for the number of comparisons.
     pub p_adjusted: Finite,
-    /// The effect that so many rounds of such noise would find four times in five, as a share.
+    /// The effect that so many rounds of such noise would find four times in five, as a share: found
+    /// after adjustment for the number of comparisons, as the first of them, and larger than the
+    /// threshold. In round figures: it supposes noise without tails.
     pub detectable: Finite,
 }
 

@@ -131,7 +131,8 @@ pub struct CellRound {
     pub started_at_unix_ns: u64,
     /// The numbers of the arms in the order in which they ran.
     pub order: Vec<u32>,
-    /// One run per arm, in the order of the arms and not of time.
+    /// One run per arm, in the order of the arms and not of time. Of two saved results of different
+    /// length only the longer one has a run in the last rounds.
     pub runs: Vec<ArmRun>,
     /// What was observed in this round as a whole, for example a neighbour that used CPU.
     pub remarks: Vec<Message>,

@@ -1,7 +1,8 @@
 //! What a reader must know of a cell before believing its verdicts.
 
 use super::analyse::valid_runs;
-use super::{Analysis, Cell, Method, StopReason};
+use super::judge::fixed_side;
+use super::{Analysis, ArmRun, Cell, Method, StopReason};
 use crate::document::{Finite, Message};
 use crate::statistics;
 use crate::units::human_percent;
@@ -13,16 +14,18 @@ const LOSSES_DIFFER: f64 = 0.001;
 
 pub(super) fn of_cell(cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<Message> {
     let mut found = Vec::new();
-    found.extend(too_few_rounds(cell, analysis));
+    found.extend(too_few_rounds(cell, method, analysis));
     found.extend(runs_lost(cell));
     found.extend(some_unsteady(cell, method, analysis));
     found.extend(control_differs_little(cell, method, analysis));
+    found.extend(limit_unknown(cell, method));
+    found.extend(cpus_shared(cell, method));
     found.extend(stolen(cell));
     found.extend(losses_differ(cell));
     found
 }
 
-fn too_few_rounds(cell: &Cell, analysis: &Analysis) -> Option<Message> {
+fn too_few_rounds(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Message> {
     let (rounds, needed) = (analysis.rounds, analysis.rounds_needed);
     let why = match cell.stopped {
         StopReason::Interrupted => "it was interrupted",
@@ -39,7 +42,10 @@ fn too_few_rounds(cell: &Cell, analysis: &Analysis) -> Option<Message> {
                 analysis.comparisons
             ),
         )
-        .with_cure(format!("--rounds {needed} or more, or fewer arms"))
+        .with_cure(match method.interleaved {
+            true => format!("--rounds {needed} or more, or fewer arms"),
+            false => format!("measure each with --repeat {needed} or more"),
+        })
     })
 }
 
@@ -102,6 +108,41 @@ fn control_differs_little(cell: &Cell, method: &Method, analysis: &Analysis) -> 
             effect.change.get() * 100.0
         ),
     ))
+}
+
+/// Whether the side that is not varied was the limit cannot be told.
+fn limit_unknown(cell: &Cell, method: &Method) -> Option<Message> {
+    let (name, side) = fixed_side(method.vary)?;
+    let busy = |run: &ArmRun| side(run).and_then(|side| side.busy_fraction);
+    let mut runs = (0..cell.arms.len()).flat_map(|arm| valid_runs(cell, arm));
+    runs.any(|run| busy(run).is_none()).then(|| {
+        Message::new(
+            "limit_unknown",
+            format!(
+                "how busy the {name} was, which is not varied, is not known: rate and latency may be \
+                 those of the {name}"
+            ),
+        )
+        .with_cure(format!(
+            "look at the CPU of the {name} yourself, or let linerate start it"
+        ))
+    })
+}
+
+/// Both sides on one core have it full together, and neither alone.
+fn cpus_shared(cell: &Cell, method: &Method) -> Option<Message> {
+    let (name, _) = fixed_side(method.vary)?;
+    let mut arms = cell.arms.iter();
+    arms.any(|arm| arm.plan.placement.load == "same core").then(|| {
+        Message::new(
+            "cpus_shared",
+            format!(
+                "load and testee share their CPUs: the rate is that of both together, although neither \
+                 alone, not even the {name}, which is not varied, looks like the limit"
+            ),
+        )
+        .with_cure("judge by CPU per operation, or without --placement same-core")
+    })
 }
 
 fn stolen(cell: &Cell) -> Option<Message> {

@@ -1,13 +1,15 @@
 //! The verdicts, and what stands in the way of one.
 
-use super::analyse::valid_runs;
+use super::analyse::{rounds_needed, valid_runs};
+use super::sample::Sample;
 use super::{
-    ArmEffect, ArmRole, ArmRun, Better, Cell, Effect, Method, Metric, MetricAnalysis, RunSide,
+    Arm, ArmEffect, ArmRole, ArmRun, Better, Cell, Effect, Method, Metric, MetricAnalysis, RunSide,
     Steadiness, Vary, Verdict,
 };
 use crate::document::{Finite, Pace, Unknown};
 use crate::statistics;
 use crate::units::human_percent;
+use crate::warnings;
 
 /// Shares of failed operations that differ by more than this make two arms incomparable.
 const ERRORS_DIFFER: f64 = 0.001;
@@ -21,6 +23,8 @@ pub(super) struct Obstacles {
     of_arm: Vec<Option<String>>,
     /// Against statements on rate and latency: the side that is not varied limits them.
     bound: Vec<Option<String>>,
+    /// Against statements on latency: it or the baseline did not keep the schedule.
+    behind: Vec<Option<String>>,
     /// Against any statement at all: nothing tells how much noise there is.
     no_control: Option<String>,
 }
@@ -38,6 +42,7 @@ impl Obstacles {
             return Obstacles {
                 of_arm: vec![Some(none); cell.arms.len()],
                 bound: vec![None; cell.arms.len()],
+                behind: vec![None; cell.arms.len()],
                 no_control: None,
             };
         };
@@ -52,6 +57,9 @@ impl Obstacles {
         Obstacles {
             no_control: no_control(cell, method, &of_arm),
             of_arm,
+            behind: arms()
+                .map(|arm| behind(cell, method, arm).or_else(|| behind(cell, method, baseline)))
+                .collect(),
             bound: arms()
                 .map(|arm| bound(cell, method, baseline, arm))
                 .collect(),
@@ -69,8 +77,13 @@ impl Obstacles {
                 .clone()
                 .filter(|_| metric.is_rate() || metric.is_latency())
         };
+        let behind = || self.behind[arm].clone().filter(|_| metric.is_latency());
         let no_control = || self.no_control.clone();
-        self.of_arm[arm].clone().or_else(no_control).or_else(bound)
+        self.of_arm[arm]
+            .clone()
+            .or_else(no_control)
+            .or_else(bound)
+            .or_else(behind)
     }
 }
 
@@ -146,11 +159,35 @@ fn unsteady(cell: &Cell, method: &Method, steadiness: &Steadiness) -> Option<Str
     })
 }
 
+/// Too many of the runs completed less than their schedule: the latency of what was answered then
+/// depends on the length of the run.
+fn behind(cell: &Cell, method: &Method, arm: usize) -> Option<String> {
+    let Arm { plan, label, .. } = &cell.arms[arm];
+    let is_behind = |run: &&ArmRun| {
+        run.rate_per_second
+            .is_some_and(|rate| warnings::is_behind(&plan.pace, rate.get(), run.window_length_ns))
+    };
+    let (late, all) = (
+        valid_runs(cell, arm).filter(is_behind).count(),
+        valid_runs(cell, arm).count(),
+    );
+    (late as f64 > all as f64 * method.unsteady_limit.get()).then(|| {
+        format!(
+            "{late} of {all} runs of {label} completed less than 99 % of the operations that were due, so \
+             that latency grows with the length of the run"
+        )
+    })
+}
+
+/// Operations that failed; at a fixed rate also those that were never answered, for there the schedule
+/// and not the answers say what was due.
 fn errors_differ(cell: &Cell, baseline: usize, arm: usize) -> Option<String> {
+    let open_loop = cell.arms[baseline].plan.pace != Pace::Closed;
     let share = |arm: usize| {
+        let errors = |run: &ArmRun| run.errors.iter().map(|error| error.count).sum::<u64>();
+        let unanswered = |run: &ArmRun| if open_loop { run.unfinished } else { 0 };
         let failed: u64 = valid_runs(cell, arm)
-            .flat_map(|run| &run.errors)
-            .map(|error| error.count)
+            .map(|run| errors(run) + unanswered(run))
             .sum();
         let succeeded: u64 = valid_runs(cell, arm).map(|run| run.operations).sum();
         failed as f64 / ((failed + succeeded) as f64).max(1.0)
@@ -158,32 +195,50 @@ fn errors_differ(cell: &Cell, baseline: usize, arm: usize) -> Option<String> {
     let (of_base, of_arm) = (share(baseline), share(arm));
     ((of_arm - of_base).abs() > ERRORS_DIFFER).then(|| {
         format!(
-            "{:.2} % of the operations of {} failed, and {:.2} % of those of {}: they did not do the \
+            "{:.2} % of the operations of {} failed{}, and {:.2} % of those of {}: they did not do the \
              same work",
             of_arm * 100.0,
             cell.arms[arm].label,
+            if open_loop {
+                " or were never answered"
+            } else {
+                ""
+            },
             of_base * 100.0,
             cell.arms[baseline].label
         )
     })
 }
 
-/// Whether the side that is not varied was too busy to leave the rate to the other.
+/// The side that is not varied, and what it is called.
+pub(super) fn fixed_side(vary: Vary) -> Option<(&'static str, SideOf)> {
+    match vary {
+        Vary::Testee => Some(("load", |run| Some(&run.load))),
+        Vary::Load => Some(("testee", |run| run.testee.as_ref())),
+        Vary::Both => None,
+    }
+}
+
+/// Picks a side of a run.
+pub(super) type SideOf = fn(&ArmRun) -> Option<&RunSide>;
+
+/// Whether the side that is not varied was too busy to leave the rate to the other. What the hypervisor
+/// took nobody could use, so that it is not asked for.
 fn bound(cell: &Cell, method: &Method, baseline: usize, arm: usize) -> Option<String> {
-    type Side = fn(&ArmRun) -> Option<&RunSide>;
-    let (kind, name, side): (_, _, Side) = match method.vary {
-        Vary::Testee => ("generator-bound", "load", |run| Some(&run.load)),
-        Vary::Load => ("testee-bound", "testee", |run| run.testee.as_ref()),
-        Vary::Both => return None,
+    let (name, side) = fixed_side(method.vary)?;
+    let kind = match method.vary {
+        Vary::Load => "testee-bound",
+        _ => "generator-bound",
     };
-    let busy = |arm: usize| {
-        let shares: Vec<f64> = valid_runs(cell, arm)
-            .filter_map(|run| side(run)?.busy_fraction.map(Finite::get))
-            .collect();
+    let median = |arm: usize, of: &dyn Fn(&ArmRun) -> Option<f64>| {
+        let shares: Vec<f64> = valid_runs(cell, arm).filter_map(of).collect();
         statistics::median(&shares)
     };
-    let busiest = busy(baseline)?.max(busy(arm)?);
-    (busiest >= method.busy_limit.get()).then(|| {
+    let busy = |run: &ArmRun| side(run)?.busy_fraction.map(Finite::get);
+    let of_what_was_left = |run: &ArmRun| Some(busy(run)? / (1.0 - run.stolen()).max(0.01));
+    let fullest = median(baseline, &of_what_was_left)?.max(median(arm, &of_what_was_left)?);
+    let busiest = median(baseline, &busy)?.max(median(arm, &busy)?);
+    (fullest >= method.busy_limit.get()).then(|| {
         format!(
             "{kind}: the {name}, which is not varied, was {} busy, so that rate and latency are \
              those of the {name}",
@@ -217,6 +272,7 @@ pub(super) fn metric(
     cell: &Cell,
     method: &Method,
     obstacles: &Obstacles,
+    comparisons: u32,
     mut metric: MetricAnalysis,
 ) -> MetricAnalysis {
     let control = cell.control().map(|control| &metric.arms[control]);
@@ -226,7 +282,14 @@ pub(super) fn metric(
     let no_noise_floor = control
         .filter(|_| method.interleaved)
         .and_then(|control| no_noise_floor(cell, method, control));
-    let (name, threshold, better) = (metric.metric, metric.threshold.get(), metric.better);
+    let question = Question {
+        cell,
+        method,
+        metric: metric.metric,
+        threshold: metric.threshold.get(),
+        noise_floor: metric.noise_floor.map_or(0.0, Finite::get),
+        comparisons,
+    };
     for each in &mut metric.arms {
         let arm = each.arm as usize;
         let role = cell.arms[arm].role;
@@ -237,10 +300,10 @@ pub(super) fn metric(
                 .is_some_and(|effect| reaches_level(method, &effect));
             let no_noise_floor = no_noise_floor.clone().filter(|_| could_be_judged);
             let against = obstacles
-                .against(arm, name)
+                .against(arm, question.metric)
                 .or(no_noise_floor)
                 .or_else(|| control_differs.clone());
-            let (verdict, reason) = judge(cell, method, each, against, threshold, better);
+            let (verdict, reason) = question.judge(each, against);
             (each.verdict, each.reason) = (Some(verdict), reason);
         }
         each.unknown = unknown(each, role);
@@ -264,60 +327,95 @@ fn control_differs(method: &Method, effect: &Effect) -> Option<String> {
     })
 }
 
-fn judge(
-    cell: &Cell,
-    method: &Method,
-    each: &ArmEffect,
-    against: Option<String>,
+/// What the arms of a cell are asked in one metric.
+struct Question<'a> {
+    cell: &'a Cell,
+    method: &'a Method,
+    metric: Metric,
+    /// Nothing up to this share is called a difference.
     threshold: f64,
-    better: Better,
-) -> (Verdict, Option<String>) {
-    if let Some(reason) = against {
-        return (Verdict::Invalid, Some(reason));
-    }
-    let label = &cell.arms[each.arm as usize].label;
-    let Some(effect) = &each.effect else {
-        return match each.values.is_empty() {
-            true => (
-                Verdict::Invalid,
-                Some(format!("{label} has no such values")),
-            ),
-            false => (Verdict::Inconclusive, Some(FEW.to_owned())),
-        };
-    };
-    let alpha = method.alpha.get();
-    let change = effect.change.get();
-    if effect.is_significant(alpha) && effect.exceeds(threshold) {
-        let more_is_better = better == Better::Higher;
-        return match (change > 0.0) == more_is_better {
-            true => (Verdict::Faster, None),
-            false => (Verdict::Slower, None),
-        };
-    }
-    let margin = method.equivalence_margin.get();
-    if reaches_level(method, effect) && effect.lies_within(margin) {
-        return (Verdict::Equivalent, None);
-    }
-    (
-        Verdict::Inconclusive,
-        Some(undecided(effect, alpha, threshold)),
-    )
+    noise_floor: f64,
+    /// How many such questions share the error rate.
+    comparisons: u32,
 }
 
-/// Why an effect is neither a difference nor none.
-fn undecided(effect: &Effect, alpha: f64, threshold: f64) -> String {
-    let rounds = effect.rounds;
-    if effect.is_significant(alpha) {
-        return format!(
-            "it is not chance, but not more than {} either, which is what noise or indifference \
-             amounts to here",
-            human_percent(threshold)
-        );
+impl Question<'_> {
+    fn judge(&self, each: &ArmEffect, against: Option<String>) -> (Verdict, Option<String>) {
+        if let Some(reason) = against {
+            return (Verdict::Invalid, Some(reason));
+        }
+        let label = &self.cell.arms[each.arm as usize].label;
+        let Some(effect) = &each.effect else {
+            return match each.values.is_empty() {
+                true => (Verdict::Invalid, Some(self.no_values(label))),
+                false => (Verdict::Inconclusive, Some(FEW.to_owned())),
+            };
+        };
+        if effect.is_significant(self.method.alpha.get()) && effect.exceeds(self.threshold) {
+            let more_is_better = self.metric.better() == Better::Higher;
+            return match (effect.change.get() > 0.0) == more_is_better {
+                true => (Verdict::Faster, None),
+                false => (Verdict::Slower, None),
+            };
+        }
+        if self.noise_floor <= self.margin() && self.is_equivalent(each.arm as usize) {
+            return (Verdict::Equivalent, None);
+        }
+        (Verdict::Inconclusive, Some(self.undecided(effect)))
     }
-    format!(
-        "{rounds} rounds of this noise find a difference of {} four times in five",
-        human_percent(effect.detectable.get())
-    )
+
+    /// Why an arm has no value in any round.
+    fn no_values(&self, label: &str) -> String {
+        match self.metric.least_values() {
+            0 | 1 => format!("{label} has no such values"),
+            least => format!(
+                "the runs of {label} have fewer than {least} latencies each, too few for this percentile; \
+                 measure longer"
+            ),
+        }
+    }
+
+    fn margin(&self) -> f64 {
+        self.method.equivalence_margin.get()
+    }
+
+    /// Whether the effect is known to be small, with all comparisons of the cell together wrong at most
+    /// as often as the method allows: two one-sided tests each (Schuirmann, "A Comparison of the Two
+    /// One-Sided Tests Procedure", Journal of Pharmacokinetics and Biopharmaceutics 15 (1987)), at an
+    /// equal share of the error rate (Bonferroni). Never by a narrower interval than the one shown.
+    fn is_equivalent(&self, arm: usize) -> bool {
+        let alpha = self.method.alpha.get();
+        let level = 1.0 - (2.0 * alpha / f64::from(self.comparisons.max(1))).min(alpha);
+        let interval = || Sample::of(self.cell, self.method, arm, self.metric)?.interval(level);
+        interval().is_some_and(|interval| {
+            let farthest = interval.low.abs().max(interval.high.abs());
+            interval.level >= level - 1e-12 && farthest <= self.margin().ln_1p()
+        })
+    }
+
+    /// Why an effect is neither a difference nor none.
+    fn undecided(&self, effect: &Effect) -> String {
+        let rounds = effect.rounds;
+        if effect.is_significant(self.method.alpha.get()) {
+            return format!(
+                "it is not chance, but not more than {} either, which is what noise or indifference \
+                 amounts to here",
+                human_percent(self.threshold)
+            );
+        }
+        let needed = rounds_needed(self.method, self.comparisons);
+        if rounds < needed {
+            return format!(
+                "{rounds} rounds are too few to tell one of {} comparisons from chance, which takes \
+                 {needed}",
+                self.comparisons
+            );
+        }
+        format!(
+            "{rounds} rounds of this noise find a difference of {} four times in five",
+            human_percent(effect.detectable.get())
+        )
+    }
 }
 
 fn unknown(each: &ArmEffect, role: ArmRole) -> Vec<Unknown> {

@@ -201,6 +201,17 @@ impl Metric {
         }
     }
 
+    /// Latencies that a run must have for this number to be one: ten beyond a percentile, so that no
+    /// single one decides where it lies.
+    pub fn least_values(self) -> u64 {
+        match self {
+            Metric::LatencyP50 => 20,
+            Metric::LatencyP99 => 1_000,
+            Metric::LatencyP999 => 10_000,
+            _ => 1,
+        }
+    }
+
     /// Which way it is better.
     pub fn better(self) -> Better {
         match self {

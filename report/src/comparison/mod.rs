@@ -18,6 +18,7 @@ mod judge;
 mod metric;
 mod neighbours;
 mod run;
+mod sample;
 mod stopping;
 mod threshold;
 pub mod words;
@@ -30,7 +31,7 @@ pub use cell::{Arm, ArmProfile, ArmRole, Cell, CellRound, StopReason};
 pub use metric::{Better, Metric, Vary};
 pub use neighbours::{OTHERS_NOTICED_CORES, disturbed_rounds, remarks};
 pub use run::{ArmRun, HostUse, RateSeries, RunLatency, RunSide};
-pub use stopping::{stop_reason, worst_half_width};
+pub use stopping::stop_reason;
 pub use threshold::{Outcome, OutcomeState, Threshold, ThresholdError};
 
 use schemars::JsonSchema;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Metric;
 use crate::document::{
-    Cost, ErrorCount, Finite, HostActivity, Interval, LatencySummary, Message, Round, Side,
+    Cost, ErrorCount, Finite, HostActivity, Interval, LatencySummary, Message, Plan, Role, Round,
     Unknown, Workload,
 };
 
@@ -75,7 +75,9 @@ pub struct RunSide {
     pub cpu_ns_per_kib: Option<Finite>,
     /// CPU seconds used per second: 1 is one core fully busy.
     pub cpu_cores_busy: Option<Finite>,
-    /// How busy its threads were, 0 to 1: the busiest thread where threads are known, else the mean.
+    /// How busy it was, 0 to 1: its CPU time as a share of what its threads could have used, each at most
+    /// a CPU and all together at most the CPUs that they may run on. A mean over threads: one of them may
+    /// be busier where connections are unevenly spread.
     pub busy_fraction: Option<Finite>,
     /// System calls per successful operation.
     pub syscalls_per_operation: Option<Finite>,
@@ -110,13 +112,9 @@ pub struct RateSeries {
 impl ArmRun {
     /// A run of arm number `arm` from the round that its processes gave.
     ///
-    /// Whatever makes the round invalid makes the run so. `started_at_unix_ns` is when it started.
-    pub fn from_round(
-        arm: u32,
-        workload: Workload,
-        round: &Round,
-        started_at_unix_ns: u64,
-    ) -> ArmRun {
+    /// Whatever makes the round invalid makes the run so, and so does an early end: what did not run
+    /// its time, or its count, is not what the others ran. `started_at_unix_ns` is when it started.
+    pub fn from_round(arm: u32, plan: &Plan, round: &Round, started_at_unix_ns: u64) -> ArmRun {
         let counter = |names: &[&str]| -> u64 {
             let changes = round.hosts.iter().flat_map(|host| &host.kernel_counters);
             let wanted = changes.filter(|(name, _)| names.contains(&name.as_str()));
@@ -124,18 +122,24 @@ impl ArmRun {
                 .filter_map(|(_, change)| u64::try_from(*change).ok())
                 .sum()
         };
-        let testee = (!round.testee.is_empty()).then(|| side(&round.testee, &round.cost.testee));
+        let side = |role: Role, cost: &Cost| side(cost, round.busy_share(role, plan.connections));
+        let testee = (!round.testee.is_empty()).then(|| side(Role::Testee, &round.cost.testee));
+        let mut invalid = round.invalid.clone();
+        if round.ended_early {
+            let text = "it ended before its time or its count, with what it had";
+            invalid.push(Message::new("ended_early", text));
+        }
         ArmRun {
             arm,
             started_at_unix_ns,
             window_length_ns: round.window.length_ns,
             failure: None,
-            invalid: round.invalid.clone(),
+            invalid,
             operations: round.measured.totals.operations,
             rate_per_second: round.rates.operations_per_second,
             throughput_bits_per_second: round.rates.throughput_bits_per_second,
             latency: round.measured.latency.primary().map(|(_, all)| quote(all)),
-            load: side(&round.load, &round.cost.load),
+            load: side(Role::Load, &round.cost.load),
             testee,
             hosts: round.hosts.iter().map(host_use).collect(),
             errors: round.measured.errors.clone(),
@@ -146,7 +150,7 @@ impl ArmRun {
                 "TcpExt.ListenDrops",
                 "TcpExt.TCPBacklogDrop",
             ]),
-            series: series(workload, &round.measured.intervals),
+            series: series(plan.workload, &round.measured.intervals),
         }
     }
 
@@ -176,9 +180,19 @@ impl ArmRun {
         self.failure.is_none() && self.invalid.is_empty()
     }
 
-    /// Its number for `metric`; `None` if it has none.
+    /// Share of the CPU time that hypervisors gave to others, on the host where it was largest.
+    pub fn stolen(&self) -> f64 {
+        let shares = self.hosts.iter().filter_map(|host| host.steal_fraction);
+        shares.map(Finite::get).fold(0.0, f64::max)
+    }
+
+    /// Its number for `metric`; `None` if it has none, or a percentile of too few values.
     pub fn value(&self, metric: Metric) -> Option<f64> {
-        let latency = |pick: fn(&RunLatency) -> u64| Some(pick(self.latency.as_ref()?) as f64);
+        let latency = |pick: fn(&RunLatency) -> u64| {
+            let known = self.latency.as_ref();
+            let known = known.filter(|known| known.count >= metric.least_values());
+            Some(pick(known?) as f64)
+        };
         let per_operation = |side: &RunSide| side.cpu_ns_per_operation.map(Finite::get);
         let per_kib = |side: &RunSide| side.cpu_ns_per_kib.map(Finite::get);
         let testee = self.testee.as_ref();
@@ -212,11 +226,7 @@ fn quote(all: &LatencySummary) -> RunLatency {
     }
 }
 
-fn side(sides: &[Side], cost: &Cost) -> RunSide {
-    let threads: u32 = sides.iter().map(|side| side.threads).sum();
-    let busy_fraction = cost
-        .cpu_cores_busy
-        .and_then(|cores| Finite::ratio(cores.get(), f64::from(threads)));
+fn side(cost: &Cost, busy_fraction: Option<Finite>) -> RunSide {
     let mut unknown: Vec<Unknown> = cost
         .unknown
         .iter()

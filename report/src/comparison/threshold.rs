@@ -1,7 +1,9 @@
 //! Limits that a comparison must keep, for `--fail-on`: `rate<-5%`, `p99>+10%`, `cpu_per_op>3%`.
 
-use super::{Analysis, Cell, Comparison, Method, Metric, MetricAnalysis, Vary, Verdict, words};
-use crate::document::Workload;
+use super::{
+    Analysis, ArmEffect, Cell, Comparison, Method, Metric, MetricAnalysis, Vary, Verdict, words,
+};
+use crate::document::{Finite, Workload};
 
 /// A limit on the change of a metric against the baseline.
 ///
@@ -9,7 +11,9 @@ use crate::document::Workload;
 /// change in that metric is a difference (`faster` or `slower`: significant after adjustment, larger
 /// than noise and indifference) **and** its estimate lies beyond the limit. The confidence interval
 /// need not lie beyond it as a whole: then a loss of 6 % would pass a limit of 5 % in most
-/// comparisons. What is `inconclusive` or `invalid` exceeds nothing and keeps nothing: it is
+/// comparisons. It is kept where the verdict is `faster`, `slower` or `equivalent` and the whole
+/// interval keeps it: arms that count as equivalent may differ by more than a narrow limit. Everything
+/// else, what is `inconclusive` or `invalid` above all, exceeds nothing and keeps nothing: it is
 /// undecided, and said so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Threshold {
@@ -181,19 +185,7 @@ impl Threshold {
         arm: usize,
     ) -> Outcome {
         let each = &metric.arms[arm];
-        let change = each
-            .effect
-            .as_ref()
-            .map_or(0.0, |effect| effect.change.get());
-        let beyond = match self.above {
-            true => change > self.limit,
-            false => change < self.limit,
-        };
-        let state = match each.verdict {
-            Some(Verdict::Faster | Verdict::Slower) if beyond => OutcomeState::Exceeded,
-            Some(Verdict::Faster | Verdict::Slower | Verdict::Equivalent) => OutcomeState::Kept,
-            _ => OutcomeState::Undecided,
-        };
+        let state = self.state(each);
         let word = match state {
             OutcomeState::Kept => "kept",
             OutcomeState::Exceeded => "EXCEEDED",
@@ -203,6 +195,29 @@ impl Threshold {
         Outcome {
             state,
             words: format!("{}: {word} in {}: {found}", self.text, cell.label),
+        }
+    }
+}
+
+impl Threshold {
+    fn state(&self, each: &ArmEffect) -> OutcomeState {
+        let (Some(effect), Some(verdict)) = (&each.effect, each.verdict) else {
+            return OutcomeState::Undecided;
+        };
+        let beyond = |share: Finite| match self.above {
+            true => share.get() > self.limit,
+            false => share.get() < self.limit,
+        };
+        let worst = match self.above {
+            true => effect.confidence_high,
+            false => effect.confidence_low,
+        };
+        match verdict {
+            Verdict::Faster | Verdict::Slower if beyond(effect.change) => OutcomeState::Exceeded,
+            Verdict::Faster | Verdict::Slower | Verdict::Equivalent if !beyond(worst) => {
+                OutcomeState::Kept
+            }
+            _ => OutcomeState::Undecided,
         }
     }
 }

@@ -78,6 +78,20 @@ pub fn figures(effect: &Effect) -> String {
     )
 }
 
+/// The levels that intervals have: `95.8 %`, or `93.8 % to 96.1 %` where arms have lost rounds; `None`
+/// where there is no interval.
+pub(crate) fn levels<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<String> {
+    let levels: Vec<f64> = effects
+        .map(|effect| effect.confidence_level.get())
+        .collect();
+    let lowest = human_percent(levels.iter().copied().reduce(f64::min)?);
+    let highest = human_percent(levels.iter().copied().reduce(f64::max)?);
+    Some(match lowest == highest {
+        true => lowest,
+        false => format!("{lowest} to {highest}"),
+    })
+}
+
 /// A share as a percentage with its sign: `+3.4 %`.
 pub fn signed_percent(share: f64) -> String {
     let digits = if share.abs() < 0.01 { 2 } else { 1 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finite, Measurement, Message, Side, Unknown};
+use super::{Finite, Measurement, Message, Role, Side, Unknown};
 
 /// One round. `measured`, `rates` and `cost` follow from the sides; [`crate::assemble::round`]
 /// computes them.
@@ -33,6 +33,19 @@ pub struct Round {
     pub cost: RoundCost,
     /// What the hosts did meanwhile.
     pub hosts: Vec<HostActivity>,
+}
+
+impl Round {
+    /// CPU time of a role as a share of what its threads could use at once, with so many connections
+    /// held open; `None` where its CPU time is not known.
+    pub fn busy_share(&self, role: Role, connections: u64) -> Option<Finite> {
+        let (sides, cost) = match role {
+            Role::Load => (&self.load, &self.cost.load),
+            Role::Testee => (&self.testee, &self.cost.testee),
+        };
+        let usable: u64 = sides.iter().map(|side| side.usable_cpus(connections)).sum();
+        Finite::ratio(cost.cpu_cores_busy?.get(), usable as f64)
+    }
 }
 
 /// A measured window.

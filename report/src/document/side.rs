@@ -1,6 +1,6 @@
 //! One agent in one round: what it ran on, what it cost, what it counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,11 @@ pub struct Side {
     pub window: Window,
     /// What moved the bytes.
     pub engine: EngineUse,
-    /// Worker threads.
+    /// Worker threads; of an engine with a thread per connection, groups of them.
     pub threads: u32,
+    /// True if the engine has a thread per connection.
+    #[serde(default)]
+    pub thread_per_connection: bool,
     /// Each worker: where it ran and how many connections it had.
     pub workers: Vec<Worker>,
     /// How connections came to workers; null on the load side.
@@ -60,6 +63,28 @@ pub struct Side {
     pub socket_options: Vec<SocketOption>,
     /// Why fields of this object are null.
     pub unknown: Vec<Unknown>,
+}
+
+impl Side {
+    /// CPUs that its threads can use at once: no more than there are threads, and no more than they may
+    /// run on, as far as that is known. `connections` are those held open at the same time.
+    pub fn usable_cpus(&self, connections: u64) -> u64 {
+        let threads = match self.thread_per_connection {
+            true => connections.max(1),
+            false => u64::from(self.threads),
+        };
+        let granted = self.workers.iter().flat_map(|worker| &worker.cpus_granted);
+        let cpus: BTreeSet<&u32> = granted.collect();
+        // A worker whose CPUs are not known may run anywhere.
+        let all_known = self
+            .workers
+            .iter()
+            .all(|worker| !worker.cpus_granted.is_empty());
+        match all_known && !cpus.is_empty() {
+            true => threads.min(cpus.len() as u64),
+            false => threads,
+        }
+    }
 }
 
 /// The engine of a side.

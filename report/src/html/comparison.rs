@@ -9,7 +9,7 @@ use super::page::{Figures, Level};
 use super::rounds_of_arms;
 use super::run;
 use super::svg::{Effect, Effects, Scale, trimmed};
-use crate::comparison::words::verdict_in;
+use crate::comparison::words::{levels, verdict_in};
 use crate::comparison::{
     Analysis, ArmEffect, ArmRole, Cell, Comparison, Metric, MetricAnalysis, Verdict,
     disturbed_rounds,
@@ -151,7 +151,7 @@ fn cell_body(page: &mut Markup, figures: &mut Figures, comparison: &Comparison, 
         &effect_table(cell, analysis, true),
     );
     latencies(page, figures, cell);
-    rounds_of_arms::figure(page, figures, cell);
+    rounds_of_arms::figure(page, figures, cell, comparison.method.interleaved);
     if let Some(bars) = cpu(cell, analysis) {
         let caption =
             "CPU time of each arm's processes: median over rounds; the line is their range.";
@@ -163,7 +163,8 @@ fn cell_body(page: &mut Markup, figures: &mut Figures, comparison: &Comparison, 
             page.line(
                 "summary",
                 &[],
-                "Other metrics (exploratory: not declared, no verdict rests on them)",
+                "Other metrics (exploratory: not declared before the first round; a hint what to measure \
+                 next, and the answer to a --fail-on that names one)",
             );
             table(page, "Effects on other metrics", &others);
         });
@@ -276,14 +277,10 @@ fn signed(share: f64) -> String {
 }
 
 fn effect_table(cell: &Cell, analysis: &Analysis, primary: bool) -> Table {
-    let level = analysis
-        .metrics
-        .iter()
-        .flat_map(|metric| &metric.arms)
-        .find_map(|arm| Some(arm.effect?.confidence_level.get()));
-    let level = level.map_or_else(
+    let arms = analysis.metrics.iter().flat_map(|metric| &metric.arms);
+    let level = levels(arms.filter_map(|arm| arm.effect.as_ref())).map_or_else(
         || "interval".to_owned(),
-        |level| format!("{} interval", human_percent(level)),
+        |levels| format!("{levels} interval"),
     );
     let titles = [
         "metric",

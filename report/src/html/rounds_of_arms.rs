@@ -7,7 +7,7 @@ use crate::comparison::{Cell, RateSeries};
 use crate::units::{human_bit_rate, human_count};
 
 /// The figure of a cell; nothing where no run has a series.
-pub(super) fn figure(page: &mut Markup, figures: &mut Figures, cell: &Cell) {
+pub(super) fn figure(page: &mut Markup, figures: &mut Figures, cell: &Cell, interleaved: bool) {
     let panels: Vec<Panel> = cell
         .counted()
         .map(|round| Panel {
@@ -58,9 +58,15 @@ pub(super) fn figure(page: &mut Markup, figures: &mut Figures, cell: &Cell) {
     let legend: Vec<(usize, String)> = arms
         .map(|(number, arm)| (number, arm.label.clone()))
         .collect();
-    let mut caption = "Rate over time within each round; the arms of a round ran one after the other, in random order, \
-                       and are drawn over one another."
-        .to_owned();
+    let order = match interleaved {
+        true => {
+            "the arms of a round ran one after the other, in random order, and are drawn over one another"
+        }
+        false => {
+            "the two results were measured at different times, and their rounds are drawn over one another"
+        }
+    };
+    let mut caption = format!("Rate over time within each round; {order}.");
     if drawing.panels.iter().any(|panel| !panel.counts) {
         caption += " A grey round does not count: a run in it failed or is invalid.";
     }

@@ -87,6 +87,12 @@ pub fn student_t_quantile(p: f64, degrees: f64) -> Option<f64> {
     Some(low + (high - low) / 2.0)
 }
 
+/// The value that a standard normal variable does not exceed with probability `p`: Student's t with so
+/// many degrees of freedom that the difference is below 1e-5. `None` unless `0 < p < 1`.
+pub(super) fn normal_quantile(p: f64) -> Option<f64> {
+    student_t_quantile(p, 1e6)
+}
+
 /// Probability that a Student t variable exceeds `t >= 0`: `I_x(degrees/2, 1/2) / 2` with
 /// `x = degrees / (degrees + t^2)`.
 ///

@@ -16,18 +16,25 @@ mod sign_flip;
 mod signed_rank;
 mod steadiness;
 
+use mean::normal_quantile;
 pub use mean::{
     confidence_half_width, mean, median, sample_standard_deviation, student_t_quantile,
     student_t_upper_tail,
 };
-pub use multiplicity::{benjamini_hochberg, holm, rounds_needed};
+pub use multiplicity::{benjamini_hochberg, holm, rounds_needed, rounds_needed_unpaired};
 pub use random::SplitMix64;
-pub use rank_sum::{rank_sum_p_value, shift_estimate, shift_interval};
+pub use rank_sum::{detectable_shift, rank_sum_p_value, shift_estimate, shift_interval};
 pub use sign_flip::{SAMPLED_FLIPS, detectable_difference, sign_flip_p_value};
 pub use signed_rank::{hodges_lehmann, signed_rank_interval};
 pub use steadiness::{
     Drift, mser5_truncation, steadiness, theil_sen_slope, theil_sen_slope_interval,
 };
+
+/// How often a difference that is called detectable would be found.
+const POWER: f64 = 0.8;
+/// How often its estimate would be beyond what is called no difference: more often, for the test must
+/// find it as well.
+const BEYOND_LEAST: f64 = 0.9;
 
 /// A two-sided confidence interval from ranks, and the level that it really has.
 #[derive(Debug, Clone, Copy, PartialEq)]

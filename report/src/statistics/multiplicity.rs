@@ -51,6 +51,22 @@ pub fn rounds_needed(comparisons: u32, alpha: f64) -> u32 {
     (1.0 + (comparisons / alpha).log2()).ceil() as u32
 }
 
+/// The same for two samples that are not paired: rounds of each below which not even the largest
+/// difference can pass.
+///
+/// The smallest two-sided p-value of the Mann-Whitney test on n and n values is 2 in `(2n)! / (n!)^2`
+/// orders.
+pub fn rounds_needed_unpaired(comparisons: u32, alpha: f64) -> u32 {
+    let comparisons = f64::from(comparisons.max(1));
+    let mut orders = 1.0;
+    let mut rounds = 0;
+    while comparisons * 2.0 / orders > alpha {
+        rounds += 1;
+        orders *= 2.0 * f64::from(2 * rounds - 1) / f64::from(rounds);
+    }
+    rounds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +79,18 @@ mod tests {
             assert_eq!(rounds_needed(comparisons, 0.05), rounds, "{comparisons}");
             let smallest = 2f64.powi(1 - rounds as i32);
             assert!(f64::from(comparisons) * smallest <= 0.05);
+        }
+    }
+
+    #[test]
+    fn the_number_of_rounds_of_two_samples() {
+        // Of 4 and 4 values there are 70 orders, of 5 and 5 252: 2 / 70 is 0.029, 2 / 252 is 0.008.
+        for (comparisons, rounds) in [(1, 4), (2, 5), (3, 5), (6, 5), (7, 6), (23, 6), (24, 7)] {
+            assert_eq!(
+                rounds_needed_unpaired(comparisons, 0.05),
+                rounds,
+                "{comparisons}"
+            );
         }
     }
 

@@ -1,6 +1,12 @@
 //! Two samples that were not measured in the same rounds: their shift, and an interval for it.
 
-use super::{RankInterval, cumulated, interval_between_ranks, median, sorted};
+use super::{
+    BEYOND_LEAST, POWER, RankInterval, cumulated, interval_between_ranks, median, normal_quantile,
+    sample_standard_deviation, sorted, student_t_quantile,
+};
+
+/// Values that ranks need for one that means need: pi / 3.
+const RANKS_FOR_MEANS: f64 = std::f64::consts::FRAC_PI_3;
 
 /// The Hodges-Lehmann estimate of how far `second` lies above `first`: the median of all
 /// differences between them. `None` if a sample is empty.
@@ -41,6 +47,25 @@ pub fn rank_sum_p_value(first: &[f64], second: &[f64]) -> Option<f64> {
     let smaller = above.min(below) + ties.div_ceil(2);
     let cumulative = cumulated(&mann_whitney_distribution(first.len(), second.len()));
     Some((2.0 * cumulative[smaller]).min(1.0))
+}
+
+/// The shift that a Mann-Whitney test on samples of such noise would find four times in five, where it
+/// must pass a p-value of `level` and shifts up to `least` are not called any; `None` for fewer than two
+/// values on either side.
+///
+/// As [`detectable_difference`](super::detectable_difference), with the standard error of a difference of
+/// means and `n + m - 2` degrees of freedom; for normal noise ranks need 1.05 times the values of the
+/// t-test (Hollander, Wolfe, Chicken, section 4.5).
+pub fn detectable_shift(first: &[f64], second: &[f64], level: f64, least: f64) -> Option<f64> {
+    let variance = |sample: &[f64]| {
+        let deviation = sample_standard_deviation(sample)?;
+        Some(deviation.powi(2) / sample.len() as f64)
+    };
+    let error = (variance(first)? + variance(second)?).sqrt() * RANKS_FOR_MEANS.sqrt();
+    let degrees = (first.len() + second.len() - 2) as f64;
+    let t = student_t_quantile(1.0 - level / 2.0, degrees)?;
+    let significant = (t + normal_quantile(POWER)?) * error;
+    Some(significant.max(least + normal_quantile(BEYOND_LEAST)? * error))
 }
 
 fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {

@@ -231,11 +231,14 @@ fn reasons(cell: &Cell, method: &Method, metric: &MetricAnalysis, paper: &mut Pa
             paper.note(&format!("{}, {}: {reason}.", arm.label, verdict.name()));
         }
     }
-    let level = metric.arms.iter().find_map(|each| each.effect.as_ref());
-    if let Some(effect) = level {
+    let effects = metric.arms.iter().filter_map(|each| each.effect.as_ref());
+    if let Some(levels) = words::levels(effects) {
+        let by = match method.interleaved {
+            true => "signed ranks",
+            false => "Mann-Whitney",
+        };
         paper.note(&format!(
-            "Intervals have a level of {} (signed ranks, exact; {} was asked for).",
-            human_percent(effect.confidence_level.get()),
+            "Intervals have a level of {levels} ({by}, exact; {} was asked for).",
             human_percent(1.0 - method.alpha.get())
         ));
     }

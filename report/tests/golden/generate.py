@@ -48,8 +48,21 @@ def paired(d):
         "high": float(averages[-c]),
         "level": float(level),
         "sign_flip_p": float(permuted.pvalue),
-        "detectable": float(2.8 * np.std(d, ddof=1) / np.sqrt(len(d))),
+        "detectable": float(detectable(d, 0.05 / 3, 0.01)),
     }
+
+
+def detectable(d, level, least):
+    """The rule of statistics/sign_flip.rs, with scipy's quantiles."""
+    n, s = len(d), np.std(d, ddof=1)
+    patterns = 2 ** (n - 1)
+    allowed = int(level * patterns)
+    if allowed < 2:
+        significant = s * st.norm.ppf(0.8 ** (1 / n))
+    else:
+        t = st.t.ppf(1 - allowed / patterns / 2, n - 1)
+        significant = (t + st.norm.ppf(0.8)) * s / np.sqrt(n) * (1 + 0.2 / allowed)
+    return max(significant, least + st.norm.ppf(0.9) * s / np.sqrt(n))
 
 
 def rank_sum_totals(n, m):

@@ -8,6 +8,7 @@ mod forms; // Markdown, hgrm, Prometheus and HTML
 mod golden; // statistics against packages that share no code with us
 mod loading; // reading documents back, older and newer ones
 mod parity; // no renderer says what the document does not
+mod power;
 mod rendering; // literal text and CSV
 
 mod schema; // the committed JSON Schema

@@ -1,7 +1,7 @@
 //! What stands in the way of a verdict, and that none depends on what is called the baseline.
 
 use report::comparison::*;
-use report::document::{Finite, Message};
+use report::document::{Finite, Message, Pace, Plan, Round, Worker};
 
 use crate::comparison_fixtures::{self, Truth, URING, again};
 
@@ -148,4 +148,174 @@ fn verdicts_are_the_same_whichever_is_the_baseline() {
         seen.contains(&Verdict::Equivalent) && seen.contains(&Verdict::Slower),
         "{seen:?}"
     );
+}
+
+fn warnings(cell: &Cell, method: &Method) -> Vec<String> {
+    let warnings = analyse(cell, method).warnings;
+    warnings.into_iter().map(|warning| warning.code).collect()
+}
+
+#[test]
+fn equivalence_is_no_licence_to_exceed_a_narrow_limit() {
+    let wobble = |round: u32| 1.0 + 0.0005 * f64::from(round % 3);
+    let mut comparison = Comparison::new("0", Vec::new(), method());
+    comparison.cells = vec![with_rates(wobble, |round| 0.991 * wobble(round + 1))];
+    analyse_all(&mut comparison);
+    let state = |text: &str| {
+        let threshold: Threshold = text.parse().unwrap();
+        threshold.check(&comparison)[0].state
+    };
+    let analysis = comparison.cells[0].analysis.as_ref().unwrap();
+    assert_eq!(analysis.verdict(ARM), Some(Verdict::Equivalent));
+    assert_eq!(state("rate<-0.5%"), OutcomeState::Undecided);
+    assert_eq!(state("rate<-2%"), OutcomeState::Kept);
+}
+
+#[test]
+fn a_percentile_of_few_values_is_none() {
+    let mut few = cell();
+    for arm in [0, CONTROL, ARM] {
+        change(&mut few, arm, 1, |run| {
+            run.latency.as_mut().unwrap().count = 999
+        });
+    }
+    let analysis = analyse(&few, &method());
+    let p99 = analysis.metric(Metric::LatencyP99).unwrap();
+    assert!(p99.arms[ARM].values.is_empty());
+    assert_eq!(p99.arms[ARM].verdict, Some(Verdict::Invalid));
+    let reason = p99.arms[ARM].reason.as_ref().unwrap();
+    assert!(reason.contains("fewer than 1000 latencies"), "{reason}");
+    assert!(analysis.metric(Metric::LatencyP50).is_some());
+    assert!(analysis.metric(Metric::LatencyP999).is_none());
+    change(&mut few, ARM, 1, |run| {
+        run.latency.as_mut().unwrap().count = 1000
+    });
+    assert!(few.rounds[1].runs[ARM].value(Metric::LatencyP99).is_some());
+    assert!(few.rounds[1].runs[ARM].value(Metric::LatencyP999).is_none());
+}
+
+/// The cell at a fixed rate, which all arms keep.
+fn open_loop() -> Cell {
+    let mut cell = with_rates(|_| 1.0, |_| 1.0);
+    for arm in &mut cell.arms {
+        arm.plan.pace = Pace::Constant {
+            rate_per_second: Finite::from(1_000_000),
+        };
+    }
+    cell
+}
+
+#[test]
+fn what_was_never_answered_counts_against_an_arm_at_a_fixed_rate() {
+    let mut open = open_loop();
+    assert_ne!(verdict(&open).0, Verdict::Invalid);
+    change(&mut open, ARM, 1, |run| {
+        run.unfinished = run.operations / 100
+    });
+    assert_invalid(
+        &open,
+        "0.99 % of the operations of epoll failed or were never answered",
+    );
+    // In a closed loop it is what was in flight at the end.
+    let mut closed = cell();
+    change(&mut closed, ARM, 1, |run| {
+        run.unfinished = run.operations / 100
+    });
+    assert_eq!(verdict(&closed).0, Verdict::Slower);
+}
+
+#[test]
+fn who_does_not_keep_the_schedule_has_no_latency_to_judge() {
+    let mut open = open_loop();
+    change(&mut open, ARM, 1, |run| {
+        run.rate_per_second = Some(Finite::from(985_000));
+    });
+    assert_invalid(&open, "12 of 12 runs of epoll completed less than 99 %");
+    let analysis = analyse(&open, &method());
+    assert_eq!(analysis.verdicts[0].decided_by, Metric::LatencyP99);
+    let cpu = analysis.metric(Metric::TesteeCpuPerOperation).unwrap();
+    assert_eq!(cpu.arms[ARM].verdict, Some(Verdict::Slower));
+}
+
+#[test]
+fn what_the_hypervisor_took_is_not_missed_when_a_side_is_called_busy() {
+    let mut cell = cell();
+    let busy = |run: &mut ArmRun| run.load.busy_fraction = Finite::new(0.92);
+    change(&mut cell, ARM, 1, busy);
+    assert_eq!(verdict(&cell).0, Verdict::Slower);
+    change(&mut cell, ARM, 1, |run| {
+        run.hosts[0].steal_fraction = Finite::new(0.05)
+    });
+    let (_, words) = verdict(&cell);
+    assert!(
+        words.contains("generator-bound: the load, which is not varied, was 92.0 % busy"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_limit_that_cannot_be_seen_is_a_doubt() {
+    let plain = cell();
+    assert_eq!(warnings(&plain, &method()), [""; 0]);
+    let mut shared = plain.clone();
+    shared.arms[ARM].plan.placement.load = "same core".to_owned();
+    assert_eq!(warnings(&shared, &method()), ["cpus_shared"]);
+    let mut foreign = plain.clone();
+    for arm in [0, CONTROL, ARM] {
+        change(&mut foreign, arm, 1, |run| run.testee = None);
+    }
+    assert_eq!(
+        warnings(&foreign, &Method::new(1, Vary::Load)),
+        ["limit_unknown"]
+    );
+    assert_eq!(
+        warnings(&foreign, &method()),
+        [""; 0],
+        "the load is what is not varied"
+    );
+}
+
+#[test]
+fn a_run_that_ended_early_does_not_count() {
+    let (_, document) = crate::fixtures::all().remove(0);
+    let mut round = document.rounds[0].clone();
+    assert!(ArmRun::from_round(0, &document.plan, &round, 0).counts());
+    round.ended_early = true;
+    let run = ArmRun::from_round(0, &document.plan, &round, 0);
+    assert!(!run.counts());
+    assert_eq!(run.invalid[0].code, "ended_early");
+}
+
+#[test]
+fn threads_that_share_a_cpu_are_busy_when_it_is() {
+    let (_, document) = crate::fixtures::all().remove(0);
+    let mut round = document.rounds[0].clone();
+    let busy = |round: &Round, connections: u64| {
+        let plan = Plan {
+            connections,
+            ..document.plan.clone()
+        };
+        let run = ArmRun::from_round(0, &plan, round, 0);
+        run.load.busy_fraction.unwrap().get()
+    };
+    round.cost.load.cpu_cores_busy = Finite::new(1.0);
+    let side = &mut round.load[0];
+    let worker = side.workers[0].clone();
+    side.threads = 2;
+    side.workers = [[0], [0]]
+        .map(|cpus| Worker {
+            cpus_granted: cpus.to_vec(),
+            ..worker.clone()
+        })
+        .to_vec();
+    assert_eq!(busy(&round, 4), 1.0, "two threads, one CPU");
+    round.load[0].workers[1].cpus_granted = vec![1];
+    assert_eq!(busy(&round, 4), 0.5, "two threads, two CPUs");
+    // A thread per connection may use as many CPUs as there are connections, and no more than it may.
+    round.load[0].thread_per_connection = true;
+    (round.load[0].threads, round.load[0].workers) = (1, vec![worker]);
+    round.load[0].workers[0].cpus_granted = (0..8).collect();
+    assert_eq!(busy(&round, 4), 0.25);
+    assert_eq!(busy(&round, 100), 0.125);
+    assert_eq!(busy(&round, 1), 1.0);
 }

@@ -2,10 +2,12 @@
 //! `fixtures/versions` are never written again: a change that cannot read them breaks what users saved.
 
 use report::Labelled;
+use report::comparison::analyse_all;
 use report::document::load;
-use report::saved::View;
+use report::saved::{self, Saved, View};
 use report::text::Style;
 
+const COMPARISON_1: &str = include_str!("../fixtures/versions/comparison-1.json");
 const RESULT_1: &str = include_str!("../fixtures/versions/result-1.json");
 
 #[test]
@@ -37,4 +39,18 @@ fn a_newer_version_is_refused_in_one_clear_line() {
     let message = load(&newer).unwrap_err().to_string();
     assert!(message.contains("linerate.result/9"), "{message}");
     assert!(!message.contains('\n'), "{message}");
+}
+
+#[test]
+fn a_comparison_of_the_first_version_is_analysed_and_renders_in_every_form() {
+    let Saved::Comparison(mut comparison) = saved::load(COMPARISON_1).unwrap() else {
+        panic!("it was read as something else")
+    };
+    let text = |comparison| report::text::comparison::render(comparison, &Style::default());
+    assert!(text(&comparison).contains("epoll is slower than uring"));
+    analyse_all(&mut comparison);
+    assert!(text(&comparison).contains("epoll is slower than uring"));
+    assert!(report::csv::comparison::render(&comparison).contains("detectable"));
+    let page = [Labelled::new("old", View::Comparison(&comparison))];
+    assert!(report::html::render(&page).contains("Effects against the baseline"));
 }

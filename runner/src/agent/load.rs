@@ -272,6 +272,7 @@ impl Round {
             window: window(&recorded, self.go_ns, plan),
             engine: side::engine_use(&plan.engine, engine, features.collect(), options.collect()),
             threads: plan.threads,
+            thread_per_connection: side::has_thread_per_connection(engine),
             workers: pins
                 .iter()
                 .zip(&outcomes)

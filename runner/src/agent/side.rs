@@ -31,6 +31,11 @@ pub(super) fn engine_use(
     }
 }
 
+/// Whether the engine has a thread per connection, so that pinned workers are groups of threads.
+pub(super) fn has_thread_per_connection(chosen: &Chosen) -> bool {
+    chosen.driver.name() == "blocking"
+}
+
 /// Engine options asked for, beside what the workers were granted.
 fn engine_options(
     requested: &[(String, String)],

@@ -252,6 +252,7 @@ impl Round {
                 options.collect(),
             ),
             threads: testee.threads,
+            thread_per_connection: side::has_thread_per_connection(engine),
             workers,
             accept_strategy: Some(document_strategy(listening.strategy)),
             process: self.edges.cost(self.system_calls(&outcomes)),

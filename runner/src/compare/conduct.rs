@@ -342,17 +342,13 @@ impl Course<'_> {
 
     /// Whether the cell has had its last round.
     fn decide(&mut self, record: &mut Record, cell: usize, round: u32) {
-        let method = &self.experiment.method;
-        let why = if !self.cells[cell].can_go_on() {
-            StopReason::Failed
-        } else if round == method.rounds_planned {
-            StopReason::Rounds
-        } else if round >= method.rounds_minimum && record.is_precise(cell) {
-            StopReason::Precision
-        } else {
-            return;
+        let why = match self.cells[cell].can_go_on() {
+            true => record.stop_reason(cell),
+            false => Some(StopReason::Failed),
         };
-        self.end(record, cell, round, why);
+        if let Some(why) = why {
+            self.end(record, cell, round, why);
+        }
     }
 
     fn end(&mut self, record: &mut Record, cell: usize, rounds: u32, why: StopReason) {

@@ -5,10 +5,11 @@ use super::{CellPlan, Entrant, Experiment, Outcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
 use report::comparison::{
-    Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, remarks, worst_half_width,
+    Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, remarks, stop_reason,
 };
-use report::document::{Document, EngineUse, Finite, LatencySummary, Message, Status};
+use report::document::{Document, EngineUse, LatencySummary, Message, Status};
 use report::merge;
+use std::collections::BTreeMap;
 
 /// The document while it grows.
 pub(super) struct Record {
@@ -19,10 +20,10 @@ pub(super) struct Record {
     first_failure: Option<Failure>,
 }
 
-/// A warning of the runs, and how many of them had it: its text may name numbers of the first.
+/// A warning of the runs, and how many of each arm had it: its text may name numbers of the first.
 struct Counted {
     warning: Message,
-    runs: u32,
+    runs: BTreeMap<String, u32>,
 }
 
 /// A cell while it grows.
@@ -57,18 +58,14 @@ impl Record {
     /// A run ended well.
     pub fn ran(&mut self, cell: usize, entrant: usize, started_unix_ns: u64, document: Document) {
         self.runs += 1;
+        let arm = self.cells[cell].cell.arms[entrant].label.clone();
         for warning in &document.warnings {
-            match self
-                .warnings
-                .iter_mut()
-                .find(|known| known.warning.code == warning.code)
-            {
-                Some(known) => known.runs += 1,
-                None => self.warnings.push(Counted {
-                    warning: warning.clone(),
-                    runs: 1,
-                }),
-            }
+            let is_known = |known: &Counted| known.warning.code == warning.code;
+            let place = self.warnings.iter().position(is_known).unwrap_or_else(|| {
+                self.warnings.push(Counted::new(warning));
+                self.warnings.len() - 1
+            });
+            *self.warnings[place].runs.entry(arm.clone()).or_insert(0) += 1;
         }
         self.cells[cell].ran(entrant, started_unix_ns, &document);
         for host in document.hosts {
@@ -96,12 +93,9 @@ impl Record {
         }
     }
 
-    /// Whether the cell's confidence intervals are as narrow as was asked for.
-    pub fn is_precise(&self, cell: usize) -> bool {
-        let method = &self.comparison.method;
-        let widest = || worst_half_width(&self.cells[cell].cell, method);
-        let target = method.precision_target.map(Finite::get);
-        target.is_some_and(|target| widest().is_some_and(|widest| widest <= target))
+    /// Why the cell needs no further round, if so.
+    pub fn stop_reason(&self, cell: usize) -> Option<StopReason> {
+        stop_reason(&self.cells[cell].cell, &self.comparison.method)
     }
 
     /// The document, and why there is nothing in it if so.
@@ -147,9 +141,28 @@ impl Record {
 }
 
 impl Counted {
+    fn new(warning: &Message) -> Self {
+        Self {
+            warning: warning.clone(),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// The warning with how many of all `runs` had it, and which: an arm that cannot keep its schedule
+    /// must not be taken for the machine.
     fn of(self, runs: u32) -> Message {
+        let had: u32 = self.runs.values().sum();
+        let arms: Vec<String> = self
+            .runs
+            .iter()
+            .map(|(arm, count)| format!("{arm} {count}"))
+            .collect();
+        let which = match had == runs {
+            true => String::new(),
+            false => format!(": {}", arms.join(", ")),
+        };
         Message {
-            text: format!("{} (in {} of {runs} runs)", self.warning.text, self.runs),
+            text: format!("{} (in {had} of {runs} runs{which})", self.warning.text),
             ..self.warning
         }
     }
@@ -203,8 +216,7 @@ impl CellRecord {
             return self.failed(entrant, started_unix_ns, why);
         };
         self.describe(entrant, document);
-        let workload = self.cell.workload;
-        let mut run = ArmRun::from_round(entrant as u32, workload, round, started_unix_ns);
+        let mut run = ArmRun::from_round(entrant as u32, &document.plan, round, started_unix_ns);
         run.invalid.extend(self.settings[entrant].changes(document));
         if ExitClass::of_document(document) == ExitClass::CheckFailed {
             let text = "bytes came back other than they were sent";

@@ -8,7 +8,7 @@ use crate::plan::PlanError;
 use report::comparison::{
     Arm, ArmRole, ArmRun, Cell, CellRound, Comparison, Method, Metric, StopReason, Vary,
 };
-use report::document::{Document, Message, Round, Status};
+use report::document::{Document, Host, Message, Round, Status};
 use report::merge;
 
 /// A saved result, and the name of its file.
@@ -34,20 +34,24 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
             other.plan.workload.name()
         )));
     }
-    let pairs = valid(old)?.into_iter().zip(valid(new)?);
+    let results = [(valid(old)?, baseline), (valid(new)?, other)];
     let workload = baseline.plan.workload;
-    let rounds: Vec<CellRound> = pairs
-        .enumerate()
-        .map(|(index, pair)| {
-            let run = |arm, round, document: &Document| {
-                ArmRun::from_round(arm, workload, round, document.started_at_unix_ns)
+    // They are not paired: of different numbers of rounds, every one is used.
+    let longest = results.iter().map(|(rounds, _)| rounds.len()).max();
+    let rounds: Vec<CellRound> = (0..longest.unwrap_or(0))
+        .map(|index| {
+            let run = |(arm, (rounds, document)): (u32, &(Vec<&Round>, &Document))| {
+                let round = rounds.get(index)?;
+                let started_ns = document.started_at_unix_ns;
+                Some(ArmRun::from_round(arm, &document.plan, round, started_ns))
             };
+            let runs: Vec<ArmRun> = (0..).zip(&results).filter_map(run).collect();
             CellRound {
                 number: index as u32 + 1,
                 discarded: false,
                 started_at_unix_ns: baseline.started_at_unix_ns,
-                order: vec![0, 1],
-                runs: vec![run(0, pair.0, baseline), run(1, pair.1, other)],
+                order: runs.iter().map(|run| run.arm).collect(),
+                runs,
                 remarks: Vec::new(),
             }
         })
@@ -73,6 +77,7 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
     comparison.status = Status::Ok;
     comparison.hosts.clone_from(&baseline.hosts);
     comparison.warnings.push(not_interleaved());
+    comparison.warnings.extend(other_machine(baseline, other));
     comparison.cells.push(cell);
     Ok(comparison)
 }
@@ -98,6 +103,41 @@ fn not_interleaved() -> Message {
          them looks like a difference of what was measured",
     )
     .with_cure("measure both in one comparison, for example with linerate compare --plan FILE")
+}
+
+/// What is not the same of the hosts of two results.
+fn other_machine(old: &Document, new: &Document) -> Option<Message> {
+    type Fact = fn(&Host) -> Option<String>;
+    let facts: [(&str, Fact); 5] = [
+        ("host name", |host| host.name.clone()),
+        ("processor", |host| host.cpu_model.clone()),
+        ("number of CPUs", |host| Some(host.cpu_count?.to_string())),
+        ("kernel", |host| host.kernel.clone()),
+        ("governor", |host| host.governor.clone()),
+    ];
+    let mut found: Vec<String> = Vec::new();
+    for (first, second) in old.hosts.iter().zip(&new.hosts) {
+        for (name, fact) in &facts {
+            let known = fact(first).zip(fact(second));
+            if let Some((was, is)) = known.filter(|(was, is)| was != is) {
+                found.push(format!("{name} {was} and {is}"));
+            }
+        }
+    }
+    if old.hosts.len() != new.hosts.len() {
+        let (was, is) = (old.hosts.len(), new.hosts.len());
+        found.push(format!("number of hosts {was} and {is}"));
+    }
+    (!found.is_empty()).then(|| {
+        Message::new(
+            "other_machine",
+            format!(
+                "the results are not of the same machine in the same state, and that is compared too: {}; \
+                 the hosts shown are those of the first",
+                found.join(", ")
+            ),
+        )
+    })
 }
 
 /// The rounds that count.

@@ -5,7 +5,7 @@ use super::*;
 use crate::conduct::{self as single, Cancel};
 use crate::error::{ExitClass, RunError};
 use report::assemble::{self, RoundParts};
-use report::comparison::{Cell, StopReason};
+use report::comparison::{Cell, Comparison, StopReason};
 use report::document::{
     Document, Host, HostActivity, LatencySummary, Role, Side, Status, SystemCpu, Window,
     unexplained_nulls,
@@ -124,7 +124,7 @@ impl Stage {
             };
             side.measured.totals.operations = 1000;
             let mut latencies = report::histogram::new();
-            latencies.record(50_000).unwrap();
+            latencies.record_n(50_000, 1000).unwrap();
             side.measured.latency.service = LatencySummary::from_histogram(&latencies).unwrap();
             side.process.cpu_ns = Some(500_000_000);
             side
@@ -467,9 +467,34 @@ fn saved_results_are_compared_with_a_warning() {
     let cell = &comparison.cells[0];
     assert_eq!(
         (cell.rounds.len(), cell.baseline(), cell.control()),
-        (8, Some(0), None)
+        (9, Some(0), None)
     );
-    assert_eq!(comparison.warnings[0].code, "not_interleaved");
+    let runs = |arm: u32| {
+        let runs = cell.rounds.iter().flat_map(|round| &round.runs);
+        runs.filter(|run| run.arm == arm).count()
+    };
+    assert_eq!(
+        (runs(0), runs(1)),
+        (8, 9),
+        "none is dropped for want of a partner"
+    );
+    let codes = |comparison: &Comparison| -> Vec<String> {
+        let warnings = comparison.warnings.iter();
+        warnings.map(|warning| warning.code.clone()).collect()
+    };
+    assert_eq!(codes(&comparison), ["not_interleaved"]);
+    let mut elsewhere = run("new.json", 9);
+    elsewhere.document.hosts[0].governor = Some("performance".into());
+    let comparison_elsewhere = saved(&run("old.json", 8), &elsewhere, Vary::Testee).unwrap();
+    assert_eq!(
+        codes(&comparison_elsewhere),
+        ["not_interleaved", "other_machine"]
+    );
+    let text = &comparison_elsewhere.warnings[1].text;
+    assert!(
+        text.contains("governor schedutil and performance"),
+        "{text}"
+    );
     assert_eq!(unexplained_nulls(&comparison.cells), Vec::<String>::new());
     let metrics = [
         Metric::Rate,
