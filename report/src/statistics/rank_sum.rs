@@ -64,8 +64,8 @@ pub fn detectable_shift(first: &[f64], second: &[f64], level: f64, least: f64) -
     let error = (variance(first)? + variance(second)?).sqrt() * RANKS_FOR_MEANS.sqrt();
     let degrees = (first.len() + second.len() - 2) as f64;
     let t = student_t_quantile(1.0 - level / 2.0, degrees)?;
-    let significant = (t + normal_quantile(POWER)?) * error;
-    Some(significant.max(least + normal_quantile(BEYOND_LEAST)? * error))
+    let significant = (t + normal_quantile(POWER)) * error;
+    Some(significant.max(least + normal_quantile(BEYOND_LEAST) * error))
 }
 
 fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {

@@ -97,12 +97,12 @@ pub fn detectable_difference(differences: &[f64], level: f64, least: f64) -> Opt
     let patterns = 2f64.powf(n - 1.0);
     let allowed = (level * patterns + 1e-9).floor();
     let significant = if allowed < 2.0 {
-        deviation * normal_quantile(POWER.powf(1.0 / n))?
+        deviation * normal_quantile(POWER.powf(1.0 / n))
     } else {
         let t = student_t_quantile(1.0 - allowed / patterns / 2.0, n - 1.0)?;
-        (t + normal_quantile(POWER)?) * error * (1.0 + 0.2 / allowed)
+        (t + normal_quantile(POWER)) * error * (1.0 + 0.2 / allowed)
     };
-    Some(significant.max(least + normal_quantile(BEYOND_LEAST)? * error))
+    Some(significant.max(least + normal_quantile(BEYOND_LEAST) * error))
 }
 
 #[cfg(test)]

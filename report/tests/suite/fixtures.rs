@@ -143,6 +143,7 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             }],
         },
         threads: 1,
+        thread_per_connection: false,
         workers: vec![Worker {
             cpu_requested: Some(cpu),
             cpus_granted: vec![cpu],

@@ -45,11 +45,11 @@ fn paired_differences() {
             &case,
             "sign_flip_p",
         );
-        // The normal quantile is that of Student's t with a million degrees of freedom.
+        // The normal quantile is good to 0.0005.
         let detectable = detectable_difference(&differences, 0.05 / 3.0, 0.01).unwrap();
         let expected = case["detectable"].as_f64().unwrap();
         assert!(
-            (detectable / expected - 1.0).abs() < 1e-5,
+            (detectable / expected - 1.0).abs() < 1e-3,
             "{detectable} {expected}"
         );
     }

@@ -2,7 +2,7 @@
 //! `fixtures/versions` are never written again: a change that cannot read them breaks what users saved.
 
 use report::Labelled;
-use report::comparison::analyse_all;
+use report::comparison::{Comparison, analyse_all};
 use report::document::load;
 use report::saved::{self, Saved, View};
 use report::text::Style;
@@ -46,7 +46,8 @@ fn a_comparison_of_the_first_version_is_analysed_and_renders_in_every_form() {
     let Saved::Comparison(mut comparison) = saved::load(COMPARISON_1).unwrap() else {
         panic!("it was read as something else")
     };
-    let text = |comparison| report::text::comparison::render(comparison, &Style::default());
+    let text =
+        |comparison: &Comparison| report::text::comparison::render(comparison, &Style::default());
     assert!(text(&comparison).contains("epoll is slower than uring"));
     analyse_all(&mut comparison);
     assert!(text(&comparison).contains("epoll is slower than uring"));
