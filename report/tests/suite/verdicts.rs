@@ -1,7 +1,10 @@
 //! What stands in the way of a verdict, and that none depends on what is called the baseline.
 
+use report::Labelled;
 use report::comparison::*;
 use report::document::{Finite, Message, Pace, Plan, Round, Worker};
+use report::saved::View;
+use report::text::Style;
 
 use crate::comparison_fixtures::{self, Truth, URING, again};
 
@@ -318,4 +321,31 @@ fn threads_that_share_a_cpu_are_busy_when_it_is() {
     assert_eq!(busy(&round, 4), 0.25);
     assert_eq!(busy(&round, 100), 0.125);
     assert_eq!(busy(&round, 1), 1.0);
+}
+
+#[test]
+fn intervals_say_their_levels_and_where_they_come_from() {
+    let mut lost = cell();
+    change(&mut lost, ARM, 11, |run| {
+        run.failure = Some(Message::new("peer", "it broke"));
+    });
+    let mut comparison = Comparison::new("0", Vec::new(), method());
+    comparison.cells = vec![lost];
+    let shown = |comparison: &mut Comparison| {
+        analyse_all(comparison);
+        let text = report::text::comparison::render(comparison, &Style::default());
+        let page = [Labelled::new("c", View::Comparison(comparison))];
+        (text, report::html::render(&page))
+    };
+    let (text, page) = shown(&mut comparison);
+    let levels = "95.1 % to 95.8 %";
+    assert!(
+        text.contains(&format!("a level of {levels} (signed ranks, exact")),
+        "{text}"
+    );
+    assert!(page.contains(&format!("{levels} interval")) && page.contains("in random order"));
+    comparison.method.interleaved = false;
+    let (text, page) = shown(&mut comparison);
+    assert!(text.contains("(Mann-Whitney, exact"), "{text}");
+    assert!(page.contains("were measured at different times") && !page.contains("in random order"));
 }

@@ -342,3 +342,21 @@ fn arm(entrant: &Entrant) -> Arm {
         latency: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_of_some_runs_names_their_arms() {
+        let counted = || {
+            let mut counted = Counted::new(&Message::new("rate_not_reached", "too slow"));
+            counted.runs.insert("epoll".into(), 2);
+            counted.runs.insert("blocking".into(), 1);
+            counted
+        };
+        let text = counted().of(39).text;
+        assert_eq!(text, "too slow (in 3 of 39 runs: blocking 1, epoll 2)");
+        assert_eq!(counted().of(3).text, "too slow (in 3 of 3 runs)");
+    }
+}
