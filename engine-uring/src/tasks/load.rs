@@ -8,6 +8,7 @@ use super::bell::Bell;
 use super::buffer::{Pool, SharedPattern};
 use super::runtime::Runtime;
 use super::settings::Settings;
+use super::turns::Turns;
 use super::wire::Wire;
 use conductor::Conductor;
 use engine::clock::now_ns;
@@ -65,6 +66,7 @@ struct Stage<W: LoadWorkload> {
     workload: W,
     pool: Rc<Pool>,
     pattern: SharedPattern,
+    turns: Rc<Turns>,
     meter: RefCell<Meter>,
     phase: Cell<Phase>,
     /// Wakes the conductor.
@@ -102,6 +104,7 @@ impl<W: LoadWorkload> Stage<W> {
         Self {
             pool: Pool::new(workload.hints().own_buffer_bytes()),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
+            turns: Rc::default(),
             meter: RefCell::new(meter),
             phase: Cell::new(Phase::Preparing),
             bell: Bell::default(),

@@ -15,6 +15,7 @@ mod serve;
 mod settings;
 mod sys;
 mod tokio_uring;
+mod turns;
 mod watch;
 mod wire;
 

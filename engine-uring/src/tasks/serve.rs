@@ -6,6 +6,7 @@ use super::output::{Output, Speaker};
 use super::runtime::Runtime;
 use super::settings::Settings;
 use super::sys::{self, Alarm};
+use super::turns::Turns;
 use super::watch::Watch;
 use super::wire::{Party, Wire};
 use super::{END_PATIENCE_NS, machine};
@@ -52,6 +53,7 @@ struct House<W: ServeWorkload> {
     workload: W,
     pool: Rc<Pool>,
     pattern: SharedPattern,
+    turns: Rc<Turns>,
     /// Sessions of a testee record nothing; [`engine::session::Out`] asks for one.
     meter: RefCell<Meter>,
     /// Wakes the accepting task.
@@ -84,6 +86,8 @@ async fn run<R: Runtime, W: ServeWorkload>(
     let mut accepting = pin!(accepting);
     let mut watching = pin!(watch.watch());
     let mut accepts = true;
+    let turns = Rc::clone(&house.turns);
+    R::spawn(async move { turns.usher().await });
     house.job.control.report_ready();
     poll_fn(|context| {
         house.bell.listen(context.waker());
@@ -117,6 +121,7 @@ async fn run<R: Runtime, W: ServeWorkload>(
     })
     .await;
     house.bell.forget();
+    house.turns.end();
     Ok(house.outcome(R::features(), settings, infos))
 }
 
@@ -127,6 +132,7 @@ impl<W: ServeWorkload> House<W> {
         Self {
             pool: Pool::new(hints.own_buffer_bytes()),
             pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
+            turns: Rc::default(),
             meter: RefCell::new(Meter::new(false, None, Arc::default())),
             bell: Bell::default(),
             is_ip: listener.is_none_or(|fd| {
@@ -306,7 +312,8 @@ impl<W: ServeWorkload> House<W> {
             last_traffic_ns: now_ns(),
             idle_closed: false,
         };
-        let wire = Wire::new(host, Rc::clone(&self.pool), Rc::clone(&self.pattern));
+        let (pool, pattern) = (Rc::clone(&self.pool), Rc::clone(&self.pattern));
+        let wire = Wire::new(host, pool, pattern, Rc::clone(&self.turns));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
         self.open.set(self.open.get() + 1);

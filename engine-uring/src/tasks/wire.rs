@@ -6,6 +6,7 @@ use super::buffer::{Block, Piece, Pool, SharedPattern};
 use super::output::Output;
 use super::runtime::Runtime;
 use super::sys;
+use super::turns::Turns;
 use engine::proactor::How;
 use engine::socket;
 use std::cell::{Cell, RefCell};
@@ -75,6 +76,7 @@ pub struct Wire<P> {
     party: RefCell<P>,
     output: RefCell<Output>,
     pool: Rc<Pool>,
+    turns: Rc<Turns>,
     /// Wakes the task.
     bell: Bell,
     /// The open socket; -1 while there is none.
@@ -94,11 +96,12 @@ pub struct Wire<P> {
 
 impl<P: Party> Wire<P> {
     /// Without a connection.
-    pub fn new(party: P, pool: Rc<Pool>, pattern: SharedPattern) -> Rc<Self> {
+    pub fn new(party: P, pool: Rc<Pool>, pattern: SharedPattern, turns: Rc<Turns>) -> Rc<Self> {
         Rc::new(Self {
             party: RefCell::new(party),
             output: RefCell::new(Output::new(pattern)),
             pool,
+            turns,
             bell: Bell::default(),
             fd: Cell::new(-1),
             receiving: Cell::new(false),
@@ -194,8 +197,9 @@ impl<P: Party> Wire<P> {
             self.writes.begin();
             loop {
                 self.stirred.set(false);
-                poll_once(&mut has_read, reading.as_mut(), context);
+                // What is there to say goes out before anything else is received.
                 poll_once(&mut has_written, writing.as_mut(), context);
+                poll_once(&mut has_read, reading.as_mut(), context);
                 match (has_read.take(), has_written.take()) {
                     (Some(reader), Some(writer)) => return Poll::Ready((reader, writer)),
                     halves => (has_read, has_written) = halves,
@@ -205,7 +209,7 @@ impl<P: Party> Wire<P> {
                 }
             }
             if self.reads.wants_more.get() || self.writes.wants_more.get() {
-                context.waker().wake_by_ref();
+                self.turns.ask(context.waker());
             }
             Poll::Pending
         })
@@ -254,14 +258,25 @@ impl<P: Party> Wire<P> {
         reader
     }
 
-    /// Whether to receive once more; waits while receiving is paused.
+    /// Whether to receive once more; waits while receiving is paused, and until an answer is on
+    /// its way: who asked waits for it, and a receive before it would find nothing.
     async fn may_receive(&self) -> bool {
         poll_fn(|_| match self.ending.get() {
             Some(_) => Poll::Ready(false),
-            None if self.paused.get() || !self.reads.take() => Poll::Pending,
+            None if self.paused.get() || self.must_write_first() => Poll::Pending,
+            None if !self.reads.take() => Poll::Pending,
             None => Poll::Ready(true),
         })
         .await
+    }
+
+    /// Whether the writer has something to do and has not begun. It is polled again before this
+    /// half is, in this turn (what it has to do has stirred the conversation) or in the next.
+    #[inline]
+    fn must_write_first(&self) -> bool {
+        let output = self.output.borrow();
+        let shutdown = output.shutdown && !self.shutdown_done.get();
+        !self.sending.get() && (!output.is_empty() || output.close.is_some() || shutdown)
     }
 
     #[inline]
@@ -391,3 +406,6 @@ fn poll_once<F: Future>(
         *value = Some(ready);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,8 @@ impl<W: LoadWorkload> Conductor<W> {
         let stage = Rc::new(Stage::new(job, workload));
         let line = |index| {
             let talker = Talker::new(Rc::clone(&stage), index);
-            Wire::new(talker, Rc::clone(&stage.pool), Rc::clone(&stage.pattern))
+            let (pool, pattern) = (Rc::clone(&stage.pool), Rc::clone(&stage.pattern));
+            Wire::new(talker, pool, pattern, Rc::clone(&stage.turns))
         };
         Self {
             lines: (0..count).map(line).collect(),
@@ -71,6 +72,8 @@ impl<W: LoadWorkload> Conductor<W> {
         let watch = Watch::<R>::new(&stage.job.wake, &alarm)
             .map_err(|error| machine("watching the timer and the waker", &error))?;
         let mut watching = pin!(watch.watch());
+        let turns = Rc::clone(&stage.turns);
+        R::spawn(async move { turns.usher().await });
         for line in &self.lines {
             stage.tasks.set(stage.tasks.get() + 1);
             R::spawn(live::<R, W>(Rc::clone(line), Rc::clone(&stage)));
@@ -98,6 +101,7 @@ impl<W: LoadWorkload> Conductor<W> {
         })
         .await;
         stage.bell.forget();
+        stage.turns.end();
         result?;
         Ok(self.outcome(R::features(), settings, tcp_info))
     }
