@@ -7,6 +7,8 @@ use linerate_tests::raw::Conn;
 use linerate_tests::testee::Testee;
 use linerate_tests::{Family, each_family, eventually, noise};
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 linerate_tests::for_every_engine!(
@@ -16,6 +18,7 @@ linerate_tests::for_every_engine!(
     nothing_is_sent_that_was_not_asked_for,
     discard_takes_everything_and_says_nothing,
     source_and_duplex_send_as_fast_as_the_peer_reads,
+    no_stream_keeps_the_others_from_moving,
     rr_answers_whole_requests_whatever_their_segments,
     close_after_counts_responses,
     answers_do_not_wait_for_more,
@@ -26,6 +29,7 @@ linerate_tests::for_every_variant!(
     echo_of_large_messages_to_a_slow_reader,
     a_half_close_is_answered_after_what_is_owed,
     source_and_duplex_send_as_fast_as_the_peer_reads,
+    no_stream_keeps_the_others_from_moving,
     rr_answers_whole_requests_whatever_their_segments,
     close_after_counts_responses,
     answers_do_not_wait_for_more,
@@ -201,6 +205,40 @@ fn source_and_duplex_send_as_fast_as_the_peer_reads(driver: &'static dyn Driver)
             "{}",
             received()
         );
+    });
+}
+
+/// All on one worker, and each reader takes all it can get until every one has had its part.
+fn no_stream_keeps_the_others_from_moving(driver: &'static dyn Driver) {
+    const ENOUGH: u64 = 4 << 20;
+    each_family(|family| {
+        let source = ServeSpec::Source {
+            message_bytes: 256 * 1024,
+        };
+        let testee = Testee::start(driver, family, source);
+        let heard: Arc<Vec<_>> = Arc::new((0..4).map(|_| AtomicU64::new(0)).collect());
+        let over = Arc::new(AtomicBool::new(false));
+        let readers: Vec<_> = (0..heard.len())
+            .map(|number| {
+                let conn = Conn::to(&testee.address);
+                let (heard, over) = (Arc::clone(&heard), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    let mut block = vec![0; 256 * 1024];
+                    while !over.load(SeqCst) {
+                        let length = (&conn.0).read(&mut block).expect("the stream");
+                        heard[number].fetch_add(length as u64, SeqCst);
+                    }
+                })
+            })
+            .collect();
+        let all = eventually(Duration::from_secs(10), || {
+            heard.iter().all(|count| count.load(SeqCst) >= ENOUGH)
+        });
+        over.store(true, SeqCst);
+        assert!(all, "{heard:?} bytes on the connections");
+        for reader in readers {
+            reader.join().expect("a reader");
+        }
     });
 }
 
