@@ -61,6 +61,8 @@ pub struct Talker<W: LoadWorkload> {
     failures: u32,
     /// When to open it again.
     retry_at_ns: Option<u64>,
+    /// When its session was told something last.
+    told_ns: u64,
 }
 
 impl<W: LoadWorkload> Talker<W> {
@@ -78,6 +80,7 @@ impl<W: LoadWorkload> Talker<W> {
             attempted: false,
             failures: 0,
             retry_at_ns: None,
+            told_ns: 0,
             stage,
         }
     }
@@ -251,6 +254,7 @@ impl<W: LoadWorkload> Talker<W> {
         output: &mut Output,
         tell: impl FnOnce(&mut W::Session, &mut Slot, &mut Speaker<'_>) -> T,
     ) -> T {
+        self.told_ns = now_ns;
         let stage = &self.stage;
         let mut meter = stage.meter.borrow_mut();
         let mut speaker = Speaker {
@@ -363,14 +367,20 @@ impl<W: LoadWorkload> Party for Talker<W> {
 
     #[inline]
     fn moved(&mut self, bytes: usize) {
+        // Only streams want to know when it was sent. To others it belongs to what they were told
+        // when they asked for it: one look at the clock per operation, as with our own loops.
+        if self.stage.is_stream() {
+            self.told_ns = now_ns();
+        }
         let mut meter = self.stage.meter.borrow_mut();
-        meter.bytes_sent(bytes as u64, now_ns());
+        meter.bytes_sent(bytes as u64, self.told_ns);
     }
 
     #[inline]
     fn sent(&mut self, output: &mut Output) {
         if self.state == State::Open {
-            self.say(now_ns(), output, |session, slot, out| {
+            // It has just moved.
+            self.say(self.told_ns, output, |session, slot, out| {
                 session.sent(slot, out)
             });
         }
