@@ -5,7 +5,7 @@
 //! block that goes back, or a range of the shared pattern, which nobody copies.
 
 use engine::pattern::Pattern;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const KEPT_BYTES: usize = 64 * 1024 * 1024;
 pub struct Pool {
     free: RefCell<Vec<Vec<u8>>>,
     block_bytes: usize,
+    /// See [`abandon`].
+    abandoned: Cell<bool>,
 }
 
 impl Pool {
@@ -30,6 +32,7 @@ impl Pool {
         Rc::new(Self {
             free: RefCell::default(),
             block_bytes,
+            abandoned: Cell::new(false),
         })
     }
 
@@ -51,11 +54,21 @@ impl Pool {
     }
 
     fn put(&self, memory: Vec<u8>) {
+        if self.abandoned.get() {
+            return std::mem::forget(memory);
+        }
         let mut free = self.free.borrow_mut();
         if free.len() < KEPT_BYTES / self.block_bytes {
             free.push(memory);
         }
     }
+}
+
+/// Operations are in flight and nobody waits for them any more: their memory is never freed, nor
+/// used again. A runtime drops what it was given before the kernel has let go of it.
+pub fn abandon(pool: &Pool, pattern: &SharedPattern) {
+    pool.abandoned.set(true);
+    std::mem::forget(Rc::clone(pattern));
 }
 
 /// Memory of a [`Pool`], to which it returns when dropped: `start..end` of it is filled.
@@ -246,6 +259,26 @@ mod tests {
         let again = pool.take();
         assert_eq!(again.bytes(), b"");
         assert_eq!(tokio_uring::buf::IoBuf::stable_ptr(&again), address);
+    }
+
+    #[test]
+    fn memory_of_abandoned_operations_is_kept_for_ever() {
+        let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(100)));
+        let pool = Pool::new(4096);
+        let mut block = pool.take();
+        block.append(b"in flight");
+        let address = block.bytes().as_ptr();
+        let (kept, sending) = (
+            Arc::downgrade(&pattern),
+            Piece::Shared(Rc::clone(&pattern), 0..10),
+        );
+        abandon(&pool, &pattern);
+        drop((block, sending, pattern));
+        assert!(kept.upgrade().is_some(), "the pattern");
+        for _ in 0..4 {
+            let other = std::mem::ManuallyDrop::new(pool.take());
+            assert_ne!(tokio_uring::buf::IoBuf::stable_ptr(&*other), address);
+        }
     }
 
     #[test]

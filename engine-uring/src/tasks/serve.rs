@@ -1,7 +1,7 @@
 //! The testee: one task accepts, and one task per connection serves.
 
 use super::bell::Bell;
-use super::buffer::{Pool, SharedPattern};
+use super::buffer::{Pool, SharedPattern, abandon};
 use super::output::{Output, Speaker};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -39,7 +39,7 @@ pub fn serve<R: Runtime>(job: ServeJob, settings: &Settings) -> Result<ServeOutc
         fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
             engine::os::use_exact_timers();
             let Self(job, settings, _) = self;
-            R::block_on(settings, run::<R, W>(job, workload, settings))
+            R::block_on(settings, run::<R, W>(job, workload, settings.clone()))
                 .map_err(EngineError::Machine)?
         }
     }
@@ -75,7 +75,7 @@ type Guest<W> = Wire<Host<W>>;
 async fn run<R: Runtime, W: ServeWorkload>(
     mut job: ServeJob,
     workload: W,
-    settings: &Settings,
+    settings: Settings,
 ) -> Result<ServeOutcome, EngineError> {
     let listener = job.listener.take();
     let house = Rc::new(House::new(job, workload, listener.as_ref()));
@@ -120,9 +120,12 @@ async fn run<R: Runtime, W: ServeWorkload>(
         }
     })
     .await;
+    if house.open.get() > 0 {
+        abandon(&house.pool, &house.pattern);
+    }
     house.bell.forget();
     house.turns.end();
-    Ok(house.outcome(R::features(), settings, infos))
+    Ok(house.outcome(R::features(), &settings, infos))
 }
 
 impl<W: ServeWorkload> House<W> {
@@ -253,10 +256,15 @@ impl<W: ServeWorkload> House<W> {
     }
 
     async fn may_accept(&self) -> bool {
-        poll_fn(|_| match self.stop_at_ns.get() {
-            Some(_) => Poll::Ready(false),
-            None if self.has_room() && self.accept_again_ns.get().is_none() => Poll::Ready(true),
-            None => Poll::Pending,
+        // The order itself, not what was made of it: by an order that came within this poll
+        // another worker may have shut down the listener that both have, and accepting would
+        // fail for ever.
+        poll_fn(|_| match self.job.control.order() {
+            Order::Stop | Order::Abort => Poll::Ready(false),
+            Order::Run if self.has_room() && self.accept_again_ns.get().is_none() => {
+                Poll::Ready(true)
+            }
+            Order::Run => Poll::Pending,
         })
         .await
     }
@@ -452,3 +460,6 @@ impl<W: ServeWorkload> Party for Host<W> {
         bump(&self.house.published().peer_not_reading, 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The conductor of a load: phases, schedule and time-outs. It runs as the runtime's main task.
 
+use super::super::buffer::abandon;
 use super::super::runtime::Runtime;
 use super::super::settings::Settings;
 use super::super::sys::Alarm;
@@ -100,6 +101,9 @@ impl<W: LoadWorkload> Conductor<W> {
             }
         })
         .await;
+        if stage.tasks.get() > 0 {
+            abandon(&stage.pool, &stage.pattern);
+        }
         stage.bell.forget();
         stage.turns.end();
         result?;
