@@ -50,11 +50,6 @@ pub static VARIANTS: &[Variant] = &[
         name: "monoio:taskrun=defer",
         engine: &engine_uring::MONOIO,
     },
-    #[cfg(target_os = "linux")]
-    Variant {
-        name: "tokio-uring:sqpoll=true,sqpoll_idle=1ms",
-        engine: &engine_uring::TOKIO_URING,
-    },
 ];
 
 #[cfg(target_os = "linux")]
@@ -130,7 +125,5 @@ macro_rules! for_every_variant {
         mod tokio_uring_coop { $($crate::one_engine!($test, "tokio-uring:taskrun=coop,sq_entries=16");)* }
         #[cfg(target_os = "linux")]
         mod monoio_defer { $($crate::one_engine!($test, "monoio:taskrun=defer");)* }
-        #[cfg(target_os = "linux")]
-        mod tokio_uring_sqpoll { $($crate::one_engine!($test, "tokio-uring:sqpoll=true,sqpoll_idle=1ms");)* }
     };
 }

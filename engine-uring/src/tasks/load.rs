@@ -33,9 +33,10 @@ pub fn load<R: Runtime>(job: LoadJob, settings: &Settings) -> Result<LoadOutcome
         fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
             engine::os::use_exact_timers();
             let Self(job, settings, _) = self;
+            let granted = settings.clone();
             let conducting = async move {
                 let conductor = Conductor::new(job, workload);
-                conductor.run::<R>(settings).await
+                conductor.run::<R>(&granted).await
             };
             R::block_on(settings, conducting).map_err(EngineError::Machine)?
         }

@@ -185,7 +185,10 @@ impl Runtime for OnUring {
         }
     }
 
-    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
+    fn block_on<F>(settings: &Settings, future: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
         RuntimeBuilder::<IoUringDriver>::new()
             .with_entries(settings.entries)
             .uring_builder(settings.ring_builder())
@@ -201,6 +204,10 @@ impl Runtime for OnUring {
             feature(
                 "operations",
                 "recv, send, accept and connect, each submitted singly",
+            ),
+            feature(
+                "connect",
+                "with a source address or socket options: connect(2), then a poll is submitted",
             ),
             feature("wait", "io_uring_enter, submitting"),
             feature("lacks", super::LACKS),
@@ -222,7 +229,10 @@ impl Runtime for OnEpoll {
         }
     }
 
-    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
+    fn block_on<F>(settings: &Settings, future: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
         RuntimeBuilder::<LegacyDriver>::new()
             .with_entries(settings.entries)
             .build()

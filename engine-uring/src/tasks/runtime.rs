@@ -34,11 +34,14 @@ pub trait Runtime: Sized + 'static {
     /// A descriptor of another kind (a timer, a waker) that becomes readable.
     type Signal: 'static;
 
-    /// Builds the runtime on the calling thread and runs `future` to its end.
+    /// Builds the runtime on the calling thread and runs `future` to its end. It is polled when
+    /// it is woken, and not with every turn.
     ///
     /// # Errors
     /// Why there is no such runtime here, in words for the user.
-    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String>;
+    fn block_on<F>(settings: &Settings, future: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: 'static> + 'static;
 
     /// Starts a task on this thread. Only inside [`Runtime::block_on`].
     fn spawn(task: impl Future<Output = ()> + 'static);

@@ -1,12 +1,10 @@
 //! What users may set about a runtime: `--engine monoio:entries=4096,taskrun=defer`.
 
-use engine::options::{AUTO, EngineOption, Options, Values, duration_text};
+use engine::options::{AUTO, EngineOption, Options, Values};
 
 const SQ_ENTRIES: &str = "sq_entries";
 const CQ_ENTRIES: &str = "cq_entries";
 const TASKRUN: &str = "taskrun";
-const SQPOLL: &str = "sqpoll";
-const SQPOLL_IDLE: &str = "sqpoll_idle";
 const EVENTS: &str = "events";
 
 // The keys are those of engine `uring`, where it has them; the defaults are the runtimes' own.
@@ -16,28 +14,13 @@ const CQ_ENTRIES_OPTION: EngineOption = EngineOption {
     values: Values::Integer(2, 65_536),
     default: AUTO,
     unit: "entries",
-    meaning: "length of the completion queue, at least that of the other; auto: twice the other",
-};
-
-const SQPOLL_OPTION: EngineOption = EngineOption {
-    key: SQPOLL,
-    values: Values::Switch,
-    default: "false",
-    unit: "",
-    meaning: "a kernel thread takes submissions; it wants a CPU of its own",
-};
-
-const SQPOLL_IDLE_OPTION: EngineOption = EngineOption {
-    key: SQPOLL_IDLE,
-    values: Values::Duration(1_000_000, 60_000_000_000),
-    default: "10ms",
-    unit: "",
-    meaning: "after how long without submissions that thread sleeps, whole milliseconds",
+    meaning: "length of the completion queue, at least that of the other; auto: twice the other. \
+              Two per connection hold any burst; what does not fit waits in the kernel, uncounted",
 };
 
 /// The options of `tokio-uring`. It waits in epoll and never enters the ring to wait, so with
 /// DEFER_TASKRUN nothing would ever complete: there is no such choice.
-pub static OF_TOKIO_URING: [EngineOption; 5] = [
+pub static OF_TOKIO_URING: [EngineOption; 3] = [
     EngineOption {
         key: SQ_ENTRIES,
         values: Values::Integer(1, 32_768),
@@ -53,8 +36,6 @@ pub static OF_TOKIO_URING: [EngineOption; 5] = [
         unit: "",
         meaning: "interrupt: completions interrupt the worker; coop: they wait for any of its system calls (Linux 5.19)",
     },
-    SQPOLL_OPTION,
-    SQPOLL_IDLE_OPTION,
 ];
 
 /// The options of `monoio`.
@@ -115,8 +96,6 @@ pub struct Settings {
 pub struct Ring {
     completions: Option<u32>,
     taskrun: &'static str,
-    /// Idle time of the polling kernel thread, ms.
-    sqpoll_ms: Option<u32>,
 }
 
 impl Settings {
@@ -138,16 +117,8 @@ impl Settings {
             ring: has_ring.then(|| Ring {
                 completions: number(CQ_ENTRIES),
                 taskrun: options.word(TASKRUN).unwrap_or("interrupt"),
-                sqpoll_ms: sqpoll_ms(table, &options),
             }),
         };
-        if options.is_written(SQPOLL_IDLE)
-            && settings.ring.is_some_and(|ring| ring.sqpoll_ms.is_none())
-        {
-            return Err(format!(
-                "engine {engine}: sqpoll_idle says how that thread sleeps; it needs sqpoll=true"
-            ));
-        }
         settings
             .check()
             .map_err(|why| format!("engine {engine}: {why}"))?;
@@ -157,13 +128,6 @@ impl Settings {
     /// What the kernel would answer with EINVAL, with the reason.
     fn check(&self) -> Result<(), String> {
         let Some(ring) = self.ring else { return Ok(()) };
-        if ring.sqpoll_ms.is_some() && ring.taskrun != "interrupt" {
-            return Err(format!(
-                "sqpoll excludes taskrun={}: a kernel thread submits, so there is no system call \
-                 to wait for; leave one of them out",
-                ring.taskrun
-            ));
-        }
         match ring.completions {
             Some(completions) if completions < self.entries => Err(format!(
                 "cq_entries={completions} is less than the {} entries of the submission queue",
@@ -198,9 +162,6 @@ impl Settings {
             "defer" => builder.setup_single_issuer().setup_defer_taskrun(),
             _ => &mut builder,
         };
-        if let Some(idle_ms) = ring.sqpoll_ms {
-            builder.setup_sqpoll(idle_ms);
-        }
         builder
     }
 
@@ -212,31 +173,19 @@ impl Settings {
         };
         let entries = self.entries.next_power_of_two();
         let completions = ring.completions.unwrap_or(2 * entries).next_power_of_two();
-        let mut granted = vec![
+        vec![
             pair(SQ_ENTRIES, entries.to_string()),
             pair(CQ_ENTRIES, completions.to_string()),
             pair(TASKRUN, ring.taskrun.to_owned()),
-        ];
-        if let Some(ms) = ring.sqpoll_ms {
-            let idle_ns = u64::from(ms) * 1_000_000;
-            granted.push(pair(SQPOLL, true.to_string()));
-            granted.push(pair(SQPOLL_IDLE, duration_text(idle_ns)));
-        }
-        granted
+        ]
     }
-}
-
-/// The kernel counts the idle time of its thread in ms.
-fn sqpoll_ms(table: &[EngineOption], options: &Options) -> Option<u32> {
-    table.iter().find(|option| option.key == SQPOLL)?;
-    let idle_ns = options.number(SQPOLL_IDLE)?;
-    options
-        .switch(SQPOLL)
-        .then(|| idle_ns.div_ceil(1_000_000) as u32)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::monoio::{OnEpoll, OnUring};
+    use super::super::runtime::Runtime;
+    use super::super::tokio_uring::TokioUring;
     use super::*;
 
     fn parse(table: &'static [EngineOption], text: &str) -> Result<Settings, String> {
@@ -257,34 +206,17 @@ mod tests {
             (value("sq_entries"), value("cq_entries"), value("taskrun")),
             (&"512".to_owned(), &"8192".to_owned(), &"defer".to_owned())
         );
-        let settings = parse(&OF_TOKIO_URING, "sqpoll=on,sqpoll_idle=1500us").unwrap();
-        assert_eq!(settings.ring.unwrap().sqpoll_ms, Some(2));
-        assert!(
-            settings
-                .granted()
-                .contains(&("sqpoll_idle".into(), "2ms".into()))
-        );
     }
 
     #[test]
     fn what_the_kernel_would_refuse_is_refused_with_its_reason() {
         for (table, text, says) in [
-            (
-                &OF_TOKIO_URING[..],
-                "sqpoll=on,taskrun=coop",
-                "sqpoll excludes",
-            ),
             (&OF_MONOIO[..], "cq_entries=512", "less than the 1024"),
             (&OF_MONOIO[..], "sq_entries=100", "write 256 to 32768"),
             (
                 &OF_TOKIO_URING[..],
                 "taskrun=defer",
                 "write interrupt | coop",
-            ),
-            (
-                &OF_TOKIO_URING[..],
-                "sqpoll_idle=5ms",
-                "it needs sqpoll=true",
             ),
             (&OF_MONOIO_LEGACY[..], "sqpoll=on", "unknown option"),
         ] {
@@ -296,12 +228,16 @@ mod tests {
     #[test]
     fn each_option_of_uring_is_had_or_refused_with_a_reason() {
         for option in &crate::uring::OPTIONS {
-            let had = OF_TOKIO_URING.iter().any(|ours| ours.key == option.key);
-            assert!(
-                had != no_runtime_has(option.key).is_some(),
-                "{}",
-                option.key
-            );
+            let key = option.key;
+            for (table, lacks) in [
+                (&OF_TOKIO_URING[..], TokioUring::lacks as fn(_, _) -> _),
+                (&OF_MONOIO[..], OnUring::lacks),
+                (&OF_MONOIO_LEGACY[..], OnEpoll::lacks),
+            ] {
+                let had = table.iter().any(|ours| ours.key == key);
+                let lacking: Option<&str> = lacks(key, "");
+                assert!(had != lacking.is_some(), "{key}");
+            }
         }
     }
 

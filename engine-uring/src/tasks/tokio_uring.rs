@@ -44,14 +44,23 @@ impl Runtime for TokioUring {
     type Listener = Listener;
     type Signal = Rc<OwnedFd>;
 
-    fn block_on<F: Future>(settings: &Settings, future: F) -> Result<F::Output, String> {
+    fn block_on<F>(settings: &Settings, future: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
         let mut builder = tokio_uring::builder();
         builder
             .entries(settings.entries)
             .uring_builder(&settings.ring_builder());
         let runtime = tokio_uring::Runtime::new(&builder)
             .map_err(|error| settings.failed(Self::NAME, &error))?;
-        Ok(runtime.block_on(future))
+        // The future of `block_on` is polled with every turn of the runtime, whoever was woken;
+        // that of a task when it is woken. So this one only waits for a task.
+        match runtime.block_on(async { tokio_uring::spawn(future).await }) {
+            Ok(output) => Ok(output),
+            // Nobody aborts it.
+            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+        }
     }
 
     fn spawn(task: impl Future<Output = ()> + 'static) {
@@ -109,11 +118,13 @@ impl Runtime for TokioUring {
         let mut give_up = pin!(give_up);
         let mut cancelling = false;
         let (result, (socket, _)) = poll_fn(|context| {
-            if !cancelling && give_up.as_mut().poll(context).is_ready() {
+            // First: this queues the connect, and a cancel that is queued before it finds nothing.
+            let connected = connecting.as_mut().poll(context);
+            if connected.is_pending() && !cancelling && give_up.as_mut().poll(context).is_ready() {
                 cancelling = true;
                 cancel(fd);
             }
-            connecting.as_mut().poll(context)
+            connected
         })
         .await;
         result?;
@@ -155,6 +166,12 @@ impl Runtime for TokioUring {
             ("taskrun", "defer") => Some(
                 "it would stall: it waits in epoll and never enters the ring to \
                  wait, so nothing would complete; use taskrun=coop, or engine monoio",
+            ),
+            // io-uring 0.6 reads NEED_WAKEUP without a full barrier before it (its issue 197; 0.7
+            // has one).
+            ("sqpoll" | "sqpoll_idle", _) => Some(
+                "its version of io-uring can overlook that the polling thread has fallen asleep, \
+                 and what is queued then is never submitted; use engine uring",
             ),
             _ => no_runtime_has(key),
         }

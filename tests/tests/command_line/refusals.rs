@@ -16,7 +16,7 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 25] = [
+        let cases: [(&str, &[&str]); 26] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
@@ -33,6 +33,10 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
             (
                 "run rr --engine uring:sqpoll=true,taskrun=defer",
                 &["engine uring", "sqpoll excludes taskrun"],
+            ),
+            (
+                "run rr --engine tokio-uring:sqpoll=true",
+                &["engine tokio-uring", "sqpoll=true", "never submitted"],
             ),
             (
                 "serve --listen tcp://127.0.0.1:0 --role echo --engine uring:batch=4",

@@ -81,7 +81,10 @@ impl Runtime for Fake {
         (Ok(piece.len()), piece)
     }
 
-    fn block_on<F: Future>(_: &Settings, _: F) -> Result<F::Output, String> {
+    fn block_on<F>(_: &Settings, _: F) -> Result<F::Output, String>
+    where
+        F: Future<Output: 'static> + 'static,
+    {
         unreachable!("a conversation does not do this")
     }
     fn spawn(_: impl Future<Output = ()> + 'static) {
