@@ -90,6 +90,8 @@ pub struct Wire<P> {
     ending: Cell<Option<How>>,
     /// One half did something that may concern the other.
     stirred: Cell<bool>,
+    /// Something was received, and the writer has not been polled since.
+    writer_first: Cell<bool>,
     reads: Turn,
     writes: Turn,
 }
@@ -111,6 +113,7 @@ impl<P: Party> Wire<P> {
             shutdown_done: Cell::new(false),
             ending: Cell::new(None),
             stirred: Cell::new(false),
+            writer_first: Cell::new(false),
             reads: Turn::default(),
             writes: Turn::default(),
         })
@@ -258,25 +261,24 @@ impl<P: Party> Wire<P> {
         reader
     }
 
-    /// Whether to receive once more; waits while receiving is paused, and until an answer is on
-    /// its way: who asked waits for it, and a receive before it would find nothing.
+    /// Whether to receive once more; waits while receiving is paused, when the conversation is about to be closed,
+    /// and until the writer has had its turn after each receive: who asked waits for the answer, and
+    /// a receive before it would find nothing.
     async fn may_receive(&self) -> bool {
-        poll_fn(|_| match self.ending.get() {
-            Some(_) => Poll::Ready(false),
-            None if self.paused.get() || self.must_write_first() => Poll::Pending,
-            None if !self.reads.take() => Poll::Pending,
-            None => Poll::Ready(true),
+        poll_fn(|_| {
+            // Once, and not for as long as there is something to send: in a stream both ways there
+            // always is. What was received has stirred the conversation, so this half is polled
+            // again behind the writer, in this turn.
+            let writer_first = self.writer_first.take();
+            let closes = || self.output.borrow().close.is_some();
+            match self.ending.get() {
+                Some(_) => Poll::Ready(false),
+                None if writer_first || self.paused.get() || closes() => Poll::Pending,
+                None if !self.reads.take() => Poll::Pending,
+                None => Poll::Ready(true),
+            }
         })
         .await
-    }
-
-    /// Whether the writer has something to do and has not begun. It is polled again before this
-    /// half is, in this turn (what it has to do has stirred the conversation) or in the next.
-    #[inline]
-    fn must_write_first(&self) -> bool {
-        let output = self.output.borrow();
-        let shutdown = output.shutdown && !self.shutdown_done.get();
-        !self.sending.get() && (!output.is_empty() || output.close.is_some() || shutdown)
     }
 
     #[inline]
@@ -285,6 +287,7 @@ impl<P: Party> Wire<P> {
             return;
         }
         self.stirred.set(true);
+        self.writer_first.set(true);
         let mut output = self.output.borrow_mut();
         if output.close.is_none() {
             let mut party = self.party.borrow_mut();

@@ -150,9 +150,13 @@ fn a_reader_that_stops_is_a_timeout(driver: &'static dyn Driver) {
 
 fn a_source_that_ends_is_an_error(driver: &'static dyn Driver) {
     each_family(|family| {
-        let server = Server::start(family, |conn, _| conn.say(&[1; 100_000]));
+        let server = Server::start(family, |conn, _| {
+            conn.say(&[1; 100_000]);
+            // Before the window begins the end would be a load that cannot start.
+            std::thread::sleep(Duration::from_millis(500));
+        });
         let plan = Plan::new(driver, &server.address, stream(Direction::Receive, 65_536));
-        let loaded = plan.duration_ms(1_500).run();
+        let loaded = plan.duration_ms(2_000).run();
         assert!(
             loaded.errors(ErrorKind::ClosedEarly) >= 1,
             "{family:?}: {:?}, {} bytes, {} errors before the window, {:?}",
