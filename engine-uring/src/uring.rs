@@ -472,11 +472,25 @@ fn queue_entries(connections: u32, wishes: &Wishes) -> (u32, u32) {
 
 /// The receive memory as asked for, else as the worker suggests.
 fn receive_buffers(settings: &Settings, wishes: &Wishes) -> io::Result<Buffers> {
-    let bytes = wishes.buffer_bytes.unwrap_or(settings.buffer_bytes);
     if wishes.own_buffers {
+        let bytes = wishes.buffer_bytes.unwrap_or(settings.buffer_bytes);
         return OwnBuffers::new(settings.connections, bytes).map(Buffers::Own);
     }
+    let bytes = wishes
+        .buffer_bytes
+        .unwrap_or(group_buffer_bytes(settings.buffer_bytes));
     BufferRing::new(wishes.buffers.unwrap_or(settings.buffers), bytes).map(Buffers::Group)
+}
+
+/// Bytes of a buffer of the group. More than the largest message has only a stream, and a few of its large buffers serve
+/// all connections: larger ones cost fewer receives (benches/RESULTS.md, "What the options are worth").
+fn group_buffer_bytes(wanted: u32) -> u32 {
+    const MESSAGE_MAX: u32 = 64 * 1024;
+    const STREAM: u32 = 1024 * 1024;
+    match wanted {
+        0..=MESSAGE_MAX => wanted,
+        _ => wanted.max(STREAM),
+    }
 }
 
 fn register_buffers(ring: &Ring, buffers: &BufferRing) -> io::Result<()> {
@@ -500,6 +514,18 @@ mod tests {
         assert_eq!(queue_entries(1000, &wishes), (2048, 8192));
         assert_eq!(queue_entries(10_000, &wishes), (4096, 32_768));
         assert_eq!(queue_entries(u32::MAX, &wishes), (4096, 65_536));
+    }
+
+    #[test]
+    fn only_streams_have_large_buffers() {
+        for (wanted, bytes) in [
+            (256, 256),
+            (65_536, 65_536),
+            (131_072, 1 << 20),
+            (2 << 20, 2 << 20),
+        ] {
+            assert_eq!(group_buffer_bytes(wanted), bytes);
+        }
     }
 
     #[test]

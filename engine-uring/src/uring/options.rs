@@ -23,7 +23,7 @@ pub(crate) static OPTIONS: [EngineOption; 18] = [
         Values::Size(64, 16 << 20),
         AUTO,
         "bytes",
-        "bytes of one receive buffer; auto: a message and a byte, or large ones for streams",
+        "bytes of one receive buffer; auto: a message and a byte; for streams 1M in the group, 128K of its own",
     ),
     option(
         "batch",
