@@ -137,8 +137,16 @@ fn nothing_is_allocated_per_operation() {
             let mut workloads = workloads();
             workloads.retain(|(name, ..)| in_full || IN_SHORT.contains(name));
             for (name, spec, role) in workloads {
-                let (line, bad) = observe(driver, name, spec, role);
+                let observe = || observe(driver, name, spec.clone(), role.clone());
+                let (line, mut bad) = observe();
                 println!("{line}");
+                if bad {
+                    // A pause of a busy machine lets queues grow beyond what the warm-up has seen, once;
+                    // what is allocated per operation is allocated every time.
+                    let (line, again) = observe();
+                    println!("{line} (again)");
+                    bad = again;
+                }
                 if bad {
                     too_many.push(line);
                 }

@@ -64,20 +64,25 @@ fn go_on(call: &Call) {
     }
 }
 
+/// Kills all of `victim` as if at one instant: none of them sees another die.
 fn kill(call: &Call, victim: Victim) {
     let is = |command: &str, last: &str| command.trim_end().ends_with(&format!("linerate {last}"));
-    for (pid, command) in call.processes() {
-        let (agent, supervisor) = (is(&command, "agent"), is(&command, "supervise"));
-        let chosen = match victim {
+    let chosen = |command: &str| {
+        let (agent, supervisor) = (is(command, "agent"), is(command, "supervise"));
+        match victim {
             Victim::Cli => !agent && !supervisor,
             Victim::Agents => agent,
             Victim::Supervisor => supervisor,
             Victim::CliAndAgents => !supervisor,
             Victim::Everything => true,
-        };
-        if chosen {
+        }
+    };
+    let mut processes = call.processes();
+    processes.retain(|(_, command)| chosen(command));
+    for signal in [libc::SIGSTOP, libc::SIGKILL] {
+        for (pid, _) in &processes {
             // SAFETY: kill takes two integers; the process carries the mark of this very call.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            unsafe { libc::kill(*pid, signal) };
         }
     }
 }
