@@ -5,7 +5,7 @@ use super::judge::fixed_side;
 use super::{Analysis, ArmRun, Cell, Method, StopReason};
 use crate::document::{Finite, Message};
 use crate::statistics;
-use crate::units::human_percent;
+use crate::units::{counted, human_percent};
 
 /// Stolen time from this share on is visible in tails.
 const STEAL_NOTICED: f64 = 0.01;
@@ -27,25 +27,36 @@ pub(super) fn of_cell(cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<
 
 fn too_few_rounds(cell: &Cell, method: &Method, analysis: &Analysis) -> Option<Message> {
     let (rounds, needed) = (analysis.rounds, analysis.rounds_needed);
-    let why = match cell.stopped {
-        StopReason::Interrupted => "it was interrupted",
-        StopReason::Failed => "it could not go on",
-        StopReason::Budget => "the time was used up",
-        StopReason::Rounds | StopReason::Precision => "no more were asked for",
+    let (why, cure) = match cell.stopped {
+        _ if !method.interleaved => (
+            "one of the results has no more",
+            format!("measure each with --repeat {needed} or more"),
+        ),
+        StopReason::Interrupted => ("it was interrupted", "let it run to its end".to_owned()),
+        StopReason::Failed => (
+            "it could not go on",
+            "see why runs failed, and leave such an arm out".to_owned(),
+        ),
+        StopReason::Budget => (
+            "the time was used up",
+            "a longer --budget, or fewer arms".to_owned(),
+        ),
+        StopReason::Rounds | StopReason::Precision => (
+            "no more were asked for",
+            format!("--rounds {needed} or more, or fewer arms"),
+        ),
     };
     (rounds < needed).then(|| {
         Message::new(
             "too_few_rounds",
             format!(
-                "{rounds} rounds count, for {why}; {} comparisons need {needed} before any \
-                 difference, however large, can be told from chance",
-                analysis.comparisons
+                "only {} counted, for {why}; {needed} are needed for {} before any difference, \
+                 however large, can be told from chance",
+                counted(rounds.into(), "round"),
+                counted(analysis.comparisons.into(), "comparison"),
             ),
         )
-        .with_cure(match method.interleaved {
-            true => format!("--rounds {needed} or more, or fewer arms"),
-            false => format!("measure each with --repeat {needed} or more"),
-        })
+        .with_cure(cure)
     })
 }
 
@@ -57,9 +68,9 @@ fn runs_lost(cell: &Cell) -> Option<Message> {
     Some(Message::new(
         "runs_not_counted",
         format!(
-            "{} of {} runs do not count; the first, of {}: {}",
+            "{} of {} left out; the first, of {}: {}",
             lost().count(),
-            runs().count(),
+            counted(runs().count() as u64, "run"),
             cell.arms
                 .get(first.arm as usize)
                 .map_or("-", |arm| &arm.label),
@@ -181,7 +192,7 @@ fn losses_differ(cell: &Cell) -> Option<Message> {
         "losses_differ",
         format!(
             "{} had {:.2} retransmitted or dropped packets per 1000 operations, {} had {:.2}: the \
-             path was not the same, or an arm floods it",
+             path was not the same, an arm floods it, or they are of other traffic in this namespace",
             cell.arms[arm].label,
             share(arm) * 1000.0,
             cell.arms[baseline].label,

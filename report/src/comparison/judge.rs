@@ -8,7 +8,7 @@ use super::{
 };
 use crate::document::{Finite, Pace, Unknown};
 use crate::statistics;
-use crate::units::human_percent;
+use crate::units::{counted, human_percent};
 use crate::warnings;
 
 /// Shares of failed operations that differ by more than this make two arms incomparable.
@@ -137,9 +137,9 @@ fn not_measured(cell: &Cell, method: &Method, arm: usize) -> Option<String> {
     let share = lost.len() as f64 / runs().count() as f64;
     (share > method.unsteady_limit.get()).then(|| {
         format!(
-            "{} of {} runs of {} do not count: {}",
+            "{} of {} of {} left out: {}",
             lost.len(),
-            runs().count(),
+            counted(runs().count() as u64, "run"),
             cell.arms[arm].label,
             why.text
         )
@@ -150,9 +150,9 @@ fn unsteady(cell: &Cell, method: &Method, steadiness: &Steadiness) -> Option<Str
     let share = f64::from(steadiness.unsteady) / f64::from(steadiness.judged.max(1));
     (share > method.unsteady_limit.get()).then(|| {
         format!(
-            "{} of {} runs of {} were unsteady: their rate drifted by more than {}",
+            "{} of {} of {} unsteady: the rate drifted by more than {} within a run",
             steadiness.unsteady,
-            steadiness.judged,
+            counted(steadiness.judged.into(), "run"),
             cell.arms[steadiness.arm as usize].label,
             human_percent(method.drift_limit.get())
         )

@@ -76,6 +76,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Whether there is anything to compare: a round that counts, in any cell.
+    pub fn has_rounds(&self) -> bool {
+        let mut cells = self.cells.iter();
+        cells.any(|cell| cell.counted().next().is_some())
+    }
+
     /// A comparison in which nothing has happened yet: status `failed`, no cells.
     pub fn new(linerate_version: &str, command: Vec<String>, method: Method) -> Self {
         Comparison {

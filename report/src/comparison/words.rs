@@ -4,6 +4,7 @@ use super::judge::{Obstacles, deciding_metric};
 use super::{
     Analysis, ArmVerdict, Cell, Comparison, Effect, Method, Metric, MetricAnalysis, Verdict,
 };
+use crate::document::Status;
 use crate::units::human_percent;
 
 /// The answer for each arm that is compared.
@@ -118,6 +119,17 @@ fn comparative(metric: Metric, verdict: Verdict) -> &'static str {
     }
 }
 
+/// Why there is no round that counts.
+fn why_nothing(comparison: &Comparison) -> &str {
+    match comparison.errors.first() {
+        Some(error) => error.text.trim_end_matches('.'),
+        None if comparison.status == Status::Interrupted => {
+            "it was interrupted before a round that counts was complete"
+        }
+        None => "nothing was compared",
+    }
+}
+
 /// A verdict in the words of the metric: who uses less CPU is not therefore faster.
 pub fn verdict_in(metric: Metric, verdict: Verdict) -> &'static str {
     let cpu = !metric.is_rate() && !metric.is_latency();
@@ -136,15 +148,11 @@ pub fn headline(comparison: &Comparison) -> String {
         .filter_map(|cell| cell.analysis.as_ref())
         .flat_map(|analysis| &analysis.verdicts)
         .collect();
+    if verdicts.is_empty() || !comparison.has_rounds() {
+        return format!("No verdict: {}.", why_nothing(comparison));
+    }
     if let [only] = verdicts[..] {
         return only.words.clone();
-    }
-    if verdicts.is_empty() {
-        let why = comparison
-            .errors
-            .first()
-            .map_or("nothing was compared", |error| &error.text);
-        return format!("No verdict: {}.", why.trim_end_matches('.'));
     }
     let order = [
         Verdict::Faster,

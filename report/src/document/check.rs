@@ -17,6 +17,14 @@ pub enum LoadError {
         "this is not a linerate result: it has no \"schema\" (a result says \"schema\": \"{SCHEMA}\")"
     )]
     NoSchema,
+    /// A document of linerate, but of another kind.
+    #[error("this is not a result: its schema is \"{found}\", and results have {expected}")]
+    OtherKind {
+        /// The schema that the document names.
+        found: String,
+        /// The schemas that would have been read here, in quotes.
+        expected: String,
+    },
     /// A result of a version that this build does not know.
     #[error(
         "the result has schema \"{found}\", and this linerate reads {expected}: \
@@ -62,10 +70,18 @@ pub(crate) fn expect_schema(
     if let Some(known) = expected.iter().find(|known| **known == found) {
         return Ok(known);
     }
-    let expected: Vec<String> = expected.iter().map(|name| format!("\"{name}\"")).collect();
+    let quoted: Vec<String> = expected.iter().map(|name| format!("\"{name}\"")).collect();
+    let (found, quoted) = (found.to_owned(), quoted.join(" and "));
+    let kind = |schema: &str| schema.split('/').next().map(str::to_owned);
+    if expected.iter().all(|known| kind(known) != kind(&found)) {
+        return Err(LoadError::OtherKind {
+            found,
+            expected: quoted,
+        });
+    }
     Err(LoadError::UnknownSchema {
-        found: found.to_owned(),
-        expected: expected.join(" and "),
+        found,
+        expected: quoted,
         writer: value
             .get("linerate_version")
             .and_then(Value::as_str)

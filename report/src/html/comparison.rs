@@ -17,7 +17,7 @@ use crate::comparison::{
 use crate::document::Message;
 use crate::histogram::Histogram;
 use crate::saved::View;
-use crate::text::comparison::{conditions, show};
+use crate::text::comparison::{NO_ROUNDS, conditions, rounds, show};
 use crate::text::layout::Table;
 use crate::units::{human_ns, human_percent};
 
@@ -30,7 +30,9 @@ pub(super) fn body(
 ) {
     messages(page, "Errors of the comparison", &comparison.errors);
     messages(page, "Warnings", &comparison.warnings);
-    verdicts(page, level, comparison);
+    if comparison.has_rounds() {
+        verdicts(page, level, comparison);
+    }
     for cell in &comparison.cells {
         page.within("section", &[], |page| {
             level.heading(page, &cell.label);
@@ -131,14 +133,11 @@ fn cell_body(page: &mut Markup, figures: &mut Figures, comparison: &Comparison, 
     let Some(analysis) = &cell.analysis else {
         return page.line("p", &[], "This cell was not analysed.");
     };
+    if analysis.rounds == 0 {
+        return page.line("p", &[], NO_ROUNDS);
+    }
     messages(page, "Warnings", &analysis.warnings);
-    let counted = format!(
-        "{} rounds count, {} are the fewest that could show a difference; stopped: {}.",
-        analysis.rounds,
-        analysis.rounds_needed,
-        stop_words(cell)
-    );
-    page.line("p", &[("class", "note")], &counted);
+    page.line("p", &[("class", "note")], &rounds(cell, analysis));
     if let Some(line) = disturbed_rounds(cell) {
         page.line("p", &[("class", "note")], &line);
     }
@@ -175,17 +174,6 @@ fn cell_body(page: &mut Markup, figures: &mut Figures, comparison: &Comparison, 
         &[("class", "note")],
         &format!("The arms differ in: {vary}."),
     );
-}
-
-fn stop_words(cell: &Cell) -> &'static str {
-    use crate::comparison::StopReason;
-    match cell.stopped {
-        StopReason::Rounds => "every planned round ran",
-        StopReason::Precision => "the intervals were as narrow as asked for",
-        StopReason::Budget => "the time was used up",
-        StopReason::Interrupted => "somebody ended it",
-        StopReason::Failed => "it could not go on",
-    }
 }
 
 /// The declared metrics of every arm, the control first.

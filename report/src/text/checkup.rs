@@ -4,6 +4,7 @@ use super::Style;
 use super::layout::{Paint, Paper};
 use crate::checkup::Checkup;
 use crate::findings::{Finding, Level};
+use crate::units::counted;
 
 /// The checkup as text, ending in a newline.
 pub fn render(checkup: &Checkup, style: &Style) -> String {
@@ -24,7 +25,7 @@ fn verdict(checkup: &Checkup) -> String {
         })
         .into_iter()
         .filter(|(_, count)| *count > 0)
-        .map(|(level, count)| format!("{count} {}{}", level.word(), plural(count)))
+        .map(|(level, count)| counted(count as u64, level.word()))
         .collect::<Vec<_>>()
         .join(", ");
     match checkup.verdict {
@@ -33,10 +34,6 @@ fn verdict(checkup: &Checkup) -> String {
         Level::Warning => format!("Measure here with care: {counts}."),
         Level::Problem => format!("Do not trust a measurement on this machine now: {counts}."),
     }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 fn show(finding: &Finding, paper: &mut Paper) {

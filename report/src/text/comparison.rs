@@ -9,7 +9,7 @@ use crate::comparison::{
 use crate::document::{Finite, Message};
 use crate::statistics;
 use crate::units::{
-    grouped, human_bit_rate, human_count, human_duration_ns, human_ns, human_percent,
+    counted, grouped, human_bit_rate, human_count, human_duration_ns, human_ns, human_percent,
 };
 
 /// The comparison as text, ending in a newline.
@@ -91,6 +91,11 @@ fn cell_section(cell: &Cell, method: &Method, paper: &mut Paper) {
         paper.blank();
         return;
     };
+    if analysis.rounds == 0 {
+        paper.note(NO_ROUNDS);
+        paper.blank();
+        return;
+    }
     for verdict in &analysis.verdicts {
         paper.item(&verdict.words, paint(verdict.verdict));
     }
@@ -127,7 +132,11 @@ fn paint(verdict: Verdict) -> Paint {
     }
 }
 
-fn rounds(cell: &Cell, analysis: &Analysis) -> String {
+/// What stands where the tables would be.
+pub(crate) const NO_ROUNDS: &str = "No round that counts was complete: nothing can be said.";
+
+/// How many rounds there are, why no more, and how many it takes.
+pub(crate) fn rounds(cell: &Cell, analysis: &Analysis) -> String {
     let why = match cell.stopped {
         StopReason::Rounds => "as planned",
         StopReason::Precision => "until the intervals were as narrow as asked for",
@@ -136,8 +145,10 @@ fn rounds(cell: &Cell, analysis: &Analysis) -> String {
         StopReason::Failed => "until it failed",
     };
     format!(
-        "{} rounds counted, {why}; {} comparisons need at least {}.",
-        analysis.rounds, analysis.comparisons, analysis.rounds_needed
+        "{} counted, {why}; at least {} are needed for {}.",
+        counted(analysis.rounds.into(), "round"),
+        analysis.rounds_needed,
+        counted(analysis.comparisons.into(), "comparison"),
     )
 }
 
@@ -246,6 +257,7 @@ fn reasons(cell: &Cell, method: &Method, metric: &MetricAnalysis, paper: &mut Pa
 
 /// How busy both sides were, and what failed.
 fn use_table(cell: &Cell, paper: &mut Paper) {
+    let mut any_lost = false;
     let mut table = Table::headed([
         "median of the runs",
         "load busy",
@@ -278,6 +290,7 @@ fn use_table(cell: &Cell, paper: &mut Paper) {
             .iter()
             .map(|run| run.retransmitted_segments + run.dropped_packets)
             .sum();
+        any_lost |= lost > 0;
         let steadiness = cell
             .analysis
             .as_ref()
@@ -293,6 +306,12 @@ fn use_table(cell: &Cell, paper: &mut Paper) {
         ]);
     }
     paper.table(&table);
+    if any_lost {
+        paper.note(
+            "Retransmits and drops are counters of the network namespace: other traffic in this namespace is in \
+             them too.",
+        );
+    }
 }
 
 /// A value of a metric with its unit.

@@ -49,6 +49,12 @@ pub fn human_cores(cores: f64) -> String {
     format!("{cores:.2} cores")
 }
 
+/// A number of things: `1 round`, `12 rounds`.
+pub fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(count))
+}
+
 /// All digits of a whole number in groups of three: `934,012`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -105,6 +111,12 @@ fn three_digits(value: f64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn things_are_one_or_many() {
+        let texts = [0, 1, 2, 1_200].map(|count| counted(count, "round"));
+        assert_eq!(texts, ["0 rounds", "1 round", "2 rounds", "1,200 rounds"]);
+    }
 
     #[test]
     fn latencies() {

@@ -12,8 +12,8 @@ mod human;
 mod parse;
 
 pub use human::{
-    grouped, human_bit_rate, human_bytes, human_cores, human_count, human_duration_ns, human_ns,
-    human_percent,
+    counted, grouped, human_bit_rate, human_bytes, human_cores, human_count, human_duration_ns,
+    human_ns, human_percent,
 };
 pub use parse::{
     UnitError, format_count, format_duration_ns, format_rate, format_size, parse_count,

@@ -1,8 +1,10 @@
 //! The comparison document: its schema, and reading it back.
 
 use report::Labelled;
-use report::comparison::{Analysis, Metric, OutcomeState, Threshold, analyse_all};
-use report::document::{LoadError, unexplained_nulls};
+use report::comparison::{
+    Analysis, ArmRun, Comparison, Metric, OutcomeState, StopReason, Threshold, analyse_all,
+};
+use report::document::{LoadError, Message, unexplained_nulls};
 use report::saved::{self, Saved, View};
 use report::text::Style;
 
@@ -55,6 +57,12 @@ fn a_run_is_not_a_comparison_and_what_is_neither_is_refused() {
          \"linerate.result/1\" and \"linerate.comparison/1\": use the linerate that wrote it (7.1), \
          or a newer one"
     );
+    let doctor = saved::load(r#"{"schema": "linerate.doctor/1"}"#);
+    assert_eq!(
+        doctor.unwrap_err().to_string(),
+        "this is not a result: its schema is \"linerate.doctor/1\", and results have \
+         \"linerate.result/1\" and \"linerate.comparison/1\""
+    );
     let truncated = saved::load(r#"{"schema": "linerate.comparison/1"}"#).unwrap_err();
     assert!(matches!(truncated, LoadError::Malformed { .. }));
 }
@@ -94,6 +102,80 @@ fn comparisons_as_text_and_csv() {
         let csv = report::csv::comparison::render(&comparison);
         bless::compare(&format!("tests/fixtures/{name}.csv"), &csv);
     }
+}
+
+/// Pages of tables without numbers would hide the one thing that there is to say.
+#[test]
+fn without_a_complete_round_there_is_one_plain_statement() {
+    let (_, mut comparison) = comparison_fixtures::all().remove(1);
+    for round in &mut comparison.cells[0].rounds {
+        round.discarded = true;
+    }
+    comparison.warnings.clear();
+    analyse_all(&mut comparison);
+    let why = "it was interrupted before a round that counts was complete";
+    let text = report::text::comparison::render(&comparison, &Style::default());
+    assert!(text.starts_with(&format!("No verdict: {why}.\n")), "{text}");
+    let view = [Labelled::new("empty", View::Comparison(&comparison))];
+    let forms = [
+        text,
+        report::markdown::render_comparison(&comparison),
+        report::html::render(&view),
+    ];
+    for form in forms {
+        assert!(form.contains(why), "{form}");
+        assert!(form.contains("nothing can be said"), "{form}");
+        for table in ["median", "retransmits", "INVALID", "Verdicts"] {
+            assert!(!form.contains(table), "{table}: {form}");
+        }
+    }
+}
+
+#[test]
+fn one_round_of_one_comparison_is_no_plural() {
+    let (_, mut comparison) = comparison_fixtures::all().remove(0);
+    comparison.cells.truncate(1);
+    let cell = &mut comparison.cells[0];
+    cell.rounds.truncate(2);
+    cell.arms.truncate(3);
+    cell.primary_metrics.truncate(1);
+    for round in &mut cell.rounds {
+        round.runs.truncate(3);
+    }
+    let lost = Message::new("peer", "it broke");
+    cell.rounds[1].runs[2] = ArmRun::failed(2, 0, lost);
+    cell.stopped = StopReason::Interrupted;
+    analyse_all(&mut comparison);
+    let text = report::text::comparison::render(&comparison, &Style::default());
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "1 round counted, until it was interrupted; at least 6 are needed for 1 comparison.",
+        "only 1 round counted, for it was interrupted; 6 are needed for 1 comparison before any",
+        "let it run to its end",
+        "1 of 1 run of epoll left out: it broke",
+        "1 of 3 runs left out; the first, of epoll: it broke",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for wrong in ["1 rounds", "1 comparisons", "1 runs"] {
+        assert!(!text.contains(wrong), "{wrong}: {text}");
+    }
+}
+
+#[test]
+fn counters_of_the_namespace_are_called_so_where_they_count() {
+    let (_, mut comparison) = comparison_fixtures::all().remove(0);
+    let said = |comparison: &Comparison| {
+        let text = report::text::comparison::render(comparison, &Style::default());
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.matches("other traffic in this namespace").count()
+    };
+    assert_eq!(said(&comparison), 0);
+    comparison.cells[0].rounds[1].runs[0].retransmitted_segments = 3;
+    assert_eq!(said(&comparison), 1, "below the table");
+    comparison.cells[0].rounds[1].runs[0].dropped_packets = 1 << 40;
+    analyse_all(&mut comparison);
+    assert_eq!(said(&comparison), 2, "and in the warning");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn without_a_usable_control_nothing_is_said() {
     });
     assert_invalid(
         &given_up,
-        "no usable control: 10 of 12 runs of uring (again) do not count: it broke",
+        "no usable control: 10 of 12 runs of uring (again) left out: it broke",
     );
 
     let mut unsteady = whole.clone();
@@ -71,7 +71,7 @@ fn without_a_usable_control_nothing_is_said() {
     });
     assert_invalid(
         &unsteady,
-        "no usable control: 5 of 12 runs of uring (again) were unsteady",
+        "no usable control: 5 of 12 runs of uring (again) unsteady",
     );
 
     let mut none = whole.clone();
