@@ -1,13 +1,14 @@
 //! What a machine's state does to a measurement: pure functions of what was read and observed.
 //!
-//! `doctor` shows all findings; `run` and `compare` warn of those from [`Level::Warning`] on that follow from
-//! the host in the document. A check gives no finding where its subject does not exist on the machine.
+//! `doctor` shows all findings; `run` and `compare` warn of those from [`Level::Warning`] on: of what a host
+//! in the document says of itself, and of who used its CPUs just before. A check gives no finding where its
+//! subject does not exist on the machine.
 
 mod host;
 mod network;
 mod observed;
 
-pub use observed::of_observed;
+pub use observed::{of_observed, of_others};
 
 use crate::document::{Host, Message};
 use schemars::JsonSchema;

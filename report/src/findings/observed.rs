@@ -20,6 +20,9 @@ const SPOILS: Busy = Busy {
 const TICKS_SHORT: f64 = 0.05;
 /// As in the warnings of a run.
 const STEAL_NOTICED: f64 = 0.01;
+/// CPU time is counted in ticks of 10 ms (`USER_HZ`, time(7)). In a short look a share of some percent can be a
+/// single tick that fell on somebody; fewer than three say nothing.
+const CHANCE_NS: u64 = 30_000_000;
 /// A clock read through the vDSO takes 15 to 60 ns; a system call several hundred.
 const SLOW_CLOCK_NS: f64 = 150.0;
 /// Without high-resolution timers a sleep ends at the next tick: 1 to 10 ms.
@@ -27,15 +30,22 @@ const COARSE_TIMER_NS: u64 = 1_000_000;
 
 /// Everything that was observed, judged.
 pub fn of_observed(observed: &Observed) -> Vec<Finding> {
-    [
-        neighbours(observed),
-        steal(observed),
-        clock(observed),
-        timer(observed),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut found = of_others(observed);
+    found.extend([clock(observed), timer(observed)].into_iter().flatten());
+    found
+}
+
+/// What others, on this machine or beside it, do with its CPUs: all that a short look can tell.
+pub fn of_others(observed: &Observed) -> Vec<Finding> {
+    [neighbours(observed), steal(observed)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// So little CPU time that it may be some ticks that fell on somebody.
+fn is_chance(used_ns: u64) -> bool {
+    used_ns < CHANCE_NS
 }
 
 /// How busy others keep the CPUs.
@@ -65,7 +75,7 @@ fn neighbours(observed: &Observed) -> Option<Finding> {
         cpu.cpu_count,
         human_percent(share)
     );
-    if !busy.reaches(NOTICED) {
+    if !busy.reaches(NOTICED) || is_chance(cpu.busy_ns) {
         return Some(Finding::fine(CODE, seen));
     }
     let who: Vec<String> = observed.neighbours.iter().filter_map(who).collect();
@@ -100,12 +110,13 @@ fn who(neighbour: &Neighbour) -> Option<String> {
 
 fn steal(observed: &Observed) -> Option<Finding> {
     const CODE: &str = "steal";
-    let steal = observed.cpu.as_ref()?.steal_fraction?.get();
+    let cpu = observed.cpu.as_ref()?;
+    let steal = cpu.steal_fraction?.get();
     let seen = format!(
         "the hypervisor takes {} of the CPU time",
         human_percent(steal)
     );
-    if steal < STEAL_NOTICED {
+    if steal < STEAL_NOTICED || is_chance(cpu.steal_ns) {
         return Some(Finding::fine(CODE, seen));
     }
     let finding = Finding::of(

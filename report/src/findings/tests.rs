@@ -298,10 +298,16 @@ fn a_device_with_one_queue_is_noticed_only_where_there_are_cpus_to_spread_to() {
     assert_eq!(found(&host, "interrupts").level, Level::Fine);
 }
 
+/// Two CPUs, so long busy, stolen and idle.
+fn cpu_ms(busy: u64, stolen: u64, idle: u64) -> SystemCpu {
+    let ns = |ms: u64| ms * 1_000_000;
+    SystemCpu::from_times(2, ns(busy), 0, 0, ns(stolen), ns(idle))
+}
+
 fn quiet() -> Observed {
     Observed {
         watched_ns: 1_000_000_000,
-        cpu: Some(SystemCpu::from_times(2, 1, 1, 0, 0, 998)),
+        cpu: Some(cpu_ms(10, 0, 1990)),
         clock_read_ns: Finite::new(25.0),
         clock_step_ns: Some(20),
         sleep_late_p50_ns: Some(60_000),
@@ -318,7 +324,7 @@ fn what_is_observed_is_judged() {
             .all(|each| each.level == Level::Fine)
     );
     let mut loud = quiet();
-    loud.cpu = Some(SystemCpu::from_times(2, 300, 50, 50, 100, 500));
+    loud.cpu = Some(cpu_ms(800, 200, 1000));
     loud.neighbours = vec![Neighbour {
         process_id: 42,
         name: "stress".to_owned(),
@@ -341,6 +347,48 @@ fn what_is_observed_is_judged() {
         expected.map(|(code, level)| (code.to_owned(), level))
     );
     assert!(of_observed(&loud)[0].seen.contains("stress (42) 80.0 %"));
+}
+
+/// In 200 ms of two CPUs a tick is 2.5 % of all time, which says nothing of who uses them.
+#[test]
+fn single_ticks_of_a_short_look_are_chance() {
+    let look = |busy, stolen| {
+        let observed = Observed {
+            watched_ns: 200_000_000,
+            cpu: Some(cpu_ms(busy, stolen, 400 - busy - stolen)),
+            ..Observed::default()
+        };
+        let levels = of_others(&observed).into_iter().map(|each| each.level);
+        levels.collect::<Vec<_>>()
+    };
+    assert_eq!(look(20, 20), [Level::Fine, Level::Fine]);
+    assert_eq!(look(30, 30), [Level::Warning, Level::Warning]);
+    assert_eq!(look(200, 0), [Level::Problem, Level::Fine]);
+}
+
+#[test]
+fn what_is_more_than_a_note_becomes_a_warning_of_its_host() {
+    let mut observed = quiet();
+    observed.cpu = Some(cpu_ms(1000, 0, 1000));
+    let findings = of_others(&observed);
+    let warnings: Vec<Message> = findings
+        .iter()
+        .filter_map(|each| each.warning("b"))
+        .collect();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].code, "neighbours");
+    assert!(
+        warnings[0]
+            .text
+            .starts_with("host b: others keep 1.00 of 2 CPUs busy (50.0 %); no process that is visible from here: "),
+        "{}",
+        warnings[0].text
+    );
+    assert!(warnings[0].cure.as_ref().unwrap().starts_with("end them"));
+    let mut host = good();
+    host.facts.insert("cpu.turbo".to_owned(), "on".to_owned());
+    let note = found(&host, "turbo");
+    assert_eq!((note.level, note.warning("b")), (Level::Note, None));
 }
 
 #[test]

@@ -4,11 +4,13 @@ use super::Experiment;
 use super::length::run_ns;
 use super::order::Orders;
 use super::record::{CellRecord, Record};
-use crate::conduct::{self, Cancel, Phase};
+use crate::conduct::{self, Cancel, LOCAL, Phase};
+use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use report::comparison::{Comparison, StopReason};
 use report::document::{Document, Interval, Message};
+use report::findings::Finding;
 use report::statistics::SplitMix64;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Watches a comparison. Every method is called on the conducting thread.
 pub trait Observer {
+    /// What `doctor` would say of a host: warnings and problems, once before the first run and in the discarded
+    /// round, where every run finds the same again. They are warnings of the document too.
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        let _ = (host, finding);
+    }
+
     /// A run begins.
     fn run_started(&mut self, place: &Place<'_>) {
         let _ = place;
@@ -96,7 +104,7 @@ impl Bench for Machine<'_> {
         plan: &Plan,
         observer: &mut dyn conduct::Observer,
     ) -> Result<Document, RunError> {
-        conduct::conduct(plan, observer, self.cancel)
+        conduct::conduct_one_of_many(plan, observer, self.cancel)
     }
 
     fn rest(&mut self, ns: u64) {
@@ -127,16 +135,25 @@ pub fn conduct(experiment: &Experiment, observer: &mut dyn Observer, cancel: &Ca
         cancel,
         began: Instant::now(),
     };
-    conduct_on(&mut machine, experiment, observer, cancel)
+    let seen = doctor::before_measuring();
+    conduct_on(&mut machine, experiment, &seen, observer, cancel)
 }
 
+/// `seen`: what was found on this host before.
 pub(super) fn conduct_on(
     bench: &mut dyn Bench,
     experiment: &Experiment,
+    seen: &[Finding],
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Outcome {
     let mut record = Record::new(experiment, bench.unix_ns());
+    for finding in seen {
+        if let Some(warning) = doctor::warning_before(LOCAL, finding) {
+            observer.finding(LOCAL, finding);
+            record.warn(warning);
+        }
+    }
     let mut course = Course {
         bench,
         experiment,
@@ -312,7 +329,7 @@ impl Course<'_> {
         let plan = &self.experiment.cells[cell].entrants[entrant].plan;
         let mut relay = Relay {
             observer: &mut *self.observer,
-            tell_engines: place.round == 0,
+            tell: place.round == 0,
         };
         let outcome = self.bench.run(plan, &mut relay);
         self.spent_ns += self.bench.elapsed_ns() - began_ns;
@@ -362,13 +379,20 @@ impl Course<'_> {
 /// Hears a run and tells the observer of the comparison.
 struct Relay<'a> {
     observer: &'a mut dyn Observer,
-    tell_engines: bool,
+    /// Tell also what is the same in every run of an arm.
+    tell: bool,
 }
 
 impl conduct::Observer for Relay<'_> {
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
-        if self.tell_engines {
+        if self.tell {
             self.observer.prepared(agent, engine, reason);
+        }
+    }
+
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        if self.tell {
+            self.observer.finding(host, finding);
         }
     }
 

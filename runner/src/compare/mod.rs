@@ -194,6 +194,8 @@ impl Experiment {
         if budget_ns >= needed_ns {
             return Ok(());
         }
+        // Upwards: what is named here must suffice when it is typed.
+        let needed_ns = needed_ns.next_multiple_of(1_000_000_000);
         Err(PlanError::OutOfRange {
             option: "--budget",
             value: human_duration_ns(budget_ns),

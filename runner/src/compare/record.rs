@@ -55,18 +55,16 @@ impl Record {
         &mut self.cells[cell]
     }
 
+    /// Adds a warning of the comparison as a whole.
+    pub fn warn(&mut self, warning: Message) {
+        self.comparison.warnings.push(warning);
+    }
+
     /// A run ended well.
     pub fn ran(&mut self, cell: usize, entrant: usize, started_unix_ns: u64, document: Document) {
         self.runs += 1;
         let arm = self.cells[cell].cell.arms[entrant].label.clone();
-        for warning in &document.warnings {
-            let is_known = |known: &Counted| known.warning.code == warning.code;
-            let place = self.warnings.iter().position(is_known).unwrap_or_else(|| {
-                self.warnings.push(Counted::new(warning));
-                self.warnings.len() - 1
-            });
-            *self.warnings[place].runs.entry(arm.clone()).or_insert(0) += 1;
-        }
+        self.count_warnings(&arm, &document.warnings);
         self.cells[cell].ran(entrant, started_unix_ns, &document);
         for host in document.hosts {
             if !self
@@ -80,6 +78,23 @@ impl Record {
         }
     }
 
+    /// Counts the warnings of a run. A second one with the same code (of another host, for instance) is another
+    /// warning, and not a second run.
+    fn count_warnings(&mut self, arm: &str, warnings: &[Message]) {
+        for (place, warning) in warnings.iter().enumerate() {
+            let earlier = warnings[..place].iter();
+            let number = earlier.filter(|known| known.code == warning.code).count();
+            let known = (0..self.warnings.len())
+                .filter(|&known| self.warnings[known].warning.code == warning.code)
+                .nth(number);
+            let known = known.unwrap_or_else(|| {
+                self.warnings.push(Counted::new(warning));
+                self.warnings.len() - 1
+            });
+            *self.warnings[known].runs.entry(arm.to_owned()).or_insert(0) += 1;
+        }
+    }
+
     /// Remembers why the first run failed that did.
     pub fn first_failure(&mut self, failure: Failure) {
         self.first_failure.get_or_insert(failure);
@@ -89,7 +104,7 @@ impl Record {
     pub fn end_round(&mut self, cell: usize) {
         let outcome = self.cells[cell].end_round();
         if let Err(why) = outcome {
-            self.comparison.warnings.push(why);
+            self.warn(why);
         }
     }
 
@@ -158,11 +173,11 @@ impl Counted {
             .map(|(arm, count)| format!("{arm} {count}"))
             .collect();
         let which = match had == runs {
-            true => String::new(),
-            false => format!(": {}", arms.join(", ")),
+            true => "in every run".to_owned(),
+            false => format!("in {had} of {runs} runs: {}", arms.join(", ")),
         };
         Message {
-            text: format!("{} (in {had} of {runs} runs{which})", self.warning.text),
+            text: format!("{} ({which})", self.warning.text),
             ..self.warning
         }
     }
@@ -357,6 +372,6 @@ mod tests {
         };
         let text = counted().of(39).text;
         assert_eq!(text, "too slow (in 3 of 39 runs: blocking 1, epoll 2)");
-        assert_eq!(counted().of(3).text, "too slow (in 3 of 3 runs)");
+        assert_eq!(counted().of(3).text, "too slow (in every run)");
     }
 }

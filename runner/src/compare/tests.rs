@@ -7,9 +7,10 @@ use crate::error::{ExitClass, RunError};
 use report::assemble::{self, RoundParts};
 use report::comparison::{Cell, Comparison, StopReason};
 use report::document::{
-    Document, Host, HostActivity, LatencySummary, Role, Side, Status, SystemCpu, Window,
+    Document, Host, HostActivity, LatencySummary, Message, Role, Side, Status, SystemCpu, Window,
     unexplained_nulls,
 };
+use report::findings::{Finding, Level};
 use std::collections::BTreeMap;
 
 fn arm(label: &str) -> ArmRequest {
@@ -61,10 +62,21 @@ struct Stage {
     changes: Option<usize>,
     /// A neighbour uses a quarter of a CPU during these runs.
     disturbed: Vec<usize>,
+    /// What was found on this host before the first run.
+    seen: Vec<Finding>,
+    /// What every run finds, on each host.
+    found: Vec<(&'static str, Finding)>,
 }
 
 impl Bench for Stage {
-    fn run(&mut self, plan: &Plan, _: &mut dyn single::Observer) -> Result<Document, RunError> {
+    fn run(
+        &mut self,
+        plan: &Plan,
+        observer: &mut dyn single::Observer,
+    ) -> Result<Document, RunError> {
+        for (host, finding) in &self.found {
+            observer.finding(host, finding);
+        }
         let engine = plan.testee().unwrap().engine.name.clone();
         let earlier = self.played.iter().filter(|name| **name == engine).count();
         self.played.push(engine.clone());
@@ -141,6 +153,9 @@ impl Stage {
         let round = assemble::round(&document.plan, parts).unwrap();
         document.rounds.push(round);
         document.status = Status::Ok;
+        let found = self.found.iter();
+        let warnings = found.filter_map(|(host, finding)| finding.warning(host));
+        document.warnings.extend(warnings);
         document
     }
 
@@ -170,9 +185,14 @@ impl Stage {
 struct Log {
     started: Vec<(u32, String, u64)>,
     ended: Vec<(String, u32, StopReason)>,
+    findings: Vec<String>,
 }
 
 impl Observer for Log {
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        self.findings.push(format!("{host}: {}", finding.seen));
+    }
+
     fn run_started(&mut self, place: &Place<'_>) {
         let what = format!("{}: {}", place.cell, place.arm);
         self.started.push((place.round, what, place.left_ns));
@@ -186,7 +206,9 @@ impl Observer for Log {
 fn play(experiment: &Experiment, stage: &mut Stage) -> (Outcome, Log) {
     let mut log = Log::default();
     let cancel = stage.interrupt.as_ref().map(|(_, cancel)| cancel.clone());
-    let outcome = conduct_on(stage, experiment, &mut log, &cancel.unwrap_or_default());
+    let seen = stage.seen.clone();
+    let cancel = cancel.unwrap_or_default();
+    let outcome = conduct_on(stage, experiment, &seen, &mut log, &cancel);
     assert_eq!(
         unexplained_nulls(&outcome.comparison.cells),
         Vec::<String>::new(),
@@ -286,9 +308,14 @@ fn the_budget_ends_it_between_rounds() {
     small.budget_ns = Some(20_000_000_000);
     let error = Experiment::new(small).unwrap_err().to_string();
     assert!(
-        error.contains("--budget 20 s") && error.contains("7 rounds"),
+        error.starts_with(
+            "--budget 20 s: it must be at least 34 s, which 7 rounds and a discarded one take"
+        ),
         "{error}"
     );
+    let mut enough = request(&["epoll", "blocking"], 1);
+    enough.budget_ns = Some(34_000_000_000);
+    assert!(Experiment::new(enough).is_ok(), "what is named suffices");
 }
 
 #[test]
@@ -428,6 +455,79 @@ fn a_run_under_other_settings_does_not_count() {
     let invalid = cell.rounds.iter().flat_map(|round| &round.runs);
     let invalid = invalid.filter(|run| !run.invalid.is_empty());
     assert_eq!(invalid.count(), 39 - 19);
+}
+
+fn finding(level: Level, code: &str, seen: &str) -> Finding {
+    Finding {
+        code: code.to_owned(),
+        level,
+        seen: seen.to_owned(),
+        effect: Some("it matters".to_owned()),
+        cure: None,
+    }
+}
+
+#[test]
+fn findings_are_told_before_the_numbers_and_recorded_once() {
+    let mut stage = Stage {
+        seen: vec![
+            finding(Level::Problem, "neighbours", "others use the CPUs"),
+            finding(Level::Fine, "steal", "nothing is stolen"),
+        ],
+        found: vec![
+            ("testee", finding(Level::Warning, "governor", "powersave")),
+            ("local", finding(Level::Warning, "governor", "schedutil")),
+        ],
+        ..Stage::default()
+    };
+    let (outcome, log) = play(&experiment(|_| {}), &mut stage);
+    assert_eq!(log.findings[0], "local: others use the CPUs");
+    // The three runs of the discarded round tell what they find, and the 36 that count do not.
+    let per_run = ["testee: powersave", "local: schedutil"];
+    assert_eq!(log.findings[1..], per_run.repeat(3));
+    let warnings: Vec<&str> = outcome
+        .comparison
+        .warnings
+        .iter()
+        .map(|warning| warning.text.as_str())
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "host local, before measuring: others use the CPUs: it matters",
+            "host testee: powersave: it matters (in every run)",
+            "host local: schedutil: it matters (in every run)",
+        ]
+    );
+}
+
+#[test]
+fn a_warning_of_some_runs_says_of_how_many() {
+    let stage = Stage::default();
+    let plan = Plan::new(arm("epoll").request).unwrap();
+    let mut record = super::record::Record::new(&experiment(|_| {}), 0);
+    let warnings: [&[&str]; 3] = [&["steal"], &[], &["steal", "steal"]];
+    for codes in warnings {
+        let mut document = stage.document(&plan);
+        let messages = codes.iter().map(|code| Message::new(*code, "taken"));
+        document.warnings.extend(messages);
+        record.cell(0).begin_round(1, &[0, 1, 2], 0);
+        record.ran(0, 0, 0, document);
+    }
+    let outcome = record.finish(None, false);
+    let texts: Vec<String> = outcome
+        .comparison
+        .warnings
+        .into_iter()
+        .map(|warning| warning.text)
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "taken (in 2 of 3 runs: epoll 2)",
+            "taken (in 1 of 3 runs: epoll 1)"
+        ]
+    );
 }
 
 #[test]

@@ -9,12 +9,15 @@ mod record;
 mod round;
 
 pub use cancel::Cancel;
+pub(crate) use record::LOCAL;
 
+use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use link::{Launcher, ProcessLauncher};
 use record::Record;
 use report::document::{AppliedProfile, Document, Interval, Message, Round};
+use report::findings::Finding;
 
 /// Watches a run. Every method is called on the conducting thread.
 pub trait Observer {
@@ -41,6 +44,12 @@ pub trait Observer {
     /// A part of the window has passed.
     fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
         let _ = (round, agent, interval);
+    }
+
+    /// What `doctor` would say of a host, told before anything is measured: warnings and problems. It comes as a
+    /// [warning](Observer::warning) too.
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        let _ = (host, finding);
     }
 
     /// Something to know before believing the numbers; it is in the document too.
@@ -79,16 +88,29 @@ pub fn conduct(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
-    conduct_with(&ProcessLauncher, plan, observer, cancel)
+    let seen = doctor::before_measuring();
+    conduct_with(&ProcessLauncher, plan, &seen, observer, cancel)
 }
 
-fn conduct_with(
-    launcher: &dyn Launcher,
+/// The same for one run of a comparison, before the first of which somebody has looked at the machine.
+pub(crate) fn conduct_one_of_many(
     plan: &Plan,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
+    conduct_with(&ProcessLauncher, plan, &[], observer, cancel)
+}
+
+/// `seen`: what was found on this host before.
+fn conduct_with(
+    launcher: &dyn Launcher,
+    plan: &Plan,
+    seen: &[Finding],
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<Document, RunError> {
     let mut record = Record::new(plan);
+    record.add_seen(seen, observer);
     for number in 1..=plan.repeat() {
         if cancel.is_raised() {
             break;

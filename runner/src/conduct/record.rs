@@ -2,6 +2,7 @@
 
 use super::Observer;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::doctor;
 use crate::error::{ExitClass, Failure};
 use crate::plan::{Plan, is_loopback};
 use crate::profile::Drift;
@@ -12,7 +13,8 @@ use report::document::{
     AppliedProfile, ClockOffset, Confirmation, Document, Host, Message, ProfileKey, Role, Round,
     Side, Status, Workload,
 };
-use report::{findings, units::grouped, warnings};
+use report::findings::{self, Finding};
+use report::{units::grouped, warnings};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the agents of a round brought home.
@@ -32,7 +34,7 @@ pub(super) struct Record {
 }
 
 /// The only host, or the load's if there are two.
-const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 const REMOTE: &str = "testee";
 
 impl Record {
@@ -107,11 +109,7 @@ impl Record {
             }
             return;
         }
-        for finding in findings::of_host(&host) {
-            if let Some(warning) = finding.warning(id) {
-                self.warn(warning, observer);
-            }
-        }
+        self.add_findings(id, &findings::of_host(&host), observer);
         self.document.hosts.push(Host {
             id: id.to_owned(),
             roles: vec![role],
@@ -119,6 +117,26 @@ impl Record {
         });
         // The conductor's own host first, whoever was prepared first.
         self.document.hosts.sort_by_key(|host| host.id != LOCAL);
+    }
+
+    /// Warns of what was seen on this host before the first round.
+    pub fn add_seen(&mut self, seen: &[Finding], observer: &mut dyn Observer) {
+        for finding in seen {
+            if let Some(warning) = doctor::warning_before(LOCAL, finding) {
+                observer.finding(LOCAL, finding);
+                self.warn(warning, observer);
+            }
+        }
+    }
+
+    /// Warns of what a host says of itself.
+    fn add_findings(&mut self, id: &str, found: &[Finding], observer: &mut dyn Observer) {
+        for finding in found {
+            if let Some(warning) = finding.warning(id) {
+                observer.finding(id, finding);
+                self.warn(warning, observer);
+            }
+        }
     }
 
     /// Adds what an agent says of its profile: the first brings the settings, the others their limits.

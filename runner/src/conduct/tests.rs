@@ -5,6 +5,7 @@ use super::*;
 use crate::plan::{PlanRequest, TesteePlan};
 use crate::wire::{FromAgent, write_line};
 use report::document::{Status, Workload, unexplained_nulls};
+use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Sender;
@@ -32,6 +33,7 @@ struct Log {
     intervals: usize,
     rounds: u32,
     warnings: Vec<Message>,
+    findings: Vec<(String, Finding)>,
     cancel_at_interval: Option<Cancel>,
 }
 
@@ -41,6 +43,10 @@ impl Observer for Log {
         if let Some(cancel) = self.cancel_at_interval.take() {
             cancel.raise();
         }
+    }
+
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        self.findings.push((host.to_owned(), finding.clone()));
     }
 
     fn warning(&mut self, warning: &Message) {
@@ -70,7 +76,7 @@ fn run_in(
     log: &mut Log,
 ) -> Result<Document, RunError> {
     let cancel = log.cancel_at_interval.clone().unwrap_or_default();
-    conduct_with(launcher, &Plan::new(request).unwrap(), log, &cancel)
+    conduct_with(launcher, &Plan::new(request).unwrap(), &[], log, &cancel)
 }
 
 #[cfg(target_os = "linux")]
@@ -179,10 +185,51 @@ fn a_run_that_is_interrupted_while_it_warms_up_has_an_empty_window() {
     request.warmup_ns = Some(30_000_000_000);
     let plan = Plan::new(request).unwrap();
     let mut observer = InWarmUp(cancel.clone());
-    let document = conduct_with(&Threads, &plan, &mut observer, &cancel).unwrap();
+    let document = conduct_with(&Threads, &plan, &[], &mut observer, &cancel).unwrap();
     assert_eq!(document.status, Status::Interrupted);
     assert_eq!(document.rounds[0].window.length_ns, 0);
     assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn findings_are_told_and_recorded_once_each() {
+    let busy = Finding {
+        code: "neighbours".to_owned(),
+        level: Level::Problem,
+        seen: "others use half of the CPUs".to_owned(),
+        effect: Some("they take CPU".to_owned()),
+        cure: None,
+    };
+    let calm = Finding {
+        level: Level::Note,
+        code: "steal".to_owned(),
+        ..busy.clone()
+    };
+    let mut request = quick(Workload::Rr);
+    request.repeat = Some(2);
+    let plan = Plan::new(request).unwrap();
+    let (mut log, seen) = (Log::default(), [busy.clone(), calm]);
+    let document = conduct_with(&Threads, &plan, &seen, &mut log, &Cancel::new()).unwrap();
+    assert_eq!(log.findings[0], ("local".to_owned(), busy));
+    // What else this machine has to say comes from its description, of which there is one.
+    let codes: Vec<&str> = log
+        .findings
+        .iter()
+        .map(|(_, each)| each.code.as_str())
+        .collect();
+    let mut unique = codes.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(
+        (unique.len(), codes.contains(&"steal")),
+        (codes.len(), false)
+    );
+    let text = "host local, before measuring: others use half of the CPUs: they take CPU";
+    assert_eq!(document.warnings[0].text, text);
+    assert_eq!(log.warnings[0], document.warnings[0]);
+    let told = document.warnings.iter();
+    assert_eq!(told.filter(|each| each.code == "neighbours").count(), 1);
 }
 
 #[cfg(target_os = "linux")]
@@ -200,7 +247,7 @@ fn two_wishes_to_end_leave_no_round() {
     request.duration_ns = Some(60_000_000_000);
     let plan = Plan::new(request).unwrap();
     let mut observer = Impatient(cancel.clone());
-    let error = conduct_with(&Threads, &plan, &mut observer, &cancel).unwrap_err();
+    let error = conduct_with(&Threads, &plan, &[], &mut observer, &cancel).unwrap_err();
     assert_eq!(error.exit_class().code(), 130);
     let document = error.document.unwrap();
     assert_eq!(
