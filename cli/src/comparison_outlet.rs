@@ -5,14 +5,13 @@ use std::path::Path;
 
 use report::Labelled;
 use report::comparison::{Comparison, OutcomeState, Threshold, Vary, analyse_all, words};
-use report::document::{Document, Status};
+use report::document::{Document, LoadError, Status};
 use report::saved::{self, Saved, View};
 use report::text::Style;
 use runner::compare::{Outcome, SavedRun};
 use runner::error::ExitClass;
 
-use crate::args::compare::CompareOutputArgs;
-use crate::args::run_groups::Format;
+use crate::args::run_groups::{Format, OutputArgs};
 use crate::output::{Destination, PAGE, Spare, both};
 use crate::problem::Problem;
 use crate::progress::say;
@@ -33,7 +32,7 @@ impl Outlet {
     ///
     /// # Errors
     /// A place that cannot be written, or a condition that cannot be read.
-    pub fn open(output: &CompareOutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
+    pub fn open(output: &OutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
         if output.format == Format::Hgrm {
             return Err(no_hgrm());
         }
@@ -56,12 +55,13 @@ impl Outlet {
             failure,
         } = outcome;
         comparison.command = command();
-        let Some(failure) = failure else {
-            return self.hand_over(comparison);
+        let has_rounds = comparison.has_rounds();
+        let problem = match failure {
+            Some(failure) => Problem::from(failure),
+            None if !has_rounds && comparison.status == Status::Interrupted => interrupted(),
+            None => return self.hand_over(comparison),
         };
         // A report for people on nothing at all would only hide the one line that matters.
-        let cells = &comparison.cells;
-        let has_rounds = cells.iter().any(|cell| cell.counted().next().is_some());
         if self.format != Format::Text || has_rounds {
             match self.hand_over(comparison) {
                 // Wrong bytes weigh more than that it could not go on.
@@ -71,7 +71,7 @@ impl Outlet {
                 Ok(_) => {}
             }
         }
-        Err(failure.into())
+        Err(problem)
     }
 
     /// A saved comparison, analysed by this version.
@@ -112,7 +112,7 @@ impl Outlet {
             None => Ok(()),
         };
         let destination = std::mem::replace(&mut self.destination, Destination::Stdout);
-        if destination.path().is_some() && !self.quiet {
+        if destination.path().is_some() && comparison.has_rounds() && !self.quiet {
             say(&words::headline(&comparison));
         }
         let spare = Spare::of_result(self.format, true);
@@ -182,6 +182,16 @@ impl Outlet {
     }
 }
 
+/// The user ended it too early.
+fn interrupted() -> Problem {
+    Problem {
+        class: ExitClass::Interrupted,
+        text: "interrupted before a round that counts was complete: there is nothing to compare"
+            .to_owned(),
+        cure: None,
+    }
+}
+
 fn has_wrong_bytes(comparison: &Comparison) -> bool {
     let rounds = comparison.cells.iter().flat_map(|cell| &cell.rounds);
     // Where no operation brought its bytes back the run has failed and has no numbers at all.
@@ -192,7 +202,7 @@ fn has_wrong_bytes(comparison: &Comparison) -> bool {
 }
 
 /// The place of the page. It is no place for two documents.
-fn page(output: &CompareOutputArgs) -> Result<Option<Destination>, Problem> {
+fn page(output: &OutputArgs) -> Result<Option<Destination>, Problem> {
     let Some(path) = output.html.as_deref() else {
         return Ok(None);
     };
@@ -222,11 +232,17 @@ fn command() -> Vec<String> {
 
 fn load(path: &Path) -> Result<Saved, Problem> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Problem::usage(format!("cannot read {name}: {error}"))
-            .with_cure("name a result that --format json --output FILE wrote (workloads are rr, echo, stream, crr, cc)")
-    })?;
-    saved::load(&text).map_err(|error| Problem::usage(format!("{name}: {error}")))
+    let cure = "name a result that --format json --output FILE wrote (workloads are rr, echo, stream, crr, cc)";
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem::usage(format!("cannot read {name}: {error}")).with_cure(cure))?;
+    saved::load(&text).map_err(|error| {
+        let problem = Problem::usage(format!("{name}: {error}"));
+        match error {
+            // The text says already which linerate reads it.
+            LoadError::UnknownSchema { .. } => problem,
+            _ => problem.with_cure(cure),
+        }
+    })
 }
 
 fn run(path: &Path) -> Result<SavedRun, Problem> {

@@ -11,20 +11,28 @@ use report::units::parse_duration_ns;
 
 use super::count_u32;
 use super::run::{CcShape, CrrShape, EchoShape, RrShape, StreamShape};
-use super::run_groups::{Format, PlanArgs, ProgressChoice};
+use super::run_groups::{OutputArgs, PlanArgs};
 use crate::arms::RunLine;
 
+/// By hand, for clap would show the two files of one argument as `[OLD] [NEW]`, and the ways in as one.
+const USAGE: &str = "\
+linerate compare <WORKLOAD> --engines <ENGINE,...> [OPTIONS]
+       linerate compare --plan <FILE> [OPTIONS]
+       linerate compare --again <FILE> [OPTIONS]
+       linerate compare <OLD> <NEW> [OPTIONS]";
+
+// Lines of at most 80 columns: clap breaks longer ones in the middle.
 const EXAMPLES: &str = "\
 Examples:
   linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
   linerate compare stream --engines uring,uring:send=zc --vary load
-  linerate compare rr --engines epoll,uring --rate 20k      latency at the same load for both
-  linerate compare --plan plan.toml                         plans that differ in anything
-  linerate compare --again result.json                      another look at a saved comparison
-  linerate compare old.json new.json                        two saved results; less can be said of them
+  linerate compare rr --engines epoll,uring --rate 20k  latency at the same load
+  linerate compare --plan plan.toml            plans that differ in anything
+  linerate compare --again result.json        another look at a saved comparison
+  linerate compare old.json new.json           two saved results; they tell less
 
-A plan file is TOML: options of run WORKLOAD by their long names, and an [[arm]] for each thing to compare,
-with what differs. The first arm is the baseline:
+A plan file is TOML: options of run WORKLOAD by their long names, and an [[arm]]
+for each thing to compare, with what differs. The first arm is the baseline:
   workload = \"rr\"
   connections = [1, 16]             # each a question of its own
   duration = \"3s\"
@@ -37,10 +45,12 @@ with what differs. The first arm is the baseline:
   [[arm]]
   name = \"as the kernel likes\"
 
-How it measures: in every round each arm runs once, in random order, with fresh processes and sockets; the
-baseline runs twice, and what it seems to differ by from itself is the noise. The first round is discarded.
-Each run gives one number per metric, and rounds are compared, so that drift of the machine cancels. A verdict
-is faster, slower, equivalent, inconclusive or invalid; the rounds never end because of what a test said.
+How it measures: in every round each arm runs once, in random order, with fresh
+processes and sockets. The baseline runs twice, and what it seems to differ by
+from itself is the noise. The first round is discarded. Each run gives one
+number per metric, and rounds are compared, so that drift of the machine
+cancels. A verdict is faster, slower, equivalent, inconclusive or invalid. The
+rounds never end because of what a test said.
 
 Each workload has options of its own: linerate compare rr --help";
 
@@ -50,6 +60,7 @@ Each workload has options of its own: linerate compare rr --help";
     about = "Compare engines, options or plans, so that the answer can be believed",
     long_about = "Compare engines, options or whole plans in interleaved rounds, with a control that shows the noise, \
         confidence intervals, and verdicts that a sceptic accepts.",
+    override_usage = USAGE,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true
@@ -63,7 +74,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
-    pub output: CompareOutputArgs,
+    pub output: OutputArgs,
 }
 
 /// Arms that do not stand on the command line.
@@ -80,7 +91,7 @@ pub struct SourceArgs {
 
     /// Two saved results of run --repeat, the baseline first. They were not measured in turn, so that a change of
     /// the machine between them looks like a difference
-    #[arg(value_name = "OLD> <NEW", num_args = 1..=2)]
+    #[arg(value_names = ["OLD", "NEW"], num_args = 1..=2)]
     pub files: Vec<PathBuf>,
 }
 
@@ -95,9 +106,13 @@ pub enum Compared {
     #[command(after_help = concat!("\
 Examples:
   linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
-  linerate compare rr --engines epoll,uring:receive=single,buffers=64    the engine uring with two options
-  linerate compare rr --engines uring,epoll --rate 20k                   CPU and latency at a fixed rate
-  linerate compare rr --engines uring,epoll --precision 1 --budget 10m   until it is known to 1 %
+  linerate compare rr --engines epoll,uring:receive=single,buffers=64
+  linerate compare rr --engines monoio,monoio:taskrun=coop
+  linerate compare rr --engines uring,epoll --rate 20k  CPU, latency at one rate
+  linerate compare rr --engines uring,epoll --precision 1 --budget 10m
+
+A part key=value is an option of the engine before it: the second example has
+two engines, uring with two options. --precision 1: until it is known to 1 %.
 
 ", units!()))]
     Rr(Box<ComparedArgs<RrShape>>),
@@ -113,7 +128,7 @@ Examples:
     /// Bytes one way or both, as fast as they go
     #[command(after_help = concat!("\
 Examples:
-  linerate compare stream --engines uring,uring:send=zc --vary load      what differs is how the load sends
+  linerate compare stream --engines uring,uring:send=zc --vary load
   linerate compare stream --engines uring,epoll --direction receive
 
 ", units!()))]
@@ -146,7 +161,7 @@ pub struct ComparedArgs<S: Args + Clone + 'static> {
     #[command(flatten)]
     pub method: MethodArgs,
     #[command(flatten)]
-    pub output: CompareOutputArgs,
+    pub output: OutputArgs,
 }
 
 /// What is compared.
@@ -218,34 +233,6 @@ pub struct MethodArgs {
     /// cpu_per_op>3%; what is inconclusive is told and does not count. May be repeated
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
-}
-
-/// Where the result goes.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Output")]
-pub struct CompareOutputArgs {
-    /// Form of the result: text and markdown for people, html with plots, json with every round, csv in
-    /// long form, prom for Prometheus
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub format: Format,
-
-    /// Write the result to this file instead of stdout. It is checked before measuring, and appears
-    /// whole at the end
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
-    /// Write a page with plots to this file as well, whatever the form of the result
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-
-    /// Progress on stderr. bar: one line, redrawn; plain: a line per run; auto: a bar on a terminal, else
-    /// plain
-    #[arg(long, value_name = "KIND", value_enum, default_value = "auto")]
-    pub progress: ProgressChoice,
-
-    /// Nothing on stderr but errors
-    #[arg(short, long)]
-    pub quiet: bool,
 }
 
 /// A share, written in percent.
@@ -356,7 +343,7 @@ pub struct Asked<'a> {
     /// How it is measured.
     pub method: &'a MethodArgs,
     /// Where the result goes.
-    pub output: &'a CompareOutputArgs,
+    pub output: &'a OutputArgs,
 }
 
 impl Compared {

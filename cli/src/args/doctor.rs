@@ -12,7 +12,8 @@ use runner::host::Traffic;
     about = "Say whether this machine is fit to measure, and what would make it fitter",
     long_about = "Say whether this machine is fit to measure: io_uring, limits, clocks, CPUs, packet filters, the \
         network interface, and who else is using the machine. Each finding says what it does to a measurement and \
-        which command changes it. Nothing is changed. `run` warns of the same findings.",
+        which command changes it. Nothing is changed. `run` and `compare` warn of \
+        the same findings, after a shorter look.",
     after_help = "\
 Examples:
   linerate doctor                    for measurements over loopback

@@ -93,6 +93,42 @@ fn every_subcommand_has_examples_that_name_it() {
     }
 }
 
+/// clap breaks longer lines, and a column of remarks with them.
+#[test]
+fn examples_of_comparisons_fit_a_narrow_terminal() {
+    let compares = |path: &str| path.starts_with("linerate compare");
+    let mut seen = 0;
+    for (path, command) in commands().into_iter().filter(|(path, _)| compares(path)) {
+        let after = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        for line in after.lines() {
+            assert!(line.chars().count() <= 80, "{path}: {line}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "only {seen} lines");
+}
+
+#[test]
+fn the_ways_into_a_comparison_are_told_apart() {
+    let (_, mut command) = commands()
+        .into_iter()
+        .find(|(path, _)| path == "linerate compare")
+        .expect("compare");
+    let help = command.render_help().to_string();
+    for way in [
+        "Usage: linerate compare <WORKLOAD> --engines <ENGINE,...> [OPTIONS]\n",
+        "       linerate compare --plan <FILE> [OPTIONS]\n",
+        "       linerate compare <OLD> <NEW> [OPTIONS]\n",
+        "  [OLD] [NEW]",
+    ] {
+        assert!(help.contains(way), "{way}: {help}");
+    }
+    assert!(!help.contains("OLD> <NEW]"), "{help}");
+}
+
 #[test]
 fn measuring_and_serving_state_the_units() {
     for (path, command) in commands() {

@@ -7,7 +7,7 @@ use report::units::{parse_rate, parse_size};
 use runner::plan::PlanRequest;
 
 use super::count_u32;
-use super::run_groups::{Fill, OutputArgs, PaceArgs, WorkloadArgs, either};
+use super::run_groups::{Fill, PaceArgs, RunOutputArgs, WorkloadArgs, either};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -273,7 +273,7 @@ impl Workload {
     }
 
     /// Where the result goes.
-    pub fn output(&self) -> &OutputArgs {
+    pub fn output(&self) -> &RunOutputArgs {
         match self {
             Self::Rr(args) => &args.output,
             Self::Echo(args) => &args.output,

@@ -19,7 +19,7 @@ pub struct WorkloadArgs<S: Args> {
     #[command(flatten)]
     pub plan: PlanArgs<S>,
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: RunOutputArgs,
 }
 
 /// What a plan is made from, around the shape that is the workload's own. The order is that of the help.
@@ -344,12 +344,12 @@ pub struct SeriesArgs {
     pub interval: Option<u64>,
 }
 
-/// Where the result goes.
+/// Where a result goes, and what is said meanwhile: the same for `run` and `compare`.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Form of the result: text and markdown for people, html with plots, json with everything, csv in
-    /// long form, hgrm (latency) for HdrHistogram plotters, prom for Prometheus
+    /// long form, hgrm (latency of a run) for HdrHistogram plotters, prom for Prometheus
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub format: Format,
 
@@ -362,19 +362,27 @@ pub struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Write what happens while it happens to this file, one JSON object per line. With - they go to
-    /// stdout, and the text result to stderr
-    #[arg(long, value_name = "FILE")]
-    pub events: Option<PathBuf>,
-
-    /// Progress on stderr. bar: one line, redrawn; plain: a line per interval; auto: a bar on a terminal,
-    /// else plain
+    /// Progress on stderr. bar: one line, redrawn; plain: a line per interval, in a comparison per run;
+    /// auto: a bar on a terminal, else plain
     #[arg(long, value_name = "KIND", value_enum, default_value = "auto")]
     pub progress: ProgressChoice,
 
     /// Nothing on stderr but errors
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// The same, and the events of a run.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct RunOutputArgs {
+    #[command(flatten)]
+    pub result: OutputArgs,
+
+    /// Write what happens while it happens to this file, one JSON object per line. With - they go to
+    /// stdout, and the text result to stderr
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
 }
 
 /// Forms of the result.

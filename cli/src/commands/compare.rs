@@ -5,19 +5,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use report::comparison::{StopReason, Vary};
 use report::document::{Document, Workload};
-use report::units::{human_bit_rate, human_count, human_ns};
+use report::findings::Finding;
+use report::units::{counted, human_bit_rate, human_count, human_ns};
 use runner::compare::{
     CellRequest, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
 };
-use runner::conduct::Cancel;
+use runner::conduct::{Cancel, Phase};
 use runner::error::{ExitClass, Failure};
 use runner::plan::PlanRequest;
 
-use crate::args::compare::{ArmsArgs, Asked, CompareArgs, CompareOutputArgs, MethodArgs, Side};
+use crate::args::compare::{ArmsArgs, Asked, CompareArgs, MethodArgs, Side};
+use crate::args::run_groups::OutputArgs;
 use crate::arms::{RunLine, cells, unique};
 use crate::comparison_outlet::Outlet;
 use crate::problem::Problem;
-use crate::progress::{Comparing, Kind, Step, Surroundings, in_words};
+use crate::progress::{Comparing, Findings, Kind, Step, Surroundings, in_words};
 use crate::signals::end_early;
 use crate::{plan_file, usage};
 
@@ -152,7 +154,7 @@ fn measure(
     cells: Vec<CellRequest>,
     vary: Vary,
     method: &MethodArgs,
-    output: &CompareOutputArgs,
+    output: &OutputArgs,
 ) -> Result<ExitClass, Problem> {
     let experiment = Experiment::new(ExperimentRequest {
         cells,
@@ -175,6 +177,7 @@ fn measure(
     let mut watcher = Watcher {
         progress,
         told: Vec::new(),
+        findings: Findings::default(),
         quiet: output.quiet,
     };
     let outcome = conduct(&experiment, &mut watcher, &cancel);
@@ -216,10 +219,26 @@ struct Watcher {
     progress: Comparing,
     /// What was said of engines: every arm prepares two, and most are alike.
     told: Vec<String>,
+    findings: Findings,
     quiet: bool,
 }
 
+impl Watcher {
+    /// A line that stays, unless nothing is to be said.
+    fn note(&self, line: &str) {
+        if !self.quiet {
+            self.progress.note(line);
+        }
+    }
+}
+
 impl Observer for Watcher {
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        if let Some(line) = self.findings.line(host, finding) {
+            self.note(&line);
+        }
+    }
+
     fn run_started(&mut self, place: &Place<'_>) {
         self.progress.step(Step {
             round: place.round,
@@ -232,24 +251,30 @@ impl Observer for Watcher {
 
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
         let line = format!("{agent}: engine {engine} ({reason})");
-        if !self.quiet && reason.starts_with("auto") && !self.told.contains(&line) {
-            self.progress.note(&line);
+        if reason.starts_with("auto") && !self.told.contains(&line) {
+            self.note(&line);
             self.told.push(line);
+        }
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        if phase == Phase::WarmingUp
+            && let Some(line) = self.findings.where_to_read()
+        {
+            self.note(line);
         }
     }
 
     fn run_ended(&mut self, place: &Place<'_>, outcome: Result<&Document, &Failure>) {
         match outcome {
             Ok(document) => self.progress.ended(&in_short(document)),
-            Err(failure) if !self.quiet => {
+            Err(failure) => {
                 let Place {
                     round, cell, arm, ..
                 } = place;
                 let text = &failure.text;
-                self.progress
-                    .note(&format!("round {round}, {cell}: {arm} failed: {text}"));
+                self.note(&format!("round {round}, {cell}: {arm} failed: {text}"));
             }
-            Err(_) => {}
         }
     }
 
@@ -260,10 +285,11 @@ impl Observer for Watcher {
             StopReason::Failed => "cannot go on",
             StopReason::Rounds | StopReason::Interrupted => return,
         };
-        if !self.quiet {
-            self.progress
-                .note(&format!("{label} {why} after {rounds} rounds"));
-        }
+        let after = match rounds {
+            0 => "the discarded round".to_owned(),
+            rounds => counted(rounds.into(), "round"),
+        };
+        self.note(&format!("{label} {why} after {after}"));
     }
 }
 

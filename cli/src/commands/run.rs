@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use report::Labelled;
 use report::document::{AppliedProfile, Document, Interval, Message, Status};
 use report::events::Event;
+use report::findings::Finding;
 use report::saved::View;
 use report::text::Style;
 use runner::build_info::VERSION;
@@ -15,10 +16,10 @@ use runner::error::{ExitClass, RunError};
 use runner::plan::Plan;
 
 use crate::args::run::RunArgs;
-use crate::args::run_groups::{Format, OutputArgs};
+use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
 use crate::output::{Destination, Lines, PAGE, Spare, both};
 use crate::problem::Problem;
-use crate::progress::{Goal, Kind, Progress, State, Surroundings, say};
+use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
 use crate::signals;
 use crate::style;
@@ -32,13 +33,14 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     let plan = Plan::new(args.workload.request())?;
     let mut outlet = Outlet::open(output)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
-    let progress = progress(&plan, output);
+    let progress = progress(&plan, &output.result);
     let cancel = Cancel::new();
-    signals::end_early(&cancel, progress.clearer(), output.quiet)?;
+    signals::end_early(&cancel, progress.clearer(), output.result.quiet)?;
     let mut watcher = Watcher {
         progress,
         outlet: &mut outlet,
         first_round: true,
+        findings: Findings::default(),
     };
     let outcome = conduct(&plan, &mut watcher, &cancel);
     drop(watcher);
@@ -62,6 +64,16 @@ struct Watcher<'a> {
     progress: Progress,
     outlet: &'a mut Outlet,
     first_round: bool,
+    findings: Findings,
+}
+
+impl Watcher<'_> {
+    /// A line that stays, unless nothing is to be said.
+    fn note(&self, line: &str) {
+        if !self.outlet.quiet {
+            self.progress.note(line);
+        }
+    }
 }
 
 impl Observer for Watcher<'_> {
@@ -72,24 +84,31 @@ impl Observer for Watcher<'_> {
 
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
         // Every round prepares the same.
-        if self.first_round && !self.outlet.quiet {
-            self.progress
-                .note(&format!("{agent}: engine {engine} ({reason})"));
+        if self.first_round {
+            self.note(&format!("{agent}: engine {engine} ({reason})"));
+        }
+    }
+
+    fn finding(&mut self, host: &str, finding: &Finding) {
+        if let Some(line) = self.findings.line(host, finding) {
+            self.note(&line);
         }
     }
 
     fn profile(&mut self, host: &str, profile: &AppliedProfile) {
-        if !self.outlet.quiet {
-            let summary = report::text::profile_summary(profile);
-            self.progress
-                .note(&format!("profile {} on {host}: {summary}", profile.name));
-        }
+        let summary = report::text::profile_summary(profile);
+        self.note(&format!("profile {} on {host}: {summary}", profile.name));
     }
 
     fn phase(&mut self, phase: Phase) {
         match phase {
             Phase::Preparing => self.progress.phase("preparing"),
-            Phase::WarmingUp => self.progress.phase("warming up"),
+            Phase::WarmingUp => {
+                if let Some(line) = self.findings.where_to_read() {
+                    self.note(line);
+                }
+                self.progress.phase("warming up");
+            }
             Phase::Measuring => self.progress.measuring(),
             Phase::Stopping => self.progress.phase("stopping"),
         }
@@ -121,12 +140,13 @@ struct Outlet {
 
 impl Outlet {
     /// Opens everything before the first agent starts.
-    fn open(output: &OutputArgs) -> Result<Self, Problem> {
+    fn open(asked: &RunOutputArgs) -> Result<Self, Problem> {
+        let RunOutputArgs {
+            result: output,
+            events,
+        } = asked;
         let is_stdout = |path: Option<&Path>| path.is_none_or(|path| path.as_os_str() == "-");
-        let events_on_stdout = output
-            .events
-            .as_deref()
-            .is_some_and(|path| is_stdout(Some(path)));
+        let events_on_stdout = events.as_deref().is_some_and(|path| is_stdout(Some(path)));
         let shared = events_on_stdout && is_stdout(output.output.as_deref());
         if shared && output.format != Format::Text {
             return Err(
@@ -148,7 +168,7 @@ impl Outlet {
                 .as_deref()
                 .map(|path| Destination::open(Some(path)))
                 .transpose()?,
-            events: output.events.as_deref().map(Lines::open).transpose()?,
+            events: events.as_deref().map(Lines::open).transpose()?,
             stdout_has_events: events_on_stdout,
             text_to_stderr: shared,
             quiet: output.quiet,

@@ -4,9 +4,11 @@
 //! by a thread of its own, which only reads what it was told: no measuring process is asked.
 
 mod compare;
+mod findings;
 mod run;
 
 pub use compare::{Comparing, Step, in_words};
+pub use findings::Findings;
 pub use run::{Goal, Progress, State};
 
 use std::io::{self, IsTerminal, Write};

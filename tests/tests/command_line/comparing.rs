@@ -263,6 +263,98 @@ fn an_arm_that_fails_is_reported_and_the_others_go_on() {
     });
 }
 
+/// A saved result of 7 rounds, and the same with a tenth of its rate.
+fn old_and_new(directory: &Path) -> [String; 2] {
+    let [old, new] = ["old.json", "new.json"].map(|name| directory.join(name));
+    // One interval a round: whether a busy machine was steady is not what is asked here.
+    let finished = start(&format!(
+        "run rr --repeat 7 --duration 200ms --warmup 20ms --interval 200ms --engine epoll \
+         --testee-engine epoll --format json --output {}",
+        old.display()
+    ))
+    .finish(Duration::from_secs(60));
+    assert_eq!(finished.code(), 0, "{}", finished.stderr);
+    let text = fs::read_to_string(&old).expect("saved");
+    let mut document: Value = serde_json::from_str(&text).expect("JSON");
+    for round in document["rounds"].as_array_mut().expect("rounds") {
+        let rate = &mut round["rates"]["operations_per_second"];
+        *rate = (rate.as_f64().expect("a rate") / 10.0).into();
+    }
+    fs::write(&new, document.to_string()).expect("written");
+    [old, new].map(|path| path.to_str().expect("UTF-8").to_owned())
+}
+
+#[test]
+fn two_saved_results_are_compared_with_a_warning() {
+    within(120, || {
+        let directory = Directory::new();
+        let [old, new] = old_and_new(directory.path());
+        let slower = call(&["compare", &old, &new]);
+        assert_eq!(slower.code(), 0, "{}", slower.stderr);
+        for part in [
+            &format!("{new} is slower than {old}: rate -90"),
+            "Two saved results, not measured in turn",
+            "the two results were not measured in turn and have no control",
+            "rate, higher is better; no noise floor",
+            "baseline",
+            "   slower",
+        ] {
+            assert!(slower.stdout.contains(part), "'{part}': {}", slower.stdout);
+        }
+        let limit = ["--fail-on", "rate<-5%"];
+        let exceeded = call(&[&["compare", &old, &new][..], &limit].concat());
+        exceeded.assert_refused(1, &["a check failed", "rate<-5%: EXCEEDED"]);
+        let same = call(&[&["compare", &old, &old, "--format", "json"][..], &limit].concat());
+        assert_eq!(same.code(), 0, "{}", same.stderr);
+        let document = same.json();
+        validate(&document);
+        assert_eq!(document["warnings"][0]["code"], "not_interleaved");
+        let verdict = &document["cells"][0]["analysis"]["verdicts"][0]["verdict"];
+        assert!(verdict != "slower" && verdict != "faster", "{verdict}");
+    });
+}
+
+#[test]
+fn what_is_no_saved_result_of_the_same_kind_is_refused_with_a_cure() {
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../report/tests/fixtures");
+    within(60, || {
+        let directory = Directory::new();
+        let findings = directory.path().join("doctor.json");
+        let checkup = call(&["doctor", "--format", "json", "--watch", "100ms"]);
+        fs::write(&findings, checkup.stdout).expect("written");
+        let findings = findings.to_str().expect("UTF-8");
+        let fixture = |name: &str| format!("{FIXTURES}/{name}.json");
+        let rr = fixture("rr_five_rounds");
+        let cases: [(&str, &[&str]); 5] = [
+            (
+                &fixture("compare_rr"),
+                &["is a comparison already", "compare --again FILE"],
+            ),
+            (
+                findings,
+                &["linerate.doctor/1", "--format json --output FILE"],
+            ),
+            (
+                &fixture("echo_open_loop_with_errors"),
+                &["of rr and", "of echo", "cannot be compared"],
+            ),
+            (
+                &fixture("failed_before_it_began"),
+                &["has no complete round", "--repeat 7"],
+            ),
+            (
+                "/nonexistent.json",
+                &["cannot read", "--format json --output FILE"],
+            ),
+        ];
+        for (file, parts) in cases {
+            call(&["compare", &rr, file]).assert_refused(USAGE, parts);
+        }
+        let again = call(&["compare", "--again", &rr]);
+        again.assert_refused(USAGE, &["no comparison", "compare OLD NEW"]);
+    });
+}
+
 #[test]
 fn an_interrupt_leaves_the_complete_rounds() {
     within(90, || {
@@ -281,6 +373,30 @@ fn an_interrupt_leaves_the_complete_rounds() {
             .filter(|round| round["discarded"] == false);
         assert!((1..4).contains(&counted.count()), "{cell:#}");
         assert!(cell["analysis"].is_object());
+    });
+}
+
+#[test]
+fn an_interrupt_before_a_round_counts_is_one_plain_statement() {
+    within(90, || {
+        let line = "compare rr --engines epoll,blocking --duration 300ms --warmup 20ms";
+        for form in ["text", "json"] {
+            let mut call = start(&format!("{line} --format {form}"));
+            call.hears("round 0 (discarded)");
+            call.kept().signal(libc::SIGINT);
+            let finished = call.finish(Duration::from_secs(20));
+            assert_eq!(finished.code(), 130, "{}", finished.stderr);
+            let statement = "linerate: interrupted before a round that counts was complete: there is \
+                             nothing to compare\n";
+            assert!(finished.stderr.ends_with(statement), "{}", finished.stderr);
+            if form == "text" {
+                assert_eq!(finished.stdout, "");
+                continue;
+            }
+            let document = finished.json();
+            validate(&document);
+            assert_eq!(document["status"], "interrupted");
+        }
     });
 }
 

@@ -1,9 +1,11 @@
-//! `linerate doctor` on the machine of the tests: a schema, a verdict, and neighbours that are there.
+//! `linerate doctor` on the machine of the tests: a schema, a verdict, and neighbours that are there; and what
+//! `run` and `compare` warn of.
 
-use linerate_tests::binary::{call, within};
+use linerate_tests::binary::{Call, call, call_line, within};
 use linerate_tests::process::Kept;
 use serde_json::Value;
 use std::process::Command;
+use std::time::Duration;
 
 fn checkup(arguments: &[&str]) -> (Value, Option<i32>) {
     let finished = call(&[&["doctor", "--format", "json"], arguments].concat());
@@ -44,16 +46,88 @@ fn the_findings_follow_their_schema_and_decide_the_exit_code() {
     });
 }
 
+/// A process that uses a CPU until it is dropped.
+fn neighbour() -> Kept {
+    let mut busy = Command::new("sh");
+    busy.args(["-c", "while :; do :; done"]);
+    Kept::start(&mut busy)
+}
+
+/// One for each CPU.
+fn neighbours() -> Vec<Kept> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    (0..cpus).map(|_| neighbour()).collect()
+}
+
+/// The warning of neighbours in a document.
+fn warned(document: &Value) -> String {
+    let warnings = document["warnings"].as_array().expect("warnings");
+    let mut of_neighbours = warnings
+        .iter()
+        .filter(|warning| warning["code"] == "neighbours");
+    let text = of_neighbours
+        .next()
+        .and_then(|found| found["text"].as_str());
+    assert_eq!(of_neighbours.count(), 0, "once: {warnings:#?}");
+    text.unwrap_or_else(|| panic!("no neighbours in {warnings:#?}"))
+        .to_owned()
+}
+
 #[test]
 fn a_busy_neighbour_is_seen() {
     within(60, || {
-        let mut busy = Command::new("sh");
-        busy.args(["-c", "while :; do :; done"]);
-        let _busy = Kept::start(&mut busy);
+        let _busy = neighbour();
         let (checkup, _) = checkup(&["--watch", "2s"]);
         let neighbours = finding(&checkup, "neighbours");
         assert_ne!(neighbours["level"], "fine", "{neighbours:#}");
         assert!(neighbours["cure"].is_string());
+    });
+}
+
+#[test]
+fn run_warns_of_busy_neighbours_before_it_measures() {
+    within(60, || {
+        let _busy = neighbours();
+        let short = "run rr --duration 200ms --warmup 20ms --repeat 2";
+        let shown = call_line(short);
+        let place = |part: &str| {
+            let found = shown.stderr.find(part);
+            found.unwrap_or_else(|| panic!("no '{part}' in {}", shown.stderr))
+        };
+        assert!(place(": others keep ") < place("testee: engine"));
+        assert!(place("testee: engine") < place("linerate doctor explains"));
+        assert_eq!(
+            shown.stderr.matches("doctor").count(),
+            1,
+            "{}",
+            shown.stderr
+        );
+        assert!(shown.stdout.contains("others keep"), "{}", shown.stdout);
+        let silent = call_line(&format!("{short} --quiet --format json"));
+        assert_eq!(silent.stderr, "");
+        let text = warned(&silent.json());
+        assert!(
+            text.starts_with("host local, before measuring: others keep "),
+            "{text}"
+        );
+        assert!(text.contains("sh ("), "who it is: {text}");
+    });
+}
+
+#[test]
+fn compare_warns_of_busy_neighbours_before_it_measures() {
+    within(60, || {
+        let _busy = neighbours();
+        let line =
+            "compare rr --engines epoll,blocking --duration 200ms --warmup 20ms --format json";
+        let mut call = Call::start(&line.split(' ').collect::<Vec<_>>());
+        call.hears(": others keep ");
+        let heard = call.hears("linerate doctor explains");
+        assert!(!heard.contains("round"), "before the first run: {heard}");
+        call.kept().signal(libc::SIGINT);
+        let finished = call.finish(Duration::from_secs(20));
+        assert_eq!(finished.code(), 130, "{}", finished.stderr);
+        warned(&finished.json());
     });
 }
 
