@@ -8,6 +8,8 @@ use report::saved::{self, Saved, View};
 use report::text::Style;
 
 const COMPARISON_1: &str = include_str!("../fixtures/versions/comparison-1.json");
+/// As it was written by a build that has measured it; the other was made.
+const COMPARISON_1_MEASURED: &str = include_str!("../fixtures/versions/comparison-1-measured.json");
 const RESULT_1: &str = include_str!("../fixtures/versions/result-1.json");
 
 #[test]
@@ -54,4 +56,56 @@ fn a_comparison_of_the_first_version_is_analysed_and_renders_in_every_form() {
     assert!(report::csv::comparison::render(&comparison).contains("detectable"));
     let page = [Labelled::new("old", View::Comparison(&comparison))];
     assert!(report::html::render(&page).contains("Effects against the baseline"));
+}
+
+#[test]
+fn a_measured_comparison_of_the_first_version_keeps_its_numbers_in_every_form() {
+    let Saved::Comparison(mut comparison) = saved::load(COMPARISON_1_MEASURED).unwrap() else {
+        panic!("it was read as something else")
+    };
+    assert_in_every_form(&comparison);
+    let stored = report::json::render(comparison.as_ref()).unwrap();
+    let again = saved::load(&stored).unwrap();
+    assert!(matches!(again, Saved::Comparison(again) if again == comparison));
+    // What later versions conclude of it may change; what was measured does not.
+    analyse_all(&mut comparison);
+    assert_in_every_form(&comparison);
+}
+
+/// The medians of the rate, and how they differ.
+#[track_caller]
+fn assert_in_every_form(comparison: &Comparison) {
+    const FOR_PEOPLE: [&str; 3] = ["11.3 k/s", "12.7 k/s", "+16.8 %"];
+    const FOR_PROGRAMS: [&str; 3] = ["11295", "12650", "0.1684907801967"];
+    let page = [Labelled::new("old", View::Comparison(comparison))];
+    let text = report::text::comparison::render(comparison, &Style::default());
+    let forms = [
+        ("text", FOR_PEOPLE, text),
+        (
+            "markdown",
+            FOR_PEOPLE,
+            report::markdown::render_comparison(comparison),
+        ),
+        ("html", FOR_PEOPLE, report::html::render(&page)),
+        (
+            "csv",
+            FOR_PROGRAMS,
+            report::csv::comparison::render(comparison),
+        ),
+        (
+            "json",
+            FOR_PROGRAMS,
+            report::json::render(comparison).unwrap(),
+        ),
+        (
+            "prom",
+            FOR_PROGRAMS,
+            report::prometheus::render(&page).unwrap(),
+        ),
+    ];
+    for (name, parts, form) in forms {
+        for part in parts {
+            assert!(form.contains(part), "{name} without {part}: {form}");
+        }
+    }
 }
