@@ -67,7 +67,10 @@ pub fn descriptors(host: &Host) -> Option<Finding> {
         seen,
         "a run with more connections than that is refused",
     );
-    Some(finding.cure("ulimit -n 1048576, or LimitNOFILE= of the service"))
+    // linerate raises the soft limit to the hard one itself.
+    Some(finding.cure(
+        "as root, ulimit -n 1048576 in the shell that starts linerate, or LimitNOFILE= of the service",
+    ))
 }
 
 pub fn locked_memory(host: &Host) -> Option<Finding> {
@@ -80,7 +83,9 @@ pub fn locked_memory(host: &Host) -> Option<Finding> {
                 format!("{} KiB of locked memory per user", bytes / 1024),
                 "rings and their buffers count against it for all but root: large rings, or many threads, get ENOMEM",
             );
-            Some(finding.cure("ulimit -l unlimited, or LimitMEMLOCK= of the service"))
+            Some(finding.cure(
+                "as root, ulimit -l unlimited in the shell that starts linerate, or LimitMEMLOCK= of the service",
+            ))
         }
         LimitValue::Limited(bytes) => Some(Finding::fine(
             CODE,
@@ -260,5 +265,7 @@ pub fn audit(host: &Host) -> Option<Finding> {
         format!("the audit daemon {daemon}"),
         "rules for system calls cost time in each of them",
     );
-    Some(finding.cure("auditctl -a never,task for the time of the measurement"))
+    Some(finding.cure(
+        "auditctl -a never,task for the time of the measurement, then auditctl -d never,task",
+    ))
 }

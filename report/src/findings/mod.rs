@@ -100,7 +100,7 @@ impl Finding {
 
 /// Everything that the description of a host tells.
 pub fn of_host(host: &Host) -> Vec<Finding> {
-    let checks: [fn(&Host) -> Option<Finding>; 18] = [
+    let checks: [fn(&Host) -> Option<Finding>; 19] = [
         host::io_uring,
         host::descriptors,
         host::locked_memory,
@@ -117,6 +117,7 @@ pub fn of_host(host: &Host) -> Vec<Finding> {
         network::packet_filters,
         network::time_wait,
         network::congestion_control,
+        network::unreachable,
         network::interface,
         network::spreading,
     ];

@@ -142,6 +142,23 @@ pub fn congestion_control(host: &Host) -> Option<Finding> {
     Some(finding.cure("linerate run stream --congestion cubic, to see the difference"))
 }
 
+/// No route leads there; none does over loopback where `lo` was never up, as in a new network namespace.
+pub fn unreachable(host: &Host) -> Option<Finding> {
+    let answer = host.facts.get("interface.unreachable")?;
+    let finding = Finding::of(
+        Level::Problem,
+        "unreachable",
+        format!("the target cannot be reached from here: {answer}"),
+        "no connection can be opened",
+    );
+    Some(finding.cure(match over_loopback(host) {
+        true => "ip link set lo up (a new network namespace has it down)",
+        false => {
+            "set the interface up and add a route; `ip route get ADDRESS` shows which is taken"
+        }
+    }))
+}
+
 pub fn interface(host: &Host) -> Option<Finding> {
     const CODE: &str = "interface";
     let interface = host.interface.as_ref()?;

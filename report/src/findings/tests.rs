@@ -74,7 +74,7 @@ fn every_fault_is_found_with_its_effect_and_a_cure() {
     fn fact(host: &mut Host, name: &str, value: &str) {
         host.facts.insert(name.to_owned(), value.to_owned());
     }
-    let faults: [(Change, &str, Level, &str); 14] = [
+    let faults: [(Change, &str, Level, &str); 15] = [
         (
             |host| refuse_io_uring(host, Some(2), "Operation not permitted"),
             "io_uring",
@@ -158,6 +158,12 @@ fn every_fault_is_found_with_its_effect_and_a_cure() {
             "time_wait",
             Level::Warning,
             "--source",
+        ),
+        (
+            |host| fact(host, "interface.unreachable", "Network is unreachable"),
+            "unreachable",
+            Level::Problem,
+            "ip route get",
         ),
         (
             |host| host.congestion_control = Some("bbr".to_owned()),

@@ -90,6 +90,10 @@ fn add_interface(host: &mut Host, traffic: Traffic) {
         host.interface = Some(interface);
         host.facts.extend(facts);
     }
+    if let Some(answer) = interface::unreachable(traffic) {
+        host.facts
+            .insert("interface.unreachable".to_owned(), answer);
+    }
     host.unknown.extend(reasons.into_unknown());
 }
 
@@ -161,14 +165,14 @@ fn add_facts(host: &mut Host) {
     }
 }
 
+/// What matters is what linerate has when it measures, also where `doctor` asks, or before an agent raises it
+/// for its connections. Raising again what is raised already changes nothing.
 fn limits() -> Result<Limits, String> {
-    match files::text("/proc/self/limits") {
-        Ok(text) => parse_limits(&text),
-        Err(_) => descriptor_limits(),
-    }
+    let raised = descriptor_limits();
+    // Where /proc does not show limits the raised one is all there is.
+    files::text("/proc/self/limits").map_or(raised, |text| parse_limits(&text))
 }
 
-/// Where /proc does not show limits. Raising again what is raised already changes nothing.
 fn descriptor_limits() -> Result<Limits, String> {
     let limit =
         engine::os::raise_descriptor_limit().map_err(|error| format!("getrlimit: {error}"))?;

@@ -1,6 +1,7 @@
 //! The network interface that the traffic of a run uses: name, MTU, queueing discipline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -83,19 +84,48 @@ fn route_to(address: IpAddr, table: &str) -> Result<Option<String>, String> {
     Ok(interface_of(address, &files::text(table)?).map(str::to_owned))
 }
 
+/// What the kernel answers if it has no way to where this host sends.
+pub fn unreachable(traffic: Traffic) -> Option<String> {
+    let Traffic::To(address) = traffic else {
+        return None;
+    };
+    let address = address.to_canonical();
+    if address.is_unspecified() || is_link_local(address) {
+        return None;
+    }
+    let error = source_for(address).err()?;
+    says_no_way(&error).then(|| error.to_string())
+}
+
+/// To such an address there is a way only together with its interface, which is not known here.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80)
+}
+
+/// Not so what a rule denies: it may be meant for the datagrams by which this is asked.
+fn says_no_way(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkDown, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        NetworkUnreachable | HostUnreachable | NetworkDown | AddrNotAvailable
+    )
+}
+
+fn is_own(address: IpAddr) -> bool {
+    source_for(address).is_ok_and(|source| source == address)
+}
+
 /// A connected UDP socket sends nothing, and has the source address that the kernel would use: for an
 /// address of this host, that address itself.
-fn is_own(address: IpAddr) -> bool {
+fn source_for(address: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     // Port 9 is discard; any would do.
-    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect((address, 9))?;
-        socket.local_addr()
-    });
-    source.is_ok_and(|source| source.ip() == address)
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect((address, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 fn describe(name: String) -> NetworkInterface {
@@ -251,6 +281,25 @@ mod tests {
         let any =
             used_by(Traffic::At(Ipv4Addr::UNSPECIFIED.into())).expect_err("no single interface");
         assert!(any.contains("all addresses"), "{any}");
+    }
+
+    #[test]
+    fn only_where_there_is_no_way_is_a_target_unreachable() {
+        for known_or_not in [
+            "127.0.0.1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "::",
+            "fe80::1",
+            "febf::1",
+        ] {
+            let address: IpAddr = known_or_not.parse().expect("an address");
+            assert_eq!(unreachable(Traffic::To(address)), None, "{known_or_not}");
+        }
+        assert_eq!(unreachable(Traffic::UnixSocket), None);
+        let says = |kind: io::ErrorKind| says_no_way(&kind.into());
+        assert!(says(io::ErrorKind::NetworkUnreachable) && says(io::ErrorKind::HostUnreachable));
+        assert!(!says(io::ErrorKind::PermissionDenied));
     }
 
     #[cfg(target_os = "linux")]

@@ -1,10 +1,12 @@
 //! `linerate doctor` on the machine of the tests: a schema, a verdict, and neighbours that are there; and what
 //! `run` and `compare` warn of.
 
-use linerate_tests::binary::{Call, call, call_line, within};
+use linerate_tests::binary::{Call, call, call_line, linerate, within};
 use linerate_tests::process::Kept;
+#[cfg(target_os = "linux")]
+use linerate_tests::{process::needs, settings::Host};
 use serde_json::Value;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn checkup(arguments: &[&str]) -> (Value, Option<i32>) {
@@ -128,6 +130,66 @@ fn compare_warns_of_busy_neighbours_before_it_measures() {
         let finished = call.finish(Duration::from_secs(20));
         assert_eq!(finished.code(), 130, "{}", finished.stderr);
         warned(&finished.json());
+    });
+}
+
+#[test]
+fn a_soft_limit_that_linerate_raises_itself_is_no_fault() {
+    within(60, || {
+        let mut lowered = Command::new("sh");
+        lowered
+            .args(["-c", "ulimit -S -n 64 && exec \"$@\"", "sh"])
+            .arg(linerate())
+            .args(["doctor", "--format", "json", "--watch", "100ms"])
+            .stdin(Stdio::null());
+        let output = lowered.output().expect("sh");
+        let lowered: Value = serde_json::from_slice(&output.stdout).expect("the findings as JSON");
+        let (checkup, _) = checkup(&["--watch", "100ms"]);
+        assert_eq!(
+            finding(&lowered, "descriptors"),
+            finding(&checkup, "descriptors")
+        );
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_target_that_cannot_be_reached_is_a_problem_with_its_cure() {
+    let Some(host) = Host::for_test("unreachable") else {
+        return;
+    };
+    if !needs("unreachable", "unshare") {
+        return;
+    }
+    within(60, move || {
+        let look = |mut command: Command, target: &str| {
+            command.args(["doctor", target, "--watch", "100ms", "--format", "json"]);
+            let finished = Call::of(command).finish(Duration::from_secs(20));
+            (finished.json(), finished.code())
+        };
+        let (fine, _) = look(host.command(linerate()), "127.0.0.1");
+        let findings = fine["findings"].as_array().expect("findings");
+        assert!(findings.iter().all(|each| each["code"] != "unreachable"));
+        let no_route = look(host.command(linerate()), "192.0.2.1");
+        // There `lo` was never up.
+        let mut in_a_new_one = host.command("unshare");
+        in_a_new_one.arg("--net").arg(linerate());
+        let no_loopback = look(in_a_new_one, "127.0.0.1");
+        for ((checkup, code), cure) in [
+            (no_route, "ip route get"),
+            (no_loopback, "ip link set lo up"),
+        ] {
+            let found = finding(&checkup, "unreachable");
+            assert_eq!((code, &found["level"]), (1, &"problem".into()), "{found:#}");
+            let seen = found["seen"].as_str().expect("what was seen");
+            assert!(seen.contains("Network is unreachable"), "{seen}");
+            assert!(
+                found["cure"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(cure)),
+                "{found:#}"
+            );
+        }
     });
 }
 
