@@ -31,7 +31,9 @@ fn the_page_of_a_real_run_shows_the_figures_of_its_document() {
         let directory = Directory::new();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let (json, html) = (path("run.json"), path("run.html"));
-        let run = "run rr --duration 300ms --warmup 50ms --interval 50ms --repeat 3 --quiet --format json";
+        // A second, for the browsers of the other tests may take both CPUs for a third of it.
+        let run =
+            "run rr --duration 1s --warmup 200ms --interval 100ms --repeat 3 --quiet --format json";
         let mut arguments: Vec<&str> = run.split(' ').collect();
         arguments.extend(["--output", &json, "--html", &html]);
         let finished = call(&arguments);
