@@ -7,7 +7,7 @@
 //! that reason, because IORING_OP_SHUTDOWN is always handed to a thread.
 //!
 //! Files: `options` says what users may ask for, `ladder` makes a ring of it, `ring` owns the queues,
-//! `buffers` and `own_buffers` the receive memory, `connection` the state per connection, `submit`
+//! `wait` says how a call sleeps, `buffers` and `own_buffers` are the receive memory, `connection` the state per connection, `submit`
 //! makes entries, `reap` turns completions into events, `lazy` keeps sends that go without one,
 //! `granted` says what came of it all, `ending` lets go, `probe` and `diagnose` say whether and why not.
 
@@ -25,6 +25,7 @@ mod reap;
 mod ring;
 mod slab;
 mod submit;
+mod wait;
 
 pub(crate) use options::OPTIONS;
 pub(crate) use probe::probe;

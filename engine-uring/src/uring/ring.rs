@@ -2,6 +2,7 @@
 
 use super::ladder::{Rung, Shape};
 use super::options::{Taskrun, Wishes};
+use super::wait::Wait;
 use engine::clock::now_ns;
 use engine::proactor::BackendCounters;
 use io_uring::types::{Napi, SubmitArgs, Timespec};
@@ -39,50 +40,6 @@ struct Waiting {
     min_wait_us: u32,
     /// How long to look before sleeping.
     spin_ns: u64,
-}
-
-/// What one system call waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wait {
-    completions: u32,
-    min_wait_us: u32,
-    timeout_ns: Option<u64>,
-}
-
-impl Wait {
-    /// Longer than any measurement, for a wait that nothing else bounds.
-    const LONG_NS: u64 = 3600 * 1_000_000_000;
-
-    /// While the kernel waits for a whole batch it looks at no other deadline, so this wait must not be the longer
-    /// one; and without a deadline behind it the end of this wait would be the end of the call, with
-    /// or without a completion (io_uring/io_uring.c, `io_cqring_schedule_timeout` and
-    /// `io_cqring_min_timer_wakeup`, Linux 6.12).
-    fn of(want: u32, min_wait_us: u32, timeout_ns: Option<u64>) -> Self {
-        if want == 0 {
-            return Self {
-                completions: 0,
-                min_wait_us: 0,
-                timeout_ns: None,
-            };
-        }
-        let left_us = timeout_ns.map_or(u64::MAX, |ns| ns / 1000);
-        let min_wait_us = match want {
-            1 => 0,
-            _ => u64::from(min_wait_us).min(left_us) as u32,
-        };
-        if min_wait_us == 0 {
-            return Self {
-                completions: 1,
-                min_wait_us,
-                timeout_ns,
-            };
-        }
-        Self {
-            completions: want,
-            min_wait_us,
-            timeout_ns: Some(timeout_ns.unwrap_or(Self::LONG_NS)),
-        }
-    }
 }
 
 /// A ring that belongs to the thread that created it.
@@ -482,34 +439,6 @@ mod tests {
         Ring::new(8, 64)
             .map_err(|error| eprintln!("skipped: no io_uring here: {error}"))
             .ok()
-    }
-
-    #[test]
-    fn a_batch_is_waited_for_within_the_deadline() {
-        let wait = |completions, min_wait_us, timeout_ns| Wait {
-            completions,
-            min_wait_us,
-            timeout_ns,
-        };
-        let long = Some(Wait::LONG_NS);
-        for (asked, expected) in [
-            ((0, 50, Some(1_000_000)), wait(0, 0, None)),
-            ((1, 50, None), wait(1, 0, None)),
-            ((1, 50, Some(7)), wait(1, 0, Some(7))),
-            ((8, 50, None), wait(8, 50, long)),
-            ((8, 50, Some(1_000_000)), wait(8, 50, Some(1_000_000))),
-            ((8, 50, Some(10_000)), wait(8, 10, Some(10_000))),
-            // What is left is less than the kernel can count.
-            ((8, 50, Some(999)), wait(1, 0, Some(999))),
-            ((8, 50, Some(0)), wait(1, 0, Some(0))),
-        ] {
-            let (want, min_wait_us, timeout_ns) = asked;
-            assert_eq!(
-                Wait::of(want, min_wait_us, timeout_ns),
-                expected,
-                "{asked:?}"
-            );
-        }
     }
 
     /// A ring that sleeps for eight completions, at least `min_wait`.
