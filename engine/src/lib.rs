@@ -20,5 +20,6 @@ pub mod session;
 pub mod shape;
 pub mod socket;
 pub mod tcp_info;
+pub mod timers;
 pub mod worker;
 pub mod workload;
