@@ -9,6 +9,7 @@ pub mod process;
 pub mod raw;
 pub mod settings;
 pub mod testee;
+mod turns;
 pub mod variants;
 
 use engine::driver::{Driver, Probe};
@@ -20,11 +21,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// Runs `body` and fails if it has not ended after `seconds`, instead of hanging.
+/// Runs `body` and fails if it has not ended after `seconds`, instead of hanging. Waiting for a test that
+/// runs [`alone`] does not count.
 ///
 /// # Panics
 /// When the time is over, and with whatever `body` panics with.
 pub fn within<T: Send + 'static>(seconds: u64, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let _turn = turns::beside_others();
+    timed(seconds, body)
+}
+
+/// As [`within`], while no other test of this process runs: for what asserts times, or looks at the whole
+/// process.
+///
+/// # Panics
+/// When the time is over, and with whatever `body` panics with.
+pub fn alone<T: Send + 'static>(seconds: u64, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let _turn = turns::alone();
+    timed(seconds, body)
+}
+
+fn timed<T: Send + 'static>(seconds: u64, body: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = sync_channel(1);
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let worker = std::thread::Builder::new()
@@ -211,34 +228,42 @@ pub fn eventually(timeout: Duration, mut condition: impl FnMut() -> bool) -> boo
 }
 
 /// One test per function and engine: `for_every_engine!(name, ...)`, where `name` is a function of
-/// the enclosing module that takes a `&'static dyn Driver`. Each has 60 s.
+/// the enclosing module that takes a `&'static dyn Driver`. Each has 60 s. With `alone: name, ...` no other
+/// test of the process runs meanwhile.
 #[macro_export]
 macro_rules! for_every_engine {
-    ($($test:ident),* $(,)?) => {
-        #[cfg(target_os = "linux")]
-        mod uring { $($crate::one_engine!($test, "uring");)* }
-        #[cfg(target_os = "linux")]
-        mod epoll { $($crate::one_engine!($test, "epoll");)* }
-        #[cfg(not(target_os = "linux"))]
-        mod kqueue { $($crate::one_engine!($test, "kqueue");)* }
-        mod blocking { $($crate::one_engine!($test, "blocking");)* }
-        #[cfg(target_os = "linux")]
-        mod tokio_uring { $($crate::one_engine!($test, "tokio-uring");)* }
-        #[cfg(target_os = "linux")]
-        mod monoio { $($crate::one_engine!($test, "monoio");)* }
-        #[cfg(target_os = "linux")]
-        mod monoio_legacy { $($crate::one_engine!($test, "monoio-legacy");)* }
-    };
+    (alone: $($test:ident),* $(,)?) => { $crate::engines_by!(alone, $($test),*); };
+    ($($test:ident),* $(,)?) => { $crate::engines_by!(within, $($test),*); };
 }
 
 /// See [`for_every_engine`].
 #[macro_export]
+macro_rules! engines_by {
+    ($by:ident, $($test:ident),*) => {
+        #[cfg(target_os = "linux")]
+        mod uring { $($crate::one_engine!($by, $test, "uring");)* }
+        #[cfg(target_os = "linux")]
+        mod epoll { $($crate::one_engine!($by, $test, "epoll");)* }
+        #[cfg(not(target_os = "linux"))]
+        mod kqueue { $($crate::one_engine!($by, $test, "kqueue");)* }
+        mod blocking { $($crate::one_engine!($by, $test, "blocking");)* }
+        #[cfg(target_os = "linux")]
+        mod tokio_uring { $($crate::one_engine!($by, $test, "tokio-uring");)* }
+        #[cfg(target_os = "linux")]
+        mod monoio { $($crate::one_engine!($by, $test, "monoio");)* }
+        #[cfg(target_os = "linux")]
+        mod monoio_legacy { $($crate::one_engine!($by, $test, "monoio-legacy");)* }
+    };
+}
+
+/// See [`for_every_engine`]; `$by` is [`within`] or [`alone`].
+#[macro_export]
 macro_rules! one_engine {
-    ($test:ident, $engine:literal) => {
+    ($by:ident, $test:ident, $engine:literal) => {
         #[test]
         fn $test() {
             if let Some(driver) = $crate::driver($engine) {
-                $crate::within(60, move || super::$test(driver));
+                $crate::$by(60, move || super::$test(driver));
             }
         }
     };

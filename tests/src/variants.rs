@@ -105,25 +105,25 @@ impl Driver for Variant {
 macro_rules! for_every_variant {
     ($($test:ident),* $(,)?) => {
         #[cfg(target_os = "linux")]
-        mod uring_single { $($crate::one_engine!($test, "uring:receive=single");)* }
+        mod uring_single { $($crate::one_engine!(within, $test, "uring:receive=single");)* }
         #[cfg(target_os = "linux")]
-        mod uring_zero_copy { $($crate::one_engine!($test, "uring:send=zc,zc_threshold=1");)* }
+        mod uring_zero_copy { $($crate::one_engine!(within, $test, "uring:send=zc,zc_threshold=1");)* }
         #[cfg(target_os = "linux")]
-        mod uring_sqpoll { $($crate::one_engine!($test, "uring:sqpoll=true,sqpoll_idle=1ms");)* }
+        mod uring_sqpoll { $($crate::one_engine!(within, $test, "uring:sqpoll=true,sqpoll_idle=1ms");)* }
         #[cfg(target_os = "linux")]
-        mod uring_direct { $($crate::one_engine!($test, "uring:direct=true");)* }
+        mod uring_direct { $($crate::one_engine!(within, $test, "uring:direct=true");)* }
         #[cfg(target_os = "linux")]
-        mod uring_coop { $($crate::one_engine!($test, "uring:taskrun=coop,spin=20us,buffers=16");)* }
+        mod uring_coop { $($crate::one_engine!(within, $test, "uring:taskrun=coop,spin=20us,buffers=16");)* }
         #[cfg(target_os = "linux")]
-        mod uring_batch { $($crate::one_engine!($test, "uring:batch=8,min_wait=100us,cq_entries=256");)* }
+        mod uring_batch { $($crate::one_engine!(within, $test, "uring:batch=8,min_wait=100us,cq_entries=256");)* }
         #[cfg(target_os = "linux")]
-        mod epoll_level { $($crate::one_engine!($test, "epoll:trigger=level,batch=2");)* }
+        mod epoll_level { $($crate::one_engine!(within, $test, "epoll:trigger=level,batch=2");)* }
         #[cfg(target_os = "linux")]
-        mod epoll_spin { $($crate::one_engine!($test, "epoll:spin=50us");)* }
-        mod blocking_spin { $($crate::one_engine!($test, "blocking:spin=50us");)* }
+        mod epoll_spin { $($crate::one_engine!(within, $test, "epoll:spin=50us");)* }
+        mod blocking_spin { $($crate::one_engine!(within, $test, "blocking:spin=50us");)* }
         #[cfg(target_os = "linux")]
-        mod tokio_uring_coop { $($crate::one_engine!($test, "tokio-uring:taskrun=coop,sq_entries=16");)* }
+        mod tokio_uring_coop { $($crate::one_engine!(within, $test, "tokio-uring:taskrun=coop,sq_entries=16");)* }
         #[cfg(target_os = "linux")]
-        mod monoio_defer { $($crate::one_engine!($test, "monoio:taskrun=defer");)* }
+        mod monoio_defer { $($crate::one_engine!(within, $test, "monoio:taskrun=defer");)* }
     };
 }

@@ -14,18 +14,16 @@ use std::fs;
 use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 linerate_tests::for_every_engine!(
+    alone:
     ten_thousand_short_connections_leave_no_descriptor_behind,
     lost_connections_leave_no_descriptor_behind,
     no_kernel_worker_threads_are_made,
     out_of_descriptors_backs_off_without_spinning,
 );
-
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
@@ -50,7 +48,6 @@ fn threads() -> Vec<String> {
 }
 
 fn ten_thousand_short_connections_leave_no_descriptor_behind(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let testee = Testee::start(driver, Family::Tcp4, ServeSpec::Echo);
     let once = || {
         let conn = Conn::to(&testee.address);
@@ -84,7 +81,6 @@ fn ten_thousand_short_connections_leave_no_descriptor_behind(driver: &'static dy
 }
 
 fn lost_connections_leave_no_descriptor_behind(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let before = descriptors();
     for how in [How::Fin, How::Rst] {
         let testee = Testee::start(driver, Family::Tcp4, ServeSpec::Echo);
@@ -123,7 +119,6 @@ fn lost_connections_leave_no_descriptor_behind(driver: &'static dyn Driver) {
 
 /// io_uring hands what it cannot do at once to threads named iou-wrk; our operations all can be.
 fn no_kernel_worker_threads_are_made(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     for family in [Family::Tcp4, Family::Unix] {
         let testee = Testee::start(driver, family, ServeSpec::Echo);
         for spec in [
@@ -236,7 +231,6 @@ fn echoes(conn: &mut TcpStream) -> bool {
 }
 
 fn out_of_descriptors_backs_off_without_spinning(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let mut few = FewDescriptors::start(driver.name());
     let address = few.address;
     let mut conns: Vec<_> = (0..120)

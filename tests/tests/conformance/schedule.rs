@@ -9,10 +9,10 @@ use engine::workload::Closer;
 use linerate_tests::Family;
 use linerate_tests::load::{Loaded, Plan, echo, rr, transaction, with};
 use linerate_tests::raw::{self, Server};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 linerate_tests::for_every_engine!(
+    alone:
     a_constant_rate_is_kept,
     a_poisson_rate_is_kept,
     transactions_keep_a_rate,
@@ -22,16 +22,12 @@ linerate_tests::for_every_engine!(
     depth_lets_the_schedule_go_on,
 );
 
-/// These tests look at time: one of them at a time is enough for two cores.
-static ALONE: Mutex<()> = Mutex::new(());
-
 fn accounted(loaded: &Loaded) -> u64 {
     let recorded = &loaded.recorded;
     recorded.response.len() + recorded.failed.len() + recorded.unfinished.count
 }
 
 fn a_constant_rate_is_kept(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let server = Server::start(Family::Tcp4, raw::echo);
     let spec = with(echo(100), 1, Pace::Constant(500.0));
     let loaded = Plan::new(driver, &server.address, spec)
@@ -53,7 +49,6 @@ fn a_constant_rate_is_kept(driver: &'static dyn Driver) {
 }
 
 fn a_poisson_rate_is_kept(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let server = Server::start(Family::Tcp4, raw::echo);
     let spec = with(echo(100), 1, Pace::Poisson(800.0));
     let loaded = Plan::new(driver, &server.address, spec)
@@ -70,7 +65,6 @@ fn a_poisson_rate_is_kept(driver: &'static dyn Driver) {
 }
 
 fn transactions_keep_a_rate(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let server = Server::start(Family::Tcp4, raw::echo);
     let spec = transaction(Some((10, 10)), Closer::Client, How::Fin);
     let spec = with(spec, 1, Pace::Constant(200.0));
@@ -93,7 +87,6 @@ fn transactions_keep_a_rate(driver: &'static dyn Driver) {
 }
 
 fn a_stall_shows_in_response_time_and_not_in_service_time(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     // One stall of 500 ms, 700 ms after the first request.
     let server = Server::start(Family::Tcp4, |conn, _| {
         let (mut begun, mut stalled) = (None, false);
@@ -134,7 +127,6 @@ fn a_stall_shows_in_response_time_and_not_in_service_time(driver: &'static dyn D
 }
 
 fn slow_answers_are_at_their_percentile_and_never_earlier(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     // Every hundredth request of a connection is delayed by 100 ms; 40 ms lie between requests.
     let server = Server::start(Family::Tcp4, |conn, number| {
         raw::answer(&conn, 10, |request, _| {
@@ -162,7 +154,6 @@ fn slow_answers_are_at_their_percentile_and_never_earlier(driver: &'static dyn D
 }
 
 fn what_was_due_is_answered_failed_or_unfinished(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     // Answers for 400 ms, then no more; connections are refused nothing, operations time out.
     let server = Server::start(Family::Tcp4, |conn, _| {
         let begun = Instant::now();
@@ -206,7 +197,6 @@ fn what_was_due_is_answered_failed_or_unfinished(driver: &'static dyn Driver) {
 }
 
 fn depth_lets_the_schedule_go_on(driver: &'static dyn Driver) {
-    let _alone = ALONE.lock();
     let server = Server::start(Family::Tcp4, |conn, _| {
         raw::answer(&conn, 10, |number, _| {
             if number == 20 {
