@@ -1,6 +1,6 @@
 //! socat, ncat and Python as clients of the testee.
 
-use crate::python;
+use super::python;
 use engine::driver::Driver;
 use engine::proactor::How;
 use engine::workload::ServeSpec;

@@ -2,7 +2,7 @@
 //! strace: `classic netperf` 2.7 as a client that knows nothing of its peer. netperf itself is not
 //! in Debian main, so a Python client makes the same calls.
 
-use crate::python;
+use super::python;
 use engine::driver::Driver;
 use engine::workload::ServeSpec;
 use linerate_tests::process::{Finished, Kept, needs};

@@ -1,6 +1,6 @@
 //! Our load against servers that we did not write.
 
-use crate::python;
+use super::python;
 use engine::driver::Driver;
 use engine::proactor::How;
 use engine::shape::Pace;
