@@ -6,7 +6,7 @@ use std::path::Path;
 use report::Labelled;
 use report::comparison::{Comparison, OutcomeState, Threshold, Vary, analyse_all, words};
 use report::document::{Document, LoadError, Status};
-use report::saved::{self, Saved, View};
+use report::saved::{Saved, View};
 use report::text::Style;
 use runner::compare::{Outcome, SavedRun};
 use runner::error::ExitClass;
@@ -16,6 +16,7 @@ use crate::output::{Destination, PAGE, Spare, both};
 use crate::problem::Problem;
 use crate::progress::say;
 use crate::render::{no_hgrm, render};
+use crate::saved_file;
 use crate::style;
 
 /// Where a comparison goes.
@@ -233,10 +234,11 @@ fn command() -> Vec<String> {
 fn load(path: &Path) -> Result<Saved, Problem> {
     let name = path.display();
     let cure = "name a result that --format json --output FILE wrote (workloads are rr, echo, stream, crr, cc)";
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Problem::usage(format!("cannot read {name}: {error}")).with_cure(cure))?;
-    saved::load(&text).map_err(|error| {
-        let problem = Problem::usage(format!("{name}: {error}"));
+    saved_file::load(path).map_err(|error| {
+        let problem = match error {
+            LoadError::Unreadable(_) => Problem::usage(format!("cannot read {name}: {error}")),
+            _ => Problem::usage(format!("{name}: {error}")),
+        };
         match error {
             // The text says already which linerate reads it.
             LoadError::UnknownSchema { .. } => problem,

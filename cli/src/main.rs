@@ -11,6 +11,7 @@ mod plan_file;
 mod problem;
 mod progress;
 mod render;
+mod saved_file;
 mod serve_file;
 mod signals;
 mod style;

@@ -1,8 +1,9 @@
 //! Where results go: stdout, or a file that is checked before measuring and appears whole at the end. What
 //! was measured is not lost when that place takes it no more.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,9 +16,10 @@ use crate::progress::say;
 pub enum Destination {
     /// Standard output.
     Stdout,
-    /// Something that is no regular file (`/dev/null`, a pipe): written in place.
-    Device(PathBuf, File),
-    /// A regular file, replaced at once when the result is complete.
+    /// What cannot be replaced by another file: no regular one (`/dev/null`, a pipe), one with several names,
+    /// or one whose owner a new file cannot have. Written in place.
+    InPlace(PathBuf, File),
+    /// A regular file, replaced at once when the result is complete, by one of the same owner and mode.
     Replaced(Replacement),
 }
 
@@ -28,6 +30,9 @@ pub struct Replacement {
     temporary: PathBuf,
     file: File,
 }
+
+/// The mode of what is nobody else's business.
+const PRIVATE: u32 = 0o600;
 
 /// The temporary files in use, for an exit that runs no destructors.
 static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -59,17 +64,24 @@ impl Destination {
             Ok(metadata) if !metadata.is_file() => OpenOptions::new()
                 .write(true)
                 .open(&target)
-                .map(|file| Destination::Device(target, file))
+                .map(|file| Destination::InPlace(target, file))
                 .map_err(|error| cannot_open(path, error)),
-            Ok(_) => {
+            Ok(old) => {
                 // The rename would succeed on a file that its owner has protected.
-                OpenOptions::new()
+                let in_place = OpenOptions::new()
                     .append(true)
                     .open(&target)
                     .map_err(|error| cannot_open(path, error))?;
-                Replacement::beside(path, target)
+                if old.nlink() > 1 {
+                    return Ok(Destination::InPlace(target, in_place));
+                }
+                let replacement = Replacement::beside(path, target.clone(), Some(&old))?;
+                Ok(match replacement.is_like(&old) {
+                    true => Destination::Replaced(replacement),
+                    false => Destination::InPlace(target, in_place),
+                })
             }
-            Err(_) => Replacement::beside(path, target),
+            Err(_) => Replacement::beside(path, target, None).map(Destination::Replaced),
         }
     }
 
@@ -97,8 +109,8 @@ impl Destination {
         match self {
             Destination::Stdout => tolerate_closed_pipe(print(text))
                 .map_err(|error| cannot_write(Path::new("stdout"), error)),
-            Destination::Device(path, mut file) => {
-                tolerate_closed_pipe(file.write_all(text.as_bytes()))
+            Destination::InPlace(path, file) => {
+                tolerate_closed_pipe(write_in_place(file, text))
                     .map_err(|error| cannot_write(&path, error))
             }
             Destination::Replaced(mut replacement) => replacement.commit(text),
@@ -109,31 +121,49 @@ impl Destination {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Destination::Stdout => None,
-            Destination::Device(path, _) => Some(path),
+            Destination::InPlace(path, _) => Some(path),
             Destination::Replaced(replacement) => Some(&replacement.target),
         }
     }
 }
 
 impl Replacement {
-    fn beside(given: &Path, target: PathBuf) -> Result<Destination, Problem> {
+    /// `old`: what it will replace.
+    fn beside(given: &Path, target: PathBuf, old: Option<&Metadata>) -> Result<Self, Problem> {
         let name = target
             .file_name()
             .ok_or_else(|| cannot_open(given, "it names no file"))?
             .to_string_lossy()
             .into_owned();
         let temporary = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        if old.is_some() {
+            // What others may see is decided by the old file's mode, before there is anything to see.
+            options.mode(PRIVATE);
+        }
+        let file = options
             .open(&temporary)
             .map_err(|error| cannot_open(given, error))?;
         temporaries().push(temporary.clone());
-        Ok(Destination::Replaced(Replacement {
+        let replacement = Replacement {
             target,
             temporary,
             file,
-        }))
+        };
+        if let Some(old) = old {
+            // Where it may not be given away, it is not like the old one, and is not taken.
+            let _ = fchown(&replacement.file, Some(old.uid()), Some(old.gid()))
+                .and_then(|()| replacement.file.set_permissions(old.permissions()));
+        }
+        Ok(replacement)
+    }
+
+    /// Whether it has the owner and the mode of `old`.
+    fn is_like(&self, old: &Metadata) -> bool {
+        let rights = |file: &Metadata| (file.uid(), file.gid(), file.permissions().mode());
+        let own = self.file.metadata();
+        own.is_ok_and(|own| rights(&own) == rights(old))
     }
 
     fn commit(&mut self, text: &str) -> Result<(), Problem> {
@@ -144,6 +174,15 @@ impl Replacement {
             .and_then(|()| fs::rename(&self.temporary, &self.target))
             .map_err(|error| cannot_write(&self.target, error))
     }
+}
+
+/// What a regular file held is gone first; devices and pipes hold nothing.
+fn write_in_place(mut file: File, text: &str) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+        file.rewind()?;
+    }
+    file.write_all(text.as_bytes())
 }
 
 impl Drop for Replacement {
@@ -201,10 +240,11 @@ impl Spare {
     fn file(self, text: &str) -> io::Result<PathBuf> {
         let name = format!("linerate-result-{}.{}", std::process::id(), self.extension);
         let path = std::env::temp_dir().join(name);
-        // Never through a link that somebody else has put there.
+        // Never through a link that somebody else has put there, and for nobody else to read.
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(PRIVATE)
             .open(&path)?;
         let written = file
             .write_all(text.as_bytes())
@@ -240,8 +280,10 @@ pub enum Lines {
     Stdout,
     /// A file, truncated at the start.
     File(PathBuf, File),
-    /// The reader has gone, or the disk is full.
+    /// The reader has gone.
     Ended,
+    /// It takes no more: what the system answered.
+    Lost(Problem),
 }
 
 impl Lines {
@@ -264,17 +306,29 @@ impl Lines {
     /// The first failure; a closed pipe is none.
     pub fn write(&mut self, line: &str) -> Result<(), Problem> {
         let (result, path) = match self {
-            Lines::Ended => return Ok(()),
+            Lines::Ended | Lines::Lost(_) => return Ok(()),
             Lines::Stdout => (print(line), PathBuf::from("stdout")),
             Lines::File(path, file) => (file.write_all(line.as_bytes()), path.clone()),
         };
-        result.or_else(|error| {
+        let Err(error) = result else { return Ok(()) };
+        if error.kind() == io::ErrorKind::BrokenPipe {
             *self = Lines::Ended;
-            tolerate_closed_pipe(Err(error)).map_err(|error| {
-                cannot_write(&path, error)
-                    .with_cure("the run goes on, and its later events are lost")
-            })
-        })
+            return Ok(());
+        }
+        let problem = cannot_write(&path, error);
+        *self = Lines::Lost(problem.clone());
+        Err(problem.with_cure("the run goes on, and its later events are lost"))
+    }
+
+    /// Whether all of them were taken, or by nobody who wanted more.
+    ///
+    /// # Errors
+    /// Why some are lost.
+    pub fn end(self) -> Result<(), Problem> {
+        match self {
+            Lines::Lost(problem) => Err(problem.with_cure("the events after that are lost")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -383,6 +437,37 @@ mod tests {
     }
 
     #[test]
+    fn a_file_keeps_its_mode_and_its_names() {
+        let directory = Directory::new();
+        let (path, other) = (directory.0.join("result"), directory.0.join("other"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        for wanted in [0o600, 0o640, 0o666] {
+            fs::write(&path, "a longer text than the new one").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(wanted)).unwrap();
+            Destination::open(Some(&path)).unwrap().write("new").unwrap();
+            assert_eq!((mode(&path), fs::read_to_string(&path).unwrap()), (wanted, "new".to_owned()));
+        }
+        fs::write(&path, "a longer text than the new one").unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        Destination::open(Some(&path)).unwrap().write("new").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().nlink(), 2);
+    }
+
+    #[test]
+    fn a_file_stays_its_owners() {
+        let directory = Directory::new();
+        let path = directory.0.join("result");
+        fs::write(&path, "old").unwrap();
+        // Only root may give a file away.
+        if std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok() {
+            Destination::open(Some(&path)).unwrap().write("new").unwrap();
+            let file = fs::metadata(&path).unwrap();
+            assert_eq!((file.uid(), file.gid()), (65_534, 65_534));
+        }
+    }
+
+    #[test]
     fn what_a_place_does_not_take_is_in_a_new_file() {
         let spare = Spare::of_result(Format::Text, false);
         let full = Path::new("/dev/full");
@@ -404,7 +489,7 @@ mod tests {
     #[test]
     fn devices_are_written_in_place() {
         let destination = Destination::open(Some(Path::new("/dev/null"))).unwrap();
-        assert!(matches!(destination, Destination::Device(..)));
+        assert!(matches!(destination, Destination::InPlace(..)));
         destination.write("text").unwrap();
     }
 }

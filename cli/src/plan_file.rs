@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use sysctl_profiles::given;
 use toml::{Table, Value};
 
 use crate::arms::{RunLine, unique};
@@ -28,7 +29,7 @@ pub struct PlanFile {
 /// # Errors
 /// When it cannot be read or is no such file; which key is wrong, and which is meant.
 pub fn read(path: &Path) -> Result<PlanFile, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = given::read(path, given::TEXT_LIMIT_BYTES).map_err(|error| {
         Problem::usage(format!("cannot read {}: {error}", path.display())).with_cure(CURE)
     })?;
     parse(&text).map_err(|why| {
@@ -38,7 +39,7 @@ pub fn read(path: &Path) -> Result<PlanFile, Problem> {
 
 fn parse(text: &str) -> Result<PlanFile, String> {
     let mut common: Table =
-        toml::from_str(text).map_err(|error| crate::serve_file::in_line(text, &error))?;
+        toml::from_str(text).map_err(|error| given::toml_error(text, &error))?;
     let arms = match common.remove("arm") {
         None => return Err("there is no [[arm]]; write one for each thing to compare".to_owned()),
         Some(Value::Array(arms)) => arms,

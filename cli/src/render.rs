@@ -1,6 +1,7 @@
 //! From documents to the form that was asked for.
 
 use report::Labelled;
+use report::foreign::shown;
 use report::saved::View;
 use report::text::Style;
 
@@ -30,7 +31,7 @@ pub fn render(
         Format::Hgrm => one_by_one(documents, |_| String::new(), hgrm),
         Format::Text => one_by_one(
             documents,
-            |label| format!("{label}\n\n"),
+            |label| format!("{}\n\n", shown(label)),
             |view| Ok(text(view, style)),
         ),
         Format::Markdown => one_by_one(

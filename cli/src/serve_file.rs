@@ -10,6 +10,7 @@ use report::document::CloseHow;
 use report::units::{UnitError, parse_duration_ns, parse_size};
 use runner::plan::{ListenerRequest, RoleName, ServeRequest, SocketRequest};
 use serde::Deserialize;
+use sysctl_profiles::given;
 
 use crate::problem::Problem;
 
@@ -18,7 +19,7 @@ use crate::problem::Problem;
 /// # Errors
 /// When it cannot be read or is no such file; the line and what is wrong with it.
 pub fn read(path: &Path) -> Result<ServeRequest, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = given::read(path, given::TEXT_LIMIT_BYTES).map_err(|error| {
         Problem::usage(format!("cannot read {}: {error}", path.display()))
             .with_cure("`linerate serve --help` shows an example")
     })?;
@@ -29,7 +30,7 @@ pub fn read(path: &Path) -> Result<ServeRequest, Problem> {
 }
 
 fn parse(text: &str) -> Result<ServeRequest, String> {
-    let file: File = toml::from_str(text).map_err(|error| in_line(text, &error))?;
+    let file: File = toml::from_str(text).map_err(|error| given::toml_error(text, &error))?;
     let listeners = file.listener.into_iter().map(Listener::request);
     Ok(ServeRequest {
         listeners: listeners.collect::<Result<_, _>>()?,
@@ -38,18 +39,6 @@ fn parse(text: &str) -> Result<ServeRequest, String> {
         one_off: file.one_off,
         drain_ns: duration(file.drain)?,
     })
-}
-
-/// The parser's message on one line, with the place.
-pub fn in_line(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', ", ");
-    match error.span() {
-        Some(span) => {
-            let before = text.get(..span.start).unwrap_or_default();
-            format!("line {}: {message}", before.matches('\n').count() + 1)
-        }
-        None => message,
-    }
 }
 
 #[derive(Debug, Deserialize)]

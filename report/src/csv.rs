@@ -131,12 +131,13 @@ fn text_of(leaf: &Value) -> String {
     }
 }
 
-/// RFC 4180, section 2, rules 5 to 7.
+/// RFC 4180, section 2, rules 5 to 7; what a terminal would obey is shown.
 fn quote(cell: &str) -> String {
+    let cell = crate::foreign::shown_lines(cell);
     if cell.contains([',', '"', '\r', '\n']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
     } else {
-        cell.to_owned()
+        cell.into_owned()
     }
 }
 
@@ -150,5 +151,6 @@ mod tests {
         assert_eq!(quote("a,b"), "\"a,b\"");
         assert_eq!(quote("say \"hi\""), "\"say \"\"hi\"\"\"");
         assert_eq!(quote("two\nlines"), "\"two\nlines\"");
+        assert_eq!(quote("\u{9b}2J\r"), "\\x9b2J\\r");
     }
 }

@@ -86,7 +86,7 @@ impl Event {
     /// # Errors
     /// None for an event built from its types; passed on rather than hidden.
     pub fn line(&self) -> Result<String, serde_json::Error> {
-        let mut text = serde_json::to_string(self)?;
+        let mut text = crate::foreign::in_json(serde_json::to_string(self)?);
         text.push('\n');
         Ok(text)
     }

@@ -3,8 +3,12 @@
 //! HdrHistogram (Gil Tene, <https://hdrhistogram.org>) keeps counts in buckets whose width grows
 //! with the value, so that every value is known to a fixed number of significant digits.
 
+use std::io::Read as _;
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::read::ZlibDecoder;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 
 use crate::document::{Finite, LatencySummary};
@@ -73,15 +77,67 @@ pub fn encode(histogram: &Histogram) -> Result<String, HistogramError> {
 /// # Errors
 /// If the text is not base64, not V2 with deflate, or has other bounds than [`new`].
 pub fn decode(text: &str) -> Result<Histogram, HistogramError> {
-    let bytes = BASE64.decode(text)?;
-    let histogram: Histogram = Deserializer::new()
-        .deserialize(&mut bytes.as_slice())
+    let plain = inflated(&BASE64.decode(text)?)?;
+    check_header(&plain)?;
+    Deserializer::new()
+        .deserialize(&mut plain.as_slice())
+        .map_err(|error| HistogramError::NotHistogram(error.to_string()))
+}
+
+/// Before the counts of HdrHistogram's V2 encoding: cookie, length of the counts, normalising offset and digits
+/// in 4 bytes each; lowest value, highest value and a ratio in 8 (`AbstractHistogram.java`, ENCODING_HEADER_SIZE).
+const HEADER_BYTES: usize = 40;
+/// A count takes up to so many bytes (ZigZag LEB128-64b9B).
+const COUNT_BYTES: usize = 9;
+/// What a histogram of our bounds takes, whatever is in it.
+static LONGEST_BYTES: LazyLock<usize> =
+    LazyLock::new(|| HEADER_BYTES + COUNT_BYTES * new().distinct_values());
+
+/// The V2 encoding in the V2 + deflate one, which is a cookie, a length, and a zlib stream of that length.
+/// Whoever wrote it, no more is inflated than a histogram of ours can have.
+fn inflated(bytes: &[u8]) -> Result<Vec<u8>, HistogramError> {
+    let stream = number(bytes, 4)
+        .and_then(|length| bytes.get(8..)?.get(..length as usize))
+        .ok_or_else(|| HistogramError::NotHistogram("it is cut off".to_owned()))?;
+    let mut plain = Vec::new();
+    ZlibDecoder::new(stream)
+        .take(*LONGEST_BYTES as u64 + 1)
+        .read_to_end(&mut plain)
         .map_err(|error| HistogramError::NotHistogram(error.to_string()))?;
-    let (low, high, digits) = (histogram.low(), histogram.high(), histogram.sigfig());
+    match plain.len() > *LONGEST_BYTES {
+        true => Err(HistogramError::NotHistogram(format!(
+            "it inflates to more than {} bytes, and no histogram of linerate is so long",
+            *LONGEST_BYTES
+        ))),
+        false => Ok(plain),
+    }
+}
+
+/// What memory is taken by, looked at before it is taken.
+fn check_header(plain: &[u8]) -> Result<(), HistogramError> {
+    let wide = |at: usize| Some(u64::from_be_bytes(plain.get(at..at + 8)?.try_into().ok()?));
+    let header = number(plain, 4)
+        .zip(number(plain, 12))
+        .zip(wide(16).zip(wide(24)));
+    let Some(((counts_bytes, digits), (low, high))) = header else {
+        return Err(HistogramError::NotHistogram("it is cut off".to_owned()));
+    };
+    let digits = u8::try_from(digits).unwrap_or(u8::MAX);
     if (low, high, digits) != (LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS) {
         return Err(HistogramError::OtherBounds { low, high, digits });
     }
-    Ok(histogram)
+    let there = plain.len().saturating_sub(HEADER_BYTES);
+    match counts_bytes as usize == there {
+        true => Ok(()),
+        false => Err(HistogramError::NotHistogram(format!(
+            "it says that its counts have {counts_bytes} bytes, and they have {there}"
+        ))),
+    }
+}
+
+/// The big-endian number of 4 bytes at `at`.
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// Adds the values of `other` to `sum`.
@@ -224,7 +280,70 @@ mod tests {
         );
     }
 
+    /// A zlib stream as a document has it, whatever it inflates to.
+    fn packed(plain: &[u8]) -> String {
+        use std::io::Write as _;
+        let mut stream =
+            flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        stream.write_all(plain).unwrap();
+        let stream = stream.finish().unwrap();
+        let length = u32::try_from(stream.len()).unwrap().to_be_bytes();
+        // V2, compressed: cookie base 0x1c849304 and the word size of 1 byte.
+        BASE64.encode([&0x1c84_9314u32.to_be_bytes()[..], &length, &stream].concat())
+    }
+
+    fn unpacked(histogram: &Histogram) -> Vec<u8> {
+        inflated(&BASE64.decode(encode(histogram).unwrap()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn no_more_is_taken_than_a_histogram_has() {
+        let plain = unpacked(&new());
+        assert_eq!(decode(&packed(&plain)).unwrap(), new());
+        // A length of -5 was 4.2 GB.
+        let mut lying = plain.clone();
+        lying[4..8].copy_from_slice(&(-5i32).to_be_bytes());
+        let error = decode(&packed(&lying)).unwrap_err().to_string();
+        assert!(error.contains("its counts have 4294967291 bytes"), "{error}");
+        // Zeros pack a thousand to one.
+        let bomb = [&plain[..], &vec![0; 50_000_000]].concat();
+        let error = decode(&packed(&bomb)).unwrap_err().to_string();
+        assert!(error.contains("inflates to more than"), "{error}");
+        // Five digits of an hour would be a hundred times the memory.
+        let mut fine = plain.clone();
+        fine[12..16].copy_from_slice(&5u32.to_be_bytes());
+        let error = decode(&packed(&fine)).unwrap_err();
+        assert!(matches!(error, HistogramError::OtherBounds { digits: 5, .. }), "{error}");
+        assert!(decode(&packed(&plain[..20])).is_err());
+        assert!(decode(&BASE64.encode([0x1c, 0x84, 0x93, 0x14, 0, 0, 1, 0, 7])).is_err());
+    }
+
+    #[test]
+    fn the_fullest_histogram_is_not_too_long() {
+        let mut histogram = new();
+        let mut value = LOWEST_NS;
+        while value <= HIGHEST_NS {
+            histogram.record_n(value, u64::MAX / 100_000).unwrap();
+            value = histogram.next_non_equivalent(value);
+        }
+        assert_eq!(decode(&encode(&histogram).unwrap()).unwrap(), histogram);
+    }
+
     proptest! {
+        #[test]
+        fn what_others_wrote_takes_neither_memory_nor_the_process(
+            at in 0usize..60, byte in any::<u8>(), cut in 0usize..60,
+        ) {
+            let mut histogram = new();
+            histogram.record_n(1_000_000, 3).unwrap();
+            let mut plain = unpacked(&histogram);
+            let length = plain.len();
+            plain[at % length] = byte;
+            // Whatever it is, it is read or refused.
+            let _ = decode(&packed(&plain));
+            let _ = decode(&packed(&plain[..length - cut.min(length)]));
+        }
+
         #[test]
         fn encoding_keeps_every_count(values in prop::collection::vec(1..=HIGHEST_NS, 0..200)) {
             let mut histogram = new();

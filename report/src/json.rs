@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::document::Document;
+use crate::foreign;
 
 /// The document, of whatever kind, as indented JSON, ending in a newline.
 ///
@@ -11,7 +12,7 @@ use crate::document::Document;
 /// None for a document built from its types, whose keys are strings and whose numbers are finite;
 /// passed on rather than hidden.
 pub fn render<T: Serialize>(document: &T) -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string_pretty(document)?;
+    let mut text = foreign::in_json(serde_json::to_string_pretty(document)?);
     text.push('\n');
     Ok(text)
 }

@@ -11,6 +11,7 @@
 //! - [`events`]: what `--events` writes, one JSON object per line.
 //! - [`checkup`] and [`findings`]: what a machine's state does to a measurement, for `doctor` and for warnings.
 //! - [`warnings`]: what a sceptic would hold against a result, found in the result itself.
+//! - [`foreign`]: texts that others wrote, shown and not obeyed.
 //! - [`units`]: sizes, rates and durations, parsed and shown.
 //!
 //! This crate knows no engine, opens no file and prints nothing.
@@ -22,6 +23,7 @@ pub mod csv;
 pub mod document;
 pub mod events;
 pub mod findings;
+pub mod foreign;
 pub mod hgrm;
 pub mod histogram;
 pub mod html;

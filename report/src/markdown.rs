@@ -118,6 +118,8 @@ impl Page {
 /// The text on one line, with everything escaped that Markdown or HTML in it would read otherwise.
 fn escape(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Titles come from outside of the blocks.
+    let line = crate::foreign::shown(&line);
     let mut escaped = String::with_capacity(line.len());
     for (index, character) in line.chars().enumerate() {
         match character {

@@ -355,9 +355,9 @@ fn series(name: &str, suffix: &str, labels: &Labels) -> String {
     format!("{name}{suffix}{{{}}}", labels.join(","))
 }
 
-/// A label's value: backslash, quote and line feed are escaped, and nothing else.
+/// A label's value: backslash, quote and line feed are escaped; what a terminal would obey is shown.
 fn escape(value: &str) -> String {
-    value
+    crate::foreign::shown_lines(value)
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
         .replace('\n', "\\n")
@@ -370,6 +370,7 @@ mod tests {
     #[test]
     fn label_values_are_escaped() {
         assert_eq!(escape("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
+        assert_eq!(escape("\u{1b}[2J"), "\\\\x1b[2J");
     }
 
     #[test]

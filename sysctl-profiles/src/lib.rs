@@ -3,6 +3,7 @@
 //! - [`read`] one key, [`read_recorded`] all keys that every result document shows ([`RECORDED_KEYS`]).
 //! - [`catalogue`]: what is known of each key that a profile may name.
 //! - [`Profile`]: which values, why, and who says so.
+//! - [`given`]: how a file is read that a user named.
 //! - [`Host`]: a machine and its journals. [`Host::plan`] says what a profile would do and writes nothing;
 //!   [`Host::apply`] writes it; [`Host::release`] and [`Host::restore`] put back what was there;
 //!   [`Host::heal`] does so for owners that were killed; [`Host::status`] shows who has changed what.
@@ -16,6 +17,7 @@
 //! Everything compiles on FreeBSD and macOS, and [`Host::here`] says there that profiles are read-only.
 
 pub mod catalogue;
+pub mod given;
 pub mod limits;
 
 mod apply;

@@ -23,11 +23,9 @@ pub fn doctor(args: &DoctorArgs) -> Result<ExitClass, Problem> {
         DoctorFormat::Text => {
             checkup::render(&checkup, &style::of(std::io::stdout().is_terminal()))
         }
-        DoctorFormat::Json => serde_json::to_string_pretty(&checkup)
-            .map(|text| text + "\n")
-            .map_err(|error| {
-                Problem::usage(format!("cannot write the findings as JSON: {error}"))
-            })?,
+        DoctorFormat::Json => report::json::render(&checkup).map_err(|error| {
+            Problem::usage(format!("cannot write the findings as JSON: {error}"))
+        })?,
     };
     Destination::Stdout.write(&text)?;
     Ok(match checkup.verdict {

@@ -2,6 +2,7 @@
 
 use engine::driver::{Driver, Probe};
 use engine::options::EngineOption;
+use report::foreign::shown_lines;
 use runner::engines;
 use runner::error::ExitClass;
 use serde::Serialize;
@@ -68,7 +69,7 @@ pub fn engines(args: &EnginesArgs) -> Result<ExitClass, Problem> {
         EnginesFormat::Text => text(&listing),
         EnginesFormat::Json => json(&listing)?,
     };
-    Destination::Stdout.write(&text)?;
+    Destination::Stdout.write(&shown_lines(&text))?;
     match listing.auto {
         Some(_) => Ok(ExitClass::Done),
         None => Err(runner::error::Failure::machine(listing.auto_reason).into()),

@@ -1,10 +1,10 @@
 //! `linerate report`: saved documents are read and rendered again.
 
-use std::fs;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::Path;
 
 use report::Labelled;
+use report::document::LoadError;
 use report::saved::{Saved, View};
 use runner::error::ExitClass;
 
@@ -12,6 +12,7 @@ use crate::args::report::ReportArgs;
 use crate::output::Destination;
 use crate::problem::Problem;
 use crate::render::{holds_one, render};
+use crate::saved_file;
 use crate::style;
 
 /// Renders.
@@ -41,18 +42,18 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
 }
 
 fn load(path: &Path) -> Result<Labelled<Saved>, Problem> {
-    let (name, text) = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        let read = std::io::stdin().lock().read_to_string(&mut text);
-        ("stdin".to_owned(), read.map(|_| text))
-    } else {
-        (path.display().to_string(), fs::read_to_string(path))
+    let (name, document) = match path.as_os_str() == "-" {
+        true => ("stdin".to_owned(), saved_file::load_stdin()),
+        false => (path.display().to_string(), saved_file::load(path)),
     };
-    let text = text.map_err(|error| {
-        Problem::usage(format!("cannot read {name}: {error}"))
-            .with_cure("name a file that `linerate run --format json --output FILE` wrote")
+    let document = document.map_err(|error| {
+        let problem = Problem::usage(format!("cannot read {name}: {error}"));
+        match error {
+            LoadError::Unreadable(_) => problem.with_cure(
+                "name a file that `linerate run --format json --output FILE` wrote; - reads stdin",
+            ),
+            _ => problem,
+        }
     })?;
-    let document = report::saved::load(&text)
-        .map_err(|error| Problem::usage(format!("cannot read {name}: {error}")))?;
     Ok(Labelled::new(name, document))
 }

@@ -191,8 +191,9 @@ impl Outlet {
 
     fn finish(mut self, mut document: Document) -> Result<ExitClass, Problem> {
         self.end_events(document.status, document.errors.clone());
+        let events = self.events.take().map_or(Ok(()), Lines::end);
         let class = ExitClass::of_document(&document);
-        self.hand_over(&mut document)?;
+        both(events, self.hand_over(&mut document))?;
         match class {
             ExitClass::CheckFailed => Err(Problem {
                 class,

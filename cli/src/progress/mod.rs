@@ -16,6 +16,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use report::foreign::{shown, shown_lines};
+
 use crate::args::run_groups::ProgressChoice;
 
 /// Redraws per second are enough at 4: people read no faster.
@@ -200,7 +202,7 @@ impl<S: Shown> Inner<S> {
         let line = self
             .state
             .bar_line(Instant::now(), columns().saturating_sub(1));
-        let _ = write!(io::stderr(), "\r{line}\x1b[K");
+        let _ = write!(io::stderr(), "\r{}\x1b[K", shown(&line));
         self.drawn = true;
     }
 }
@@ -213,9 +215,9 @@ impl<S> Inner<S> {
     }
 }
 
-/// A line on stderr. When nobody reads it any more, the run goes on.
-pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Lines on stderr, whoever wrote what is in them. When nobody reads it any more, the run goes on.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", shown_lines(text));
 }
 
 /// Columns of the terminal; 80 when it does not say.

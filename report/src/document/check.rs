@@ -1,10 +1,16 @@
 //! Reading documents, and the rules that types cannot express.
 
-use serde::Serialize;
+use std::io::{self, BufReader, Cursor, Read, Seek};
+
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::{Document, SCHEMA};
+
+/// Few system calls for a long file, and next to no memory.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Why a document could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +18,9 @@ pub enum LoadError {
     /// Not JSON.
     #[error("this is not a linerate result: it is not JSON ({0})")]
     NotJson(serde_json::Error),
+    /// The system did not give it.
+    #[error("{0}")]
+    Unreadable(#[from] io::Error),
     /// JSON of something else.
     #[error(
         "this is not a linerate result: it has no \"schema\" (a result says \"schema\": \"{SCHEMA}\")"
@@ -48,25 +57,40 @@ pub enum LoadError {
     },
 }
 
+/// Something that a document is read from, twice: once for its schema, and once for all of it. Large documents are
+/// never whole in memory beside what they say.
+pub(crate) trait Source: Read + Seek {}
+impl<T: Read + Seek> Source for T {}
+
 /// Reads a document. Fields that this build does not know are ignored.
 ///
 /// # Errors
 /// If the text is not JSON, names another schema, or does not follow its own.
 pub fn load(json: &str) -> Result<Document, LoadError> {
-    expect_schema(json, &[SCHEMA])?;
-    parse(json, SCHEMA)
+    let mut source = Cursor::new(json);
+    expect_schema(&mut source, &[SCHEMA])?;
+    parse(&mut source, SCHEMA)
 }
 
-/// The schema that `json` names, which must be one of `expected`.
+/// What says what a document is; the rest is passed over.
+#[derive(Deserialize)]
+struct Head {
+    schema: Option<Value>,
+    linerate_version: Option<Value>,
+}
+
+/// The schema that a document names, which must be one of `expected`.
 pub(crate) fn expect_schema(
-    json: &str,
+    source: &mut dyn Source,
     expected: &[&'static str],
 ) -> Result<&'static str, LoadError> {
-    let value: Value = serde_json::from_str(json).map_err(LoadError::NotJson)?;
-    let found = value
-        .get("schema")
-        .and_then(Value::as_str)
-        .ok_or(LoadError::NoSchema)?;
+    let head: Head = read(source, |error| match error.classify() {
+        // JSON, but no object.
+        Category::Data => LoadError::NoSchema,
+        _ => LoadError::NotJson(error),
+    })?;
+    let found = head.schema.as_ref().and_then(Value::as_str);
+    let found = found.ok_or(LoadError::NoSchema)?;
     if let Some(known) = expected.iter().find(|known| **known == found) {
         return Ok(known);
     }
@@ -79,23 +103,37 @@ pub(crate) fn expect_schema(
             expected: quoted,
         });
     }
+    let version = head.linerate_version.as_ref().and_then(Value::as_str);
     Err(LoadError::UnknownSchema {
         found,
         expected: quoted,
-        writer: value
-            .get("linerate_version")
-            .and_then(Value::as_str)
-            .map(|version| format!(" ({version})"))
-            .unwrap_or_default(),
+        writer: version.map_or_else(String::new, |version| format!(" ({version})")),
     })
 }
 
-/// Reads `json`, which says that it follows `schema`.
-pub(crate) fn parse<T: DeserializeOwned>(json: &str, schema: &str) -> Result<T, LoadError> {
+/// Reads a document that says that it follows `schema`.
+pub(crate) fn parse<T: DeserializeOwned>(
+    source: &mut dyn Source,
+    schema: &str,
+) -> Result<T, LoadError> {
     // From the text and not from a tree, so that a complaint names line and column.
-    serde_json::from_str(json).map_err(|error| LoadError::Malformed {
+    read(source, |error| LoadError::Malformed {
         schema: schema.to_owned(),
         error,
+    })
+}
+
+/// Reads JSON from the beginning.
+fn read<T: DeserializeOwned>(
+    source: &mut dyn Source,
+    wrong: impl FnOnce(serde_json::Error) -> LoadError,
+) -> Result<T, LoadError> {
+    source.rewind()?;
+    serde_json::from_reader(BufReader::with_capacity(BUFFER_BYTES, source)).map_err(|error| {
+        match error.classify() {
+            Category::Io => LoadError::Unreadable(error.into()),
+            _ => wrong(error),
+        }
     })
 }
 

@@ -1,6 +1,8 @@
 //! HTML and SVG under construction. Text and attribute values are escaped here and nowhere else; tags
 //! and attribute names are literals of this program.
 
+use crate::foreign::shown_lines;
+
 /// Attributes of an element: name and value.
 pub(super) type Attributes<'a> = [(&'static str, &'a str)];
 
@@ -39,15 +41,14 @@ impl Markup {
 
     /// A text, to be shown as it is.
     pub(super) fn text(&mut self, text: &str) {
-        for character in text.chars() {
+        // HTML has no way to write control characters, and a browser obeys those of direction.
+        for character in shown_lines(text).chars() {
             match character {
                 '&' => self.text.push_str("&amp;"),
                 '<' => self.text.push_str("&lt;"),
                 '>' => self.text.push_str("&gt;"),
                 '"' => self.text.push_str("&quot;"),
                 '\'' => self.text.push_str("&#39;"),
-                // HTML has no way to write other control characters.
-                c if c.is_control() && !"\n\t".contains(c) => self.text.push('\u{fffd}'),
                 c => self.text.push(c),
             }
         }
@@ -93,7 +94,7 @@ mod tests {
         });
         assert_eq!(
             page.finish(),
-            "<p title=\"&quot;&gt;&lt;script&gt;\">a &lt; b &amp;&amp; &#39;c&#39;\u{fffd}<br/></p>"
+            "<p title=\"&quot;&gt;&lt;script&gt;\">a &lt; b &amp;&amp; &#39;c&#39;\\x07<br/></p>"
         );
     }
 }

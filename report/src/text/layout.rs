@@ -4,6 +4,7 @@
 //! set the same blocks in their own way.
 
 use super::Style;
+use crate::foreign::{shown, shown_lines};
 
 /// What a piece of text is, for those who see colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub(crate) enum Block {
     Table(Table),
 }
 
-/// A report under construction.
+/// A report under construction. What is put on it may come from anybody: it is shown, and not obeyed.
 pub(crate) struct Paper {
     style: Style,
     blocks: Vec<Block>,
@@ -71,32 +72,32 @@ impl Paper {
     }
 
     pub(crate) fn heading(&mut self, title: &str) {
-        self.blocks.push(Block::Heading(title.to_owned()));
+        self.blocks.push(Block::Heading(shown(title).into_owned()));
     }
 
     /// A paragraph from the left edge.
     pub(crate) fn sentence(&mut self, text: &str, paint: Paint) {
-        self.blocks.push(Block::Sentence(text.to_owned(), paint));
+        self.blocks.push(Block::Sentence(prose(text), paint));
     }
 
     /// A paragraph under a heading.
     pub(crate) fn note(&mut self, text: &str) {
-        self.blocks.push(Block::Note(text.to_owned()));
+        self.blocks.push(Block::Note(prose(text)));
     }
 
     /// A paragraph with a dash before it.
     pub(crate) fn item(&mut self, text: &str, paint: Paint) {
-        self.blocks.push(Block::Item(text.to_owned(), paint));
+        self.blocks.push(Block::Item(prose(text), paint));
     }
 
     /// A paragraph that belongs to the item above.
     pub(crate) fn continued(&mut self, text: &str) {
-        self.blocks.push(Block::Continued(text.to_owned()));
+        self.blocks.push(Block::Continued(prose(text)));
     }
 
     /// A line that must not wrap, for it is to be copied.
     pub(crate) fn verbatim(&mut self, text: &str) {
-        self.blocks.push(Block::Verbatim(text.to_owned()));
+        self.blocks.push(Block::Verbatim(shown(text).into_owned()));
     }
 
     /// A name and a paragraph that hangs beside it.
@@ -107,15 +108,20 @@ impl Paper {
     /// The same in colour.
     pub(crate) fn hanging_in(&mut self, paint: Paint, name: &str, text: &str) {
         self.blocks.push(Block::Hanging {
-            name: name.to_owned(),
-            text: text.to_owned(),
+            name: shown(name).into_owned(),
+            text: prose(text),
             paint,
         });
     }
 
     pub(crate) fn table(&mut self, table: &Table) {
-        self.blocks.push(Block::Table(table.clone()));
+        self.blocks.push(Block::Table(table.shown()));
     }
+}
+
+/// A text that is set on lines of its own width, wherever its own lines end.
+fn prose(text: &str) -> String {
+    shown_lines(text).into_owned()
 }
 
 /// Blocks set in lines.
@@ -211,6 +217,15 @@ impl Table {
         match self.rows.split_first() {
             Some((header, rows)) if self.headed => (Some(header), rows),
             _ => (None, &self.rows),
+        }
+    }
+
+    /// The same with cells that can be shown.
+    fn shown(&self) -> Table {
+        let cells = |row: &Vec<String>| row.iter().map(|cell| shown(cell).into_owned()).collect();
+        Table {
+            rows: self.rows.iter().map(cells).collect(),
+            headed: self.headed,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::layout::{Paint, Paper};
 use crate::document::{Document, Pace, Status, Workload};
+use crate::foreign::is_order;
 use crate::units::format_count;
 
 pub(crate) fn section(document: &Document, paper: &mut Paper) {
@@ -183,6 +184,14 @@ fn shell_word(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_=+:/.,@%".contains(c);
     if !word.is_empty() && word.chars().all(safe) {
         word.to_owned()
+    } else if word.contains(is_order) {
+        // What may not be sent to a terminal is written in octal (POSIX.1-2024, 2.2.4).
+        let escape = |byte: u8| match byte {
+            b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+            b' '..=b'~' => char::from(byte).to_string(),
+            _ => format!("\\{byte:03o}"),
+        };
+        format!("$'{}'", word.bytes().map(escape).collect::<String>())
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
@@ -244,6 +253,10 @@ mod tests {
         check(
             &["linerate", "run", "rr", "--testee-via", "ssh b's"],
             "linerate run rr --testee-via 'ssh b'\\''s' --engine epoll",
+        );
+        check(
+            &["linerate", "run", "rr", "--testee-via", "x \u{1b}'\u{9b}"],
+            "linerate run rr --testee-via $'x \\033\\'\\302\\233' --engine epoll",
         );
     }
 }

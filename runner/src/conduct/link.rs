@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use crate::plan::TesteePlan;
 use crate::wire::{FromAgent, Line, ToAgent, read_line, write_line};
+use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -289,7 +290,8 @@ fn keep_tail(stderr: impl Read, tail: &Mutex<VecDeque<String>>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text = String::from_utf8_lossy(&line).trim().to_owned();
+        // Whoever wrote it is not to write to the terminal of whoever reads it.
+        let text = shown(String::from_utf8_lossy(&line).trim()).into_owned();
         if text.is_empty() {
             continue;
         }

@@ -7,12 +7,11 @@ use super::text::ProfileText;
 use super::{LimitName, LimitSetting, Operator, Origin, Profile, Setting, bundled};
 use crate::catalogue::{self, Kind};
 use crate::error::Error;
+use crate::given;
 use crate::value;
 
 /// How deep includes may go.
 const INCLUDE_DEPTH: usize = 8;
-/// A profile is a page of text.
-const SIZE_LIMIT_BYTES: u64 = 1024 * 1024;
 
 /// A profile of this binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +75,7 @@ impl Loader {
             why,
         };
         let parsed: ProfileText =
-            toml::from_str(&text).map_err(|error| invalid(explain(&error)))?;
+            toml::from_str(&text).map_err(|error| invalid(explain(&text, &error)))?;
         self.open.push(label.clone());
         let mut gathered = self.includes(&parsed, &folder)?;
         self.open.pop();
@@ -178,14 +177,7 @@ fn find_file(path: &Path) -> Result<Found, Error> {
     };
     // Two spellings of one path are one file, so that no include goes in circles.
     let path = path.canonicalize().map_err(unreadable)?;
-    let size = path.metadata().map_err(unreadable)?.len();
     let label = path.display().to_string();
-    if size > SIZE_LIMIT_BYTES {
-        return Err(Error::InvalidProfile {
-            profile: label,
-            why: format!("it has {size} bytes; a profile has at most {SIZE_LIMIT_BYTES}"),
-        });
-    }
     let name = path
         .file_stem()
         .unwrap_or_default()
@@ -193,7 +185,7 @@ fn find_file(path: &Path) -> Result<Found, Error> {
         .into_owned();
     Ok(Found {
         name,
-        text: std::fs::read_to_string(&path).map_err(unreadable)?,
+        text: given::read(&path, given::TEXT_LIMIT_BYTES).map_err(unreadable)?,
         folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
         origin: Origin::File(label.clone()),
         label,
@@ -213,15 +205,15 @@ pub(super) fn from_text(text: &str) -> Result<Profile, Error> {
 }
 
 /// An unquoted key is a table in a table to TOML, and its message does not say so.
-fn explain(error: &toml::de::Error) -> String {
-    let text = error.to_string();
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let text = given::toml_error(text, error);
     let hint = match text.contains("expected one of `value`") {
         true => {
-            "\nA key is written in quotes: \"net.core.somaxconn\" = { value = \">= 65535\", reason = \"...\" }"
+            "; a key is written in quotes: \"net.core.somaxconn\" = { value = \">= 65535\", reason = \"...\" }"
         }
         false => "",
     };
-    format!("{}{hint}", text.trim_end())
+    text + hint
 }
 
 /// Looks at every key and value, and writes the keys in the catalogue's spelling.

@@ -124,3 +124,59 @@ fn fixture(name: &str) -> String {
         env!("CARGO_MANIFEST_DIR")
     )
 }
+
+#[test]
+fn events_that_are_lost_are_no_success() {
+    within(60, || {
+        let mut line: Vec<&str> = RUN.split(' ').collect();
+        line.extend(["--events", FULL, "--format", "json"]);
+        let finished = call(&line);
+        assert_eq!(finished.code(), 2, "{}", finished.stderr);
+        // At once, and again at the end, when other lines stand between.
+        let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.contains(FULL)).collect();
+        assert_eq!(lines.len(), 2, "{}", finished.stderr);
+        for line in lines {
+            assert!(line.contains("No space left on device") && line.contains("events"), "{line}");
+        }
+        assert!(is_result(&finished.stdout), "{}", finished.stdout);
+    });
+}
+
+#[test]
+fn what_others_wrote_is_shown_and_not_obeyed() {
+    within(60, || {
+        let text = fs::read_to_string(fixture("rr_five_rounds.json")).expect("a fixture");
+        let mut document: Value = serde_json::from_str(&text).expect("JSON");
+        let hostile = "\u{1b}]0;owned\u{7}\u{9b}2J\r\u{202e}";
+        document["hosts"][0]["kernel"] = hostile.into();
+        document["hosts"][0]["cpu_model"] = hostile.into();
+        document["plan"]["target"]["endpoint"] = hostile.into();
+        document["plan"]["target"]["loopback"] = false.into();
+        document["command"][2] = hostile.into();
+        document["rounds"][0]["load"][0]["agent"] = hostile.into();
+        document["warnings"] = serde_json::json!([{"code": "x", "text": hostile, "cure": hostile}]);
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("linerate-hostile-{}.json", std::process::id()));
+        let name = path.to_str().expect("a name").to_owned();
+        fs::write(&path, document.to_string()).expect("a folder for temporary files");
+        let said: Vec<(String, String)> = ["text", "markdown", "csv", "prom", "html", "json", "hgrm"]
+            .iter()
+            .map(|form| {
+                let finished = call(&["report", &name, "--format", form]);
+                assert_eq!(finished.code(), 0, "{form}: {}", finished.stderr);
+                ((*form).to_owned(), finished.stdout)
+            })
+            .collect();
+        document["schema"] = hostile.into();
+        fs::write(&path, document.to_string()).expect("a folder for temporary files");
+        let refused = call(&["report", &name]).stderr;
+        fs::remove_file(&path).expect("it was written");
+        for (form, text) in said.iter().map(|(form, text)| (form.as_str(), text)).chain([("stderr", &refused)]) {
+            let order = text.chars().find(|c| {
+                c.is_control() && !"\n\t".contains(*c) && !(form == "csv" && *c == '\r') || *c == '\u{202e}'
+            });
+            assert_eq!(order, None, "{form}");
+        }
+        assert!(refused.contains("\\x1b]0;owned\\x07\\x9b2J"), "{refused}");
+    });
+}

@@ -6,6 +6,7 @@ mod compare;
 mod lines;
 mod status;
 
+use report::foreign::shown_lines;
 use runner::error::ExitClass;
 use serde::Serialize;
 
@@ -37,9 +38,9 @@ fn answer(
     text: impl FnOnce() -> String,
 ) -> Result<(), Problem> {
     let text = match format {
-        SysctlFormat::Text => text(),
-        SysctlFormat::Json => serde_json::to_string_pretty(json)
-            .map(|text| text + "\n")
+        // Values, names and journals are of whoever wrote them.
+        SysctlFormat::Text => shown_lines(&text()).into_owned(),
+        SysctlFormat::Json => report::json::render(json)
             .map_err(|error| Problem::usage(format!("cannot write the answer as JSON: {error}")))?,
     };
     Destination::Stdout.write(&text)
