@@ -3,15 +3,18 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::catalogue::{self, Scope};
+use crate::class::Class;
 use crate::crash;
 use crate::error::Error;
 use crate::heal;
-use crate::host::Host;
+use crate::hold::Hold;
 use crate::identity::Process;
-use crate::journal::{Hold, Journal, JournalEntry, Phase, SCHEMA};
-use crate::plan::{Class, Plan, PlanEntry, path_of};
+use crate::journal::{Journal, JournalEntry, Phase, SCHEMA};
+use crate::machine::{Host, read, write};
+use crate::outcome::RestoreReport;
+use crate::plan::{self, Plan, PlanEntry};
 use crate::profile::Profile;
-use crate::restore::{self, RestoreReport};
+use crate::restore;
 use crate::rivals::Warning;
 use crate::value;
 
@@ -22,6 +25,8 @@ pub struct ApplyOptions {
     pub hold: Hold,
     /// Whether settings may be lowered.
     pub allow_lowering: bool,
+    /// Whether settings that nobody can write here are left as they are, instead of stopping the profile.
+    pub skip_read_only: bool,
     /// Whose death ends a run; the calling process where `None`.
     pub owner: Option<Process>,
 }
@@ -33,6 +38,7 @@ impl ApplyOptions {
         Self {
             hold: Hold::Run,
             allow_lowering: false,
+            skip_read_only: false,
             owner: None,
         }
     }
@@ -50,6 +56,13 @@ impl ApplyOptions {
     #[must_use]
     pub fn lowering(mut self, allowed: bool) -> Self {
         self.allow_lowering = allowed;
+        self
+    }
+
+    /// The same, with settings that nobody can write here left as they are, or not.
+    #[must_use]
+    pub fn skipping_read_only(mut self, skips: bool) -> Self {
+        self.skip_read_only = skips;
         self
     }
 }
@@ -134,7 +147,7 @@ pub(crate) fn apply(
     if let Some(journal) = host.state.journal(host.here.namespace)? {
         return on_top(host, profile, options, &journal, healed);
     }
-    let plan = host.plan(profile)?;
+    let plan = planned(host, profile, options)?;
     plan.check(options.allow_lowering)?;
     other_namespaces(host, &plan)?;
     crash::point("apply.planned");
@@ -144,6 +157,14 @@ pub(crate) fn apply(
     let mut applied = carry_out(host, plan, journal)?;
     applied.healed = healed;
     Ok(applied)
+}
+
+fn planned(host: &Host, profile: &Profile, options: &ApplyOptions) -> Result<Plan, Error> {
+    let mut plan = plan::make(profile, host.files.as_ref())?;
+    if options.skip_read_only {
+        plan.skip_read_only();
+    }
+    Ok(plan)
 }
 
 /// Without a journal nothing can be written. That is right for a run that has nothing to write.
@@ -156,7 +177,7 @@ fn without_journal(
     if !matches!(error, Error::State { .. }) {
         return Err(error);
     }
-    let plan = host.plan(profile)?;
+    let plan = planned(host, profile, options)?;
     // "Needs root" says more than a directory that cannot be made.
     plan.check(options.allow_lowering)?;
     if options.hold == Hold::Held || plan.entries.iter().any(PlanEntry::is_written) {
@@ -189,7 +210,7 @@ fn on_top(
             wanted: profile.name.clone(),
         });
     }
-    let plan = host.plan(profile)?;
+    let plan = planned(host, profile, options)?;
     let differs: Vec<&str> = plan
         .entries
         .iter()
@@ -387,28 +408,6 @@ fn give_up(
         answer,
         undo: Box::new(undo),
     }
-}
-
-/// One write, all of it.
-pub(crate) fn write(host: &Host, key: &str, value: &str) -> Result<(), String> {
-    let path = path_of(key).map_err(|error| error.to_string())?;
-    // The line end makes an empty list a value: a write of nothing is none.
-    let line = format!("{value}\n");
-    match host.files.write(&path, &line) {
-        Ok(written) if written == line.len() => Ok(()),
-        Ok(written) => Err(format!(
-            "it took only {written} of {} bytes, so it has fewer elements than that",
-            line.len()
-        )),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-pub(crate) fn read(host: &Host, key: &str) -> Result<String, String> {
-    let (info, _) = catalogue::find(key).map_err(|_| "it is not in the catalogue".to_owned())?;
-    let path = path_of(key).map_err(|error| error.to_string())?;
-    let text = host.files.read(&path).map_err(|error| error.to_string())?;
-    Ok(value::normalise(info.kind, &text))
 }
 
 /// What the kernel has made of the values.

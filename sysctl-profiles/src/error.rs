@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::Refusal;
-use crate::plan::Class;
-use crate::restore::RestoreReport;
+use crate::class::Class;
+use crate::outcome::RestoreReport;
 
 /// How a program ends that met an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

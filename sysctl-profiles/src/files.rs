@@ -4,8 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::catalogue::name_matches;
-
 /// More than any value that can be written: a longer one is an error, never a part of it.
 const VALUE_LIMIT_BYTES: usize = 64 * 1024;
 /// More files than any pattern of the catalogue should match: queues of all devices of a large machine.
@@ -145,6 +143,16 @@ impl SystemFiles {
             .into_iter()
             .map(|name| format!("{folder}/{name}"))
             .collect()
+    }
+}
+
+/// Whether `name` is of the form of `pattern`, which has at most one `*`.
+pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => {
+            name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::catalogue::{self, Scope};
 use crate::error::{Error, UNUSABLE};
-use crate::host::Host;
+use crate::machine::Host;
 use crate::journal::Journal;
 use crate::namespace::Existence;
-use crate::restore::{RestoreReport, undo_all};
+use crate::outcome::RestoreReport;
+use crate::restore::{discard_other_boots, undo_all};
 use crate::state::Stored;
 
 /// How long the supervisor of a killed run may take to put everything back; it takes milliseconds, and on a busy
@@ -214,24 +215,6 @@ fn undo_orphaned(host: &Host, mut journal: Journal) -> Result<RestoreReport, Err
         |key: &str| catalogue::find(key).is_ok_and(|(info, _)| info.scope != Scope::Namespace);
     journal.entries.retain(|entry| of_machine(&entry.key));
     undo_all(host, journal, false)
-}
-
-/// After a reboot the kernel has its own values again, and old ones over a fresh boot would be wrong.
-pub(crate) fn discard_other_boots(host: &Host) -> Result<Vec<RestoreReport>, Error> {
-    let mut reports = Vec::new();
-    for stored in host.state.journals()? {
-        let Ok(journal) = stored.journal else {
-            continue;
-        };
-        if !journal.is_of_boot(&host.here) {
-            host.state.remove(&stored.path)?;
-            reports.push(RestoreReport {
-                other_boot: true,
-                ..RestoreReport::of(&journal)
-            });
-        }
-    }
-    Ok(reports)
 }
 
 #[cfg(test)]

@@ -1,91 +1,16 @@
-//! A machine: its settings and its journals.
-
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+//! What can be done with the settings of a machine.
 
 use crate::apply::{Applied, ApplyOptions, Drift};
 use crate::error::Error;
-use crate::files::{Files, SystemFiles};
 use crate::heal::Healed;
-use crate::namespace::{self, Existence, Here, NetworkNamespace};
+use crate::machine::Host;
+use crate::outcome::RestoreReport;
 use crate::plan::{self, Plan};
 use crate::profile::Profile;
-use crate::restore::{RestoreOptions, RestoreReport};
-use crate::state::{self, StateDir};
+use crate::restore::RestoreOptions;
 use crate::status::Status;
 
-/// How long another linerate may hold the lock; it takes milliseconds to write some files.
-const LOCK_DEADLINE: Duration = Duration::from_secs(10);
-
-/// This machine, seen from the calling thread's network namespace.
-///
-/// Two variables point it elsewhere, for tests and for users without root in a namespace of their own:
-/// `LINERATE_STATE_DIR` (journals; `/run/linerate` otherwise) and `LINERATE_SYS_ROOT` (what stands for `/`
-/// before `proc/sys` and `sys`).
-#[derive(Clone)]
-pub struct Host {
-    pub(crate) files: Arc<dyn Files>,
-    pub(crate) state: StateDir,
-    pub(crate) here: Here,
-    /// Whether another network namespace, by its inode, is still there.
-    pub(crate) existence: fn(u64) -> Existence,
-}
-
 impl Host {
-    /// The machine that this process runs on.
-    ///
-    /// `namespace_cookie`: `SO_NETNS_COOKIE` of any socket that the calling thread makes, which tells its network
-    /// namespace from every earlier and later one; `None` where the kernel has none.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] on systems other than Linux; [`Error::Identity`] without `/proc`.
-    pub fn here(namespace_cookie: Option<u64>) -> Result<Self, Error> {
-        if !cfg!(target_os = "linux") {
-            return Err(Error::Unsupported);
-        }
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let root = variable("LINERATE_SYS_ROOT").unwrap_or_else(|| "/".into());
-        let state = variable("LINERATE_STATE_DIR").unwrap_or_else(|| state::DEFAULT.into());
-        let files = SystemFiles::below(root.into());
-        Self::with(Arc::new(files), state.into(), namespace_cookie)
-    }
-
-    /// A machine behind other files; `namespace_cookie` as in [`Host::here`].
-    ///
-    /// # Errors
-    /// [`Error::Identity`] when the files do not say which boot it is.
-    pub fn with(
-        files: Arc<dyn Files>,
-        state_dir: PathBuf,
-        namespace_cookie: Option<u64>,
-    ) -> Result<Self, Error> {
-        let here = Here::find(files.as_ref(), namespace_cookie)?;
-        let state = StateDir::at(state_dir, LOCK_DEADLINE);
-        Ok(Self {
-            files,
-            state,
-            here,
-            existence: namespace::existence,
-        })
-    }
-
-    /// Whether the network namespace of a journal of this boot is still there.
-    pub(crate) fn existence_of(&self, namespace: NetworkNamespace) -> Existence {
-        match namespace.inode == self.here.namespace.inode {
-            true if namespace.is(&self.here.namespace) => Existence::Exists,
-            // This one has the inode now, so the other one has given it back.
-            true => Existence::Gone,
-            false => (self.existence)(namespace.inode),
-        }
-    }
-
-    /// Whether the key has no file here.
-    pub(crate) fn is_missing(&self, key: &str) -> bool {
-        let read = plan::path_of(key).map(|path| self.files.read(&path));
-        matches!(read, Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound)
-    }
-
     /// What `profile` would do here. Writes nothing.
     ///
     /// # Errors
@@ -131,7 +56,7 @@ impl Host {
     /// # Errors
     /// [`Error::NotRestored`] with what could not be put back; the journal stays.
     pub fn release(&self, applied: &Applied) -> Result<Option<RestoreReport>, Error> {
-        crate::restore::release(self, applied)
+        crate::restore::release(self, applied.journal.as_ref())
     }
 
     /// Puts back what this network namespace's journal says, held or left behind. `None` when there is none.

@@ -2,23 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hold::Hold;
 use crate::identity::Process;
 use crate::namespace::{Here, NetworkNamespace};
+use crate::outcome::RestoreReport;
 
 /// The form of the file as it is written.
 pub(crate) const SCHEMA: &str = "linerate.journal/2";
 /// The forms that are read. Form 1 has no cookie. What a later one means nobody knows here.
 const READABLE: [&str; 2] = ["linerate.journal/1", SCHEMA];
-
-/// How long a profile stays in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// As long as its owner lives: undone by the owner, or by the next command after its death.
-    Run,
-    /// Until `linerate sysctl restore`.
-    Held,
-}
 
 /// How far the work has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +124,17 @@ impl Journal {
         self.is_of_owner()
             && self.owner.is_alive() == Some(true)
             && self.started_by.iter().any(is_dead)
+    }
+
+    /// The report on putting it back, before anything was.
+    pub(crate) fn report(&self) -> RestoreReport {
+        RestoreReport {
+            profile: self.profile.clone(),
+            hold: self.hold,
+            owner: self.owner.to_string(),
+            other_boot: false,
+            keys: Vec::new(),
+        }
     }
 
     /// Whether it is the same application as `other`, however far that has come.

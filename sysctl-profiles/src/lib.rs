@@ -21,14 +21,18 @@ pub mod given;
 pub mod limits;
 
 mod apply;
+mod class;
 mod crash;
 mod error;
 mod files;
 mod heal;
+mod hold;
 mod host;
 mod identity;
 mod journal;
+mod machine;
 mod namespace;
+mod outcome;
 mod plan;
 mod profile;
 mod read;
@@ -40,21 +44,25 @@ mod status;
 mod value;
 
 pub use apply::{Applied, AppliedKey, ApplyOptions, Drift};
+pub use class::Class;
 pub use crash::CRASH_POINTS;
 pub use error::{Error, ExitClass, Obstacle};
 pub use files::Files;
 pub use heal::{Healed, Kept, Waited};
-pub use host::{Guard, Host};
+pub use hold::Hold;
+pub use host::Guard;
 pub use identity::Process;
-pub use journal::{Hold, Journal, JournalEntry, Phase};
+pub use journal::{Journal, JournalEntry, Phase};
 pub use limits::{LimitPlan, render_limits_d, render_systemd};
-pub use plan::{Class, Plan, PlanEntry};
+pub use machine::Host;
+pub use outcome::{Outcome, RestoreReport, RestoredKey};
+pub use plan::{Plan, PlanEntry};
 pub use profile::{
     BundledProfile, LimitName, LimitSetting, Operator, Origin, Profile, PublishedFile, Setting,
 };
 pub use read::{ReadError, read, relative_path};
 pub use recorded::{RECORDED_KEYS, RecordedKey, read_recorded};
-pub use restore::{Outcome, RestoreOptions, RestoreReport, RestoredKey};
+pub use restore::RestoreOptions;
 pub use rivals::Warning;
 pub use status::{JournalStatus, KeyState, KeyStatus, Owner, Place, Status};
 pub use value::Change;

@@ -1,6 +1,6 @@
 //! The keys that every result document records.
 
-use crate::{ReadError, read};
+use crate::read::{ReadError, read};
 
 /// One key of every result document, and why it is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use crate::apply::{Applied, read, write};
 use crate::catalogue;
 use crate::crash;
 use crate::error::Error;
-use crate::heal::discard_other_boots;
-use crate::host::Host;
-use crate::journal::{Hold, Journal, JournalEntry, Phase};
+use crate::journal::{Journal, JournalEntry, Phase};
+use crate::machine::{Host, read, write};
+use crate::outcome::{Outcome, RestoreReport, RestoredKey};
 use crate::value;
 
 /// How values are put back.
@@ -16,100 +15,6 @@ use crate::value;
 pub struct RestoreOptions {
     /// Also over what somebody else has written since, and although the owner lives.
     pub force: bool,
-}
-
-/// What became of a profile's values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoreReport {
-    /// The profile.
-    pub profile: String,
-    /// How long it was to stay.
-    pub hold: Hold,
-    /// Who had applied it.
-    pub owner: String,
-    /// The journal was of another boot: the reboot had put everything back, and nothing was written.
-    pub other_boot: bool,
-    /// Its keys in the order of putting back.
-    pub keys: Vec<RestoredKey>,
-}
-
-/// One key that was to be put back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoredKey {
-    /// The key.
-    pub key: String,
-    /// The value before the profile, which was to come back.
-    pub old: String,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// What became of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The old value is there again, written and read back.
-    PutBack,
-    /// The old value was there already.
-    AlreadyBack,
-    /// Somebody else has written this since; it was left.
-    LeftAlone {
-        /// What the profile had made of it.
-        ours: String,
-        /// What is there.
-        found: String,
-    },
-    /// Its file is not there any more: the device or module has taken the value along.
-    Gone,
-    /// It could not be read, written, or read back as it was: why.
-    Failed(String),
-}
-
-impl std::fmt::Display for RestoredKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { key, old, outcome } = self;
-        match outcome {
-            Outcome::PutBack => write!(f, "{key}: {old} again"),
-            Outcome::AlreadyBack => write!(f, "{key}: {old}, as it was"),
-            Outcome::LeftAlone { ours, found } => {
-                write!(
-                    f,
-                    "{key}: left at {found}, which somebody else has written over our {ours}; it was {old} before"
-                )
-            }
-            Outcome::Gone => write!(f, "{key}: gone with its device or module; it was {old}"),
-            Outcome::Failed(why) => write!(f, "{key}: not put back to {old}: {why}"),
-        }
-    }
-}
-
-impl RestoreReport {
-    pub(crate) fn of(journal: &Journal) -> Self {
-        Self {
-            profile: journal.profile.clone(),
-            hold: journal.hold,
-            owner: journal.owner.to_string(),
-            other_boot: false,
-            keys: Vec::new(),
-        }
-    }
-
-    /// Whether nothing is left to do: every value is as it was, or somebody else's.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.failed().next().is_none()
-    }
-
-    /// What was left, because somebody else has written it.
-    pub fn left_alone(&self) -> impl Iterator<Item = &RestoredKey> {
-        let left = |key: &&RestoredKey| matches!(key.outcome, Outcome::LeftAlone { .. });
-        self.keys.iter().filter(left)
-    }
-
-    /// What could not be put back.
-    pub fn failed(&self) -> impl Iterator<Item = &RestoredKey> {
-        let failed = |key: &&RestoredKey| matches!(key.outcome, Outcome::Failed(_));
-        self.keys.iter().filter(failed)
-    }
 }
 
 pub(crate) fn restore(
@@ -135,8 +40,12 @@ pub(crate) fn restore(
     undo_all(host, journal, options.force).map(Some)
 }
 
-pub(crate) fn release(host: &Host, applied: &Applied) -> Result<Option<RestoreReport>, Error> {
-    let Some(ours) = &applied.journal else {
+/// `ours`: the journal of what is to be put back; `None` where there is nothing.
+pub(crate) fn release(
+    host: &Host,
+    ours: Option<&Journal>,
+) -> Result<Option<RestoreReport>, Error> {
+    let Some(ours) = ours else {
         return Ok(None);
     };
     let _lock = host.state.lock()?;
@@ -184,7 +93,7 @@ pub(crate) fn undo(host: &Host, journal: &Journal, entries: Range<usize>) -> Res
 }
 
 fn undo_range(host: &Host, journal: &Journal, entries: Range<usize>, force: bool) -> RestoreReport {
-    let mut report = RestoreReport::of(journal);
+    let mut report = journal.report();
     for entry in journal.entries[entries].iter().rev() {
         let outcome = undo_entry(host, entry, journal.phase, force).unwrap_or_else(Outcome::Failed);
         if outcome == Outcome::PutBack {
@@ -254,6 +163,24 @@ fn value_is_one(info: &catalogue::KeyInfo, old: &str) -> Result<(), String> {
             info.key
         )),
     }
+}
+
+/// After a reboot the kernel has its own values again, and old ones over a fresh boot would be wrong.
+pub(crate) fn discard_other_boots(host: &Host) -> Result<Vec<RestoreReport>, Error> {
+    let mut reports = Vec::new();
+    for stored in host.state.journals()? {
+        let Ok(journal) = stored.journal else {
+            continue;
+        };
+        if !journal.is_of_boot(&host.here) {
+            host.state.remove(&stored.path)?;
+            reports.push(RestoreReport {
+                other_boot: true,
+                ..journal.report()
+            });
+        }
+    }
+    Ok(reports)
 }
 
 #[cfg(test)]

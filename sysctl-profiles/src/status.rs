@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::apply::read;
 use crate::catalogue;
 use crate::error::Error;
 use crate::heal;
-use crate::host::Host;
-use crate::journal::{Hold, Journal, JournalEntry, Phase};
+use crate::hold::Hold;
+use crate::journal::{Journal, JournalEntry, Phase};
+use crate::machine::{Host, read};
 use crate::rivals::{self, Warning};
 use crate::value;
 

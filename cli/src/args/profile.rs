@@ -29,11 +29,17 @@ pub struct ProfileArgs {
     /// refused, with the values
     #[arg(long)]
     pub allow_lower: bool,
+
+    /// Do without the settings of a profile that are read-only here, as some are in containers; the
+    /// result names each. Without it such a profile is refused
+    #[arg(long)]
+    pub skip_read_only: bool,
 }
 
 impl Fill for ProfileArgs {
     fn fill(&self, request: &mut PlanRequest) {
         request.profile_allow_lower = self.allow_lower;
+        request.profile_skip_read_only = self.skip_read_only;
         request.profile_load = self.profile_load.clone().or(self.profile.clone());
         request.profile_testee = self.profile_testee.clone();
         // With a foreign target there is one side.

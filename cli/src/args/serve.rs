@@ -75,6 +75,10 @@ pub struct ServeProfileArgs {
     /// Let the profile make values smaller
     #[arg(long, requires = "profile")]
     pub allow_lower: bool,
+
+    /// Do without the settings that are read-only here, as some are in containers; each is named
+    #[arg(long, requires = "profile")]
+    pub skip_read_only: bool,
 }
 
 /// Bounds of the testee.

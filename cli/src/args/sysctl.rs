@@ -141,6 +141,11 @@ pub struct ApplyArgs {
     /// Let the profile make values smaller; without it such a profile is refused, with the values
     #[arg(long)]
     pub allow_lower: bool,
+
+    /// Do without the settings that are read-only here, as some are in containers; each is named. Without
+    /// it such a profile is refused
+    #[arg(long)]
+    pub skip_read_only: bool,
 }
 
 /// Forms of the answer.

@@ -66,6 +66,7 @@ fn begin_settings(args: &ServeArgs, watcher: &Watcher) -> Result<Settings, Probl
         profile,
         settings: true,
         allow_lower: args.profile.allow_lower,
+        skip_read_only: args.profile.skip_read_only,
     };
     let settings = Settings::begin(Some(&task), "serve")?;
     if let Some(applied) = settings.applied() {

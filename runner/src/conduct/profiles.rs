@@ -32,11 +32,13 @@ pub(super) fn decide(plan: &Plan, hellos: &[AgentHello]) -> Result<Profiles, Fai
         )));
     }
     let allow_lower = request.profile_allow_lower;
+    let skip_read_only = request.profile_skip_read_only;
     let task = |profile: &Option<Profile>, settings| {
         profile.clone().map(|profile| ProfileTask {
             profile,
             settings,
             allow_lower,
+            skip_read_only,
         })
     };
     Ok(Profiles {

@@ -86,6 +86,8 @@ pub struct PlanRequest {
     pub profile_testee: Option<Profile>,
     /// A profile may make values smaller.
     pub profile_allow_lower: bool,
+    /// Leave settings as they are that nobody can write there.
+    pub profile_skip_read_only: bool,
 }
 
 impl Default for PlanRequest {
@@ -137,6 +139,7 @@ impl PlanRequest {
             profile_load: None,
             profile_testee: None,
             profile_allow_lower: false,
+            profile_skip_read_only: false,
         }
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn apply(
         Hold::Run => ApplyOptions::run(),
         Hold::Held => ApplyOptions::held(),
     };
-    let options = options.lowering(application.allow_lower);
+    let options = options
+        .lowering(application.allow_lower)
+        .skipping_read_only(application.skip_read_only);
     let guard = this_host()?.guard(&application.profile, &options)?;
     let applied = guard.applied();
     let document = applied.map(document).unwrap_or_default();

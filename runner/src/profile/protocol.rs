@@ -32,6 +32,8 @@ pub struct Application {
     pub hold: Hold,
     /// Whether it may make values smaller.
     pub allow_lower: bool,
+    /// Whether settings that nobody can write there are left as they are.
+    pub skip_read_only: bool,
 }
 
 /// From the supervisor to its owner.

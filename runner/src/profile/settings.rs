@@ -17,6 +17,8 @@ pub struct ProfileTask {
     pub settings: bool,
     /// Whether they may make values smaller.
     pub allow_lower: bool,
+    /// Whether settings that nobody can write there are left as they are.
+    pub skip_read_only: bool,
 }
 
 /// A profile in force for this process. Dropping it puts the settings back.
@@ -45,6 +47,7 @@ impl Settings {
                 profile: task.profile.clone(),
                 hold: Hold::Run,
                 allow_lower: task.allow_lower,
+                skip_read_only: task.skip_read_only,
             })?;
             settings.keeper = Some(keeper);
             settings.applied = Some(applied);

@@ -1,7 +1,8 @@
 use super::*;
 use crate::error::ExitClass;
 use crate::heal::Healed;
-use crate::restore::{Outcome, RestoreOptions};
+use crate::outcome::Outcome;
+use crate::restore::RestoreOptions;
 use crate::testing::{FakeMachine, Fault, named_profile, profile};
 
 const SEVERAL: &str = "net.ipv4.tcp_rmem >= 8192 262144 67108864
@@ -480,4 +481,31 @@ fn a_choice_and_a_restricted_algorithm_come_back_whole() {
         machine.value("/sys/class/net/eth0/queues/rx-0/rps_cpus"),
         "0"
     );
+}
+
+#[test]
+fn what_is_read_only_can_be_done_without() {
+    let machine = FakeMachine::new();
+    let before = machine.values();
+    machine.fault("net.core.somaxconn", Fault::ReadOnly);
+    let host = machine.host();
+    let refused = host.apply(&profile(SEVERAL), &ApplyOptions::run());
+    let error = refused.expect_err("one cannot be written").to_string();
+    assert!(error.contains("--skip-read-only"), "{error}");
+    let options = ApplyOptions::run().skipping_read_only(true);
+    let applied = host
+        .apply(&profile(SEVERAL), &options)
+        .expect("the others can be written");
+    let skipped = key(&applied, "net.core.somaxconn");
+    assert_eq!(skipped.class, Class::ReadOnly);
+    assert_eq!(skipped.before, skipped.effective);
+    let note = skipped.note.as_deref().unwrap_or_default();
+    assert!(note.starts_with("left out: it is read-only here"), "{note}");
+    assert_eq!(key(&applied, "net.ipv4.tcp_rmem").class, Class::Raises);
+    host.release(&applied).expect("it goes back");
+    assert_eq!(machine.values(), before);
+    // Lowering is asked for by another name.
+    let lowers = profile("net.core.rmem_max 4096");
+    let error = host.apply(&lowers, &options).expect_err("it lowers");
+    assert_eq!(error.exit_class(), ExitClass::Usage);
 }

@@ -12,7 +12,9 @@ mod net_core;
 mod sysfs;
 mod tcp;
 
-use crate::RECORDED_KEYS;
+use crate::files::name_matches;
+use crate::read::relative_path;
+use crate::recorded::RECORDED_KEYS;
 
 pub use entry::{Access, Acts, KeyInfo, Kind, Rounding, Scope};
 
@@ -73,7 +75,7 @@ fn canonical(key: &str) -> Result<String, Refusal> {
             false => Ok(key.to_owned()),
         };
     }
-    let path = crate::relative_path(key).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    let path = relative_path(key).map_err(|error| Refusal::Invalid(error.to_string()))?;
     let names: Vec<String> = path
         .iter()
         .map(|name| name.to_string_lossy().replace('.', "/"))
@@ -125,16 +127,6 @@ fn same_path(pattern: &str, path: &str) -> bool {
             (None, None) => return true,
             (Some(pattern), Some(name)) if name_matches(pattern, name) => {}
             _ => return false,
-        }
-    }
-}
-
-/// Whether `name` is of the form of `pattern`, which has at most one `*`.
-pub(crate) fn name_matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => {
-            name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
         }
     }
 }

@@ -2,8 +2,9 @@ use std::fs;
 
 use super::*;
 use crate::apply::ApplyOptions;
-use crate::journal::Hold;
-use crate::restore::{Outcome, RestoreOptions};
+use crate::hold::Hold;
+use crate::outcome::Outcome;
+use crate::restore::RestoreOptions;
 use crate::status::{Owner, Place};
 use crate::testing::{FakeMachine, abandoned, profile};
 

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use super::{Class, PlanEntry, examine};
+use super::entry::PlanEntry;
+use super::examine::examine;
 use crate::catalogue;
+use crate::class::Class;
 use crate::error::Error;
 use crate::files::Files;
+use crate::machine::path_of;
 use crate::profile::{Operator, Setting};
 use crate::value::Change;
 
@@ -28,7 +31,7 @@ fn planned(entries: &[PlanEntry], key: &str, files: &dyn Files) -> Option<String
     if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
         return entry.target.clone();
     }
-    let path = super::path_of(key).ok()?;
+    let path = path_of(key).ok()?;
     files.read(&path).ok().map(|text| text.trim().to_owned())
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::ExitClass;
+use crate::value::Change;
 use crate::testing::{FakeMachine, Fault, profile};
 
 fn class_of(plan: &Plan, key: &str) -> Class {
@@ -109,18 +110,6 @@ fn what_the_machine_cannot_do_is_the_machines() {
     let text = error.to_string();
     assert_eq!(text.lines().count(), 4, "one line each: {text}");
     assert!(text.contains("nothing was changed"), "{text}");
-}
-
-#[test]
-fn who_may_not_write_and_why() {
-    let denied = io::Error::from_raw_os_error(13);
-    let read_only = io::Error::from_raw_os_error(30);
-    assert_eq!(closed(&denied, true, false).0, Class::NeedsRoot);
-    assert_eq!(closed(&denied, false, false).0, Class::ReadOnly);
-    assert_eq!(closed(&denied, true, true).0, Class::ReadOnly);
-    let (class, why) = closed(&read_only, true, true);
-    assert_eq!(class, Class::ReadOnly);
-    assert!(why.contains("mounted read-only"), "{why}");
 }
 
 #[test]

@@ -1,6 +1,13 @@
 //! The profiles of this binary.
 
-use super::BundledProfile;
+/// A profile of this binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundledProfile {
+    /// How it is asked for.
+    pub name: &'static str,
+    /// Its TOML.
+    pub text: &'static str,
+}
 
 macro_rules! bundled {
     ($($name:literal),+ $(,)?) => {

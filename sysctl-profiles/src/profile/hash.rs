@@ -1,9 +1,17 @@
 //! The hash of a profile. It tells profiles apart by accident, not against an adversary.
 
-use super::Profile;
+use super::model::Profile;
+
+impl Profile {
+    /// Hash of what it sets, after all includes: equal in two results, the profiles were equal.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        of(self)
+    }
+}
 
 /// FNV-1a, 64 bit (draft-eastlake-fnv), over what the profile sets. Reasons and sources do not count.
-pub(super) fn of(profile: &Profile) -> String {
+fn of(profile: &Profile) -> String {
     let mut lines: Vec<String> = profile
         .settings
         .iter()

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::bundled::{self, BundledProfile};
+use super::model::{
+    LimitName, LimitSetting, Operator, Origin, Profile, Setting, Unchecked,
+};
 use super::text::ProfileText;
-use super::{LimitName, LimitSetting, Operator, Origin, Profile, Setting, bundled};
 use crate::catalogue::{self, Kind};
 use crate::error::Error;
 use crate::given;
@@ -13,27 +16,56 @@ use crate::value;
 /// How deep includes may go.
 const INCLUDE_DEPTH: usize = 8;
 
-/// A profile of this binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BundledProfile {
-    /// How it is asked for.
-    pub name: &'static str,
-    /// Its TOML.
-    pub text: &'static str,
-}
-
 impl BundledProfile {
     /// Reads it.
     ///
     /// # Errors
     /// Never, as its tests prove.
     pub fn load(&self) -> Result<Profile, Error> {
-        load(self.name)
+        Profile::load(self.name)
     }
 }
 
-pub(super) fn load(name_or_path: &str) -> Result<Profile, Error> {
-    Loader { open: Vec::new() }.load(name_or_path, Path::new("."))
+impl Profile {
+    /// Reads a profile: a bundled one by its name, or a file. What has a `/` or ends in `.toml` is a file.
+    ///
+    /// # Errors
+    /// No such profile; a file that cannot be read or is no profile; a key that is unknown or never
+    /// written; a value that its key cannot have.
+    pub fn load(name_or_path: &str) -> Result<Self, Error> {
+        Loader { open: Vec::new() }.load(name_or_path, Path::new("."))
+    }
+    /// Every profile of this binary, by name.
+    #[must_use]
+    pub fn bundled() -> &'static [BundledProfile] {
+        bundled::PROFILES
+    }
+}
+
+impl TryFrom<Unchecked> for Profile {
+    type Error = Error;
+
+    fn try_from(raw: Unchecked) -> Result<Self, Error> {
+        let Unchecked {
+            name,
+            summary,
+            historical,
+            origin,
+            settings,
+            limits,
+            documents,
+        } = raw;
+        let settings = check_settings(settings, &name)?;
+        Ok(Profile {
+            name,
+            summary,
+            historical,
+            origin,
+            settings,
+            limits,
+            documents,
+        })
+    }
 }
 
 /// What is set, by key, while includes are resolved.
@@ -194,7 +226,7 @@ fn find_file(path: &Path) -> Result<Found, Error> {
 
 /// Reads a profile that is in no file.
 #[cfg(test)]
-pub(super) fn from_text(text: &str) -> Result<Profile, Error> {
+pub(crate) fn from_text(text: &str) -> Result<Profile, Error> {
     Loader { open: Vec::new() }.read(Found {
         label: "a text".to_owned(),
         name: "text".to_owned(),
@@ -217,7 +249,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Looks at every key and value, and writes the keys in the catalogue's spelling.
-pub(super) fn check_settings(settings: Vec<Setting>, profile: &str) -> Result<Vec<Setting>, Error> {
+fn check_settings(settings: Vec<Setting>, profile: &str) -> Result<Vec<Setting>, Error> {
     let mut checked: Vec<Setting> = Vec::with_capacity(settings.len());
     for mut setting in settings {
         let (info, key) = catalogue::find(&setting.key)

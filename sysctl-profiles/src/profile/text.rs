@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{LimitName, LimitSetting, Operator, PublishedFile, Setting};
+use super::model::{LimitName, LimitSetting, Operator, PublishedFile, Setting};
 
 /// The file.
 #[derive(Debug, Deserialize)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::apply::ApplyOptions;
 use crate::heal::Healed;
+use crate::hold::Hold;
 use crate::identity::Process;
 use crate::state::StateDir;
 use crate::status::{KeyState, Owner, Place};

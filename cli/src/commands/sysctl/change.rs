@@ -29,6 +29,7 @@ pub(super) fn apply(args: &ApplyArgs) -> Result<ExitClass, Problem> {
         profile,
         hold: Hold::Held,
         allow_lower: args.allow_lower,
+        skip_read_only: args.skip_read_only,
     })?;
     keeper.leave()?;
     let applied = Applied {

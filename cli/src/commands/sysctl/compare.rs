@@ -99,8 +99,12 @@ fn plan(named: &NamedArgs) -> Result<Plan, Problem> {
     Ok(plan.map_err(Failure::from)?)
 }
 
-pub(super) fn diff(named: &NamedArgs) -> Result<ExitClass, Problem> {
-    let plan = plan(named)?;
+/// `skip_read_only`: as `apply` would with that option.
+pub(super) fn diff(named: &NamedArgs, skip_read_only: bool) -> Result<ExitClass, Problem> {
+    let mut plan = plan(named)?;
+    if skip_read_only {
+        plan.skip_read_only();
+    }
     let comparison = Comparison::of(&plan);
     super::answer(named.format.format, &comparison, || {
         diff_text(&plan, &comparison)
