@@ -109,10 +109,8 @@ impl Destination {
         match self {
             Destination::Stdout => tolerate_closed_pipe(print(text))
                 .map_err(|error| cannot_write(Path::new("stdout"), error)),
-            Destination::InPlace(path, file) => {
-                tolerate_closed_pipe(write_in_place(file, text))
-                    .map_err(|error| cannot_write(&path, error))
-            }
+            Destination::InPlace(path, file) => tolerate_closed_pipe(write_in_place(file, text))
+                .map_err(|error| cannot_write(&path, error)),
             Destination::Replaced(mut replacement) => replacement.commit(text),
         }
     }
@@ -444,12 +442,21 @@ mod tests {
         for wanted in [0o600, 0o640, 0o666] {
             fs::write(&path, "a longer text than the new one").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(wanted)).unwrap();
-            Destination::open(Some(&path)).unwrap().write("new").unwrap();
-            assert_eq!((mode(&path), fs::read_to_string(&path).unwrap()), (wanted, "new".to_owned()));
+            Destination::open(Some(&path))
+                .unwrap()
+                .write("new")
+                .unwrap();
+            assert_eq!(
+                (mode(&path), fs::read_to_string(&path).unwrap()),
+                (wanted, "new".to_owned())
+            );
         }
         fs::write(&path, "a longer text than the new one").unwrap();
         fs::hard_link(&path, &other).unwrap();
-        Destination::open(Some(&path)).unwrap().write("new").unwrap();
+        Destination::open(Some(&path))
+            .unwrap()
+            .write("new")
+            .unwrap();
         assert_eq!(fs::read_to_string(&other).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().nlink(), 2);
     }
@@ -461,7 +468,10 @@ mod tests {
         fs::write(&path, "old").unwrap();
         // Only root may give a file away.
         if std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok() {
-            Destination::open(Some(&path)).unwrap().write("new").unwrap();
+            Destination::open(Some(&path))
+                .unwrap()
+                .write("new")
+                .unwrap();
             let file = fs::metadata(&path).unwrap();
             assert_eq!((file.uid(), file.gid()), (65_534, 65_534));
         }

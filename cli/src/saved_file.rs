@@ -30,7 +30,10 @@ pub fn load_stdin() -> Result<Saved, LoadError> {
 fn whole(stream: impl Read, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let mut stream = stream.take(limit_bytes + 1);
     let mut bytes = Vec::new();
-    stream.by_ref().take(BEGINNING_BYTES).read_to_end(&mut bytes)?;
+    stream
+        .by_ref()
+        .take(BEGINNING_BYTES)
+        .read_to_end(&mut bytes)?;
     // What is wrong with it is for the parser to say.
     if bytes.trim_ascii_start().first() == Some(&b'{') {
         stream.read_to_end(&mut bytes)?;

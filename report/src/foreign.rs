@@ -93,7 +93,10 @@ mod tests {
         );
         assert_eq!(shown("a\nb\r\tc"), "a\\nb\\r\\tc");
         assert_eq!(shown_lines("a\nb\r\tc"), "a\nb\\r\tc");
-        assert_eq!(shown("\u{202e}txt.exe\u{2066}"), "\\u{202e}txt.exe\\u{2066}");
+        assert_eq!(
+            shown("\u{202e}txt.exe\u{2066}"),
+            "\\u{202e}txt.exe\\u{2066}"
+        );
         assert_eq!(shown(&shown("\u{1b}")), "\\x1b");
     }
 

@@ -283,8 +283,7 @@ mod tests {
     /// A zlib stream as a document has it, whatever it inflates to.
     fn packed(plain: &[u8]) -> String {
         use std::io::Write as _;
-        let mut stream =
-            flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut stream = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         stream.write_all(plain).unwrap();
         let stream = stream.finish().unwrap();
         let length = u32::try_from(stream.len()).unwrap().to_be_bytes();
@@ -304,7 +303,10 @@ mod tests {
         let mut lying = plain.clone();
         lying[4..8].copy_from_slice(&(-5i32).to_be_bytes());
         let error = decode(&packed(&lying)).unwrap_err().to_string();
-        assert!(error.contains("its counts have 4294967291 bytes"), "{error}");
+        assert!(
+            error.contains("its counts have 4294967291 bytes"),
+            "{error}"
+        );
         // Zeros pack a thousand to one.
         let bomb = [&plain[..], &vec![0; 50_000_000]].concat();
         let error = decode(&packed(&bomb)).unwrap_err().to_string();
@@ -313,7 +315,10 @@ mod tests {
         let mut fine = plain.clone();
         fine[12..16].copy_from_slice(&5u32.to_be_bytes());
         let error = decode(&packed(&fine)).unwrap_err();
-        assert!(matches!(error, HistogramError::OtherBounds { digits: 5, .. }), "{error}");
+        assert!(
+            matches!(error, HistogramError::OtherBounds { digits: 5, .. }),
+            "{error}"
+        );
         assert!(decode(&packed(&plain[..20])).is_err());
         assert!(decode(&BASE64.encode([0x1c, 0x84, 0x93, 0x14, 0, 0, 1, 0, 7])).is_err());
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::catalogue::{self, Scope};
 use crate::error::{Error, UNUSABLE};
-use crate::machine::Host;
 use crate::journal::Journal;
+use crate::machine::Host;
 use crate::namespace::Existence;
 use crate::outcome::RestoreReport;
 use crate::restore::{discard_other_boots, undo_all};

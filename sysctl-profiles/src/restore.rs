@@ -41,10 +41,7 @@ pub(crate) fn restore(
 }
 
 /// `ours`: the journal of what is to be put back; `None` where there is nothing.
-pub(crate) fn release(
-    host: &Host,
-    ours: Option<&Journal>,
-) -> Result<Option<RestoreReport>, Error> {
+pub(crate) fn release(host: &Host, ours: Option<&Journal>) -> Result<Option<RestoreReport>, Error> {
     let Some(ours) = ours else {
         return Ok(None);
     };

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::apply::ApplyOptions;
 use crate::files::{Files, SystemFiles};
-use crate::machine::Host;
-use crate::identity::Process;
 use crate::hold::Hold;
+use crate::identity::Process;
+use crate::machine::Host;
 use crate::profile::Profile;
 
 /// What a kernel does with a write, other than taking it.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::ExitClass;
-use crate::value::Change;
 use crate::testing::{FakeMachine, Fault, profile};
+use crate::value::Change;
 
 fn class_of(plan: &Plan, key: &str) -> Class {
     entry(plan, key).class

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::bundled::{self, BundledProfile};
-use super::model::{
-    LimitName, LimitSetting, Operator, Origin, Profile, Setting, Unchecked,
-};
+use super::model::{LimitName, LimitSetting, Operator, Origin, Profile, Setting, Unchecked};
 use super::text::ProfileText;
 use crate::catalogue::{self, Kind};
 use crate::error::Error;

@@ -136,7 +136,7 @@ fn a_wrong_profile_is_refused_with_the_reason() {
         ("summary = \"x\"\nsource = \"y\"\n[limits]\nnproc = { value = 1, reason = \"r\" }\n".to_owned(), "nproc"),
         ("summary = \"x\"\nsource = \"y\"\n[limits]\nnofile = { value = \"many\", reason = \"r\" }\n".to_owned(), "many"),
         ("summary = \"x\"\ninclude = [\"no-such\"]\n".to_owned(), "no-such"),
-        ("summary = ".to_owned(), "summary"),
+        ("summary = \"x\"\nsource = ".to_owned(), "line 2: "),
     ] {
         let message = refused(&text);
         assert!(message.contains(part), "{part:?} is not in: {message}");
@@ -280,6 +280,39 @@ fn includes_that_disagree_or_go_in_circles_are_refused() {
     );
     let error = Profile::load(&circle).expect_err("a circle");
     assert!(error.to_string().contains("includes itself"), "{error}");
+}
+
+#[test]
+fn what_is_in_a_file_that_is_no_profile_stays_there() {
+    let folder = Folder::new("secret");
+    for (name, text) in [
+        ("shadow", "root:$6$secret:19000:0:99999:7:::\n"),
+        ("mapping", "sysctl = \"secret\"\nsummary = \"x\"\n"),
+        ("list", "include = \"secret\"\nsummary = \"x\"\n"),
+    ] {
+        folder.file(name, text);
+        let path = folder.file(
+            &format!("{name}.toml"),
+            &format!("summary = \"x\"\ninclude = [\"./{name}\"]\n"),
+        );
+        let error = Profile::load(&path).expect_err("no profile").to_string();
+        assert!(error.contains(&format!("{name}: line 1: ")), "{error}");
+        assert!(
+            !error.contains("secret") && !error.contains("root"),
+            "{error}"
+        );
+    }
+    let endless = folder.file(
+        "endless.toml",
+        "summary = \"x\"\ninclude = [\"/dev/zero\"]\n",
+    );
+    let error = Profile::load(&endless)
+        .expect_err("it has no end")
+        .to_string();
+    assert!(
+        error.contains("/dev/zero") && error.contains("no regular file"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -133,10 +133,17 @@ fn events_that_are_lost_are_no_success() {
         let finished = call(&line);
         assert_eq!(finished.code(), 2, "{}", finished.stderr);
         // At once, and again at the end, when other lines stand between.
-        let lines: Vec<&str> = finished.stderr.lines().filter(|line| line.contains(FULL)).collect();
+        let lines: Vec<&str> = finished
+            .stderr
+            .lines()
+            .filter(|line| line.contains(FULL))
+            .collect();
         assert_eq!(lines.len(), 2, "{}", finished.stderr);
         for line in lines {
-            assert!(line.contains("No space left on device") && line.contains("events"), "{line}");
+            assert!(
+                line.contains("No space left on device") && line.contains("events"),
+                "{line}"
+            );
         }
         assert!(is_result(&finished.stdout), "{}", finished.stdout);
     });
@@ -159,21 +166,27 @@ fn what_others_wrote_is_shown_and_not_obeyed() {
         let path = folder.join(format!("linerate-hostile-{}.json", std::process::id()));
         let name = path.to_str().expect("a name").to_owned();
         fs::write(&path, document.to_string()).expect("a folder for temporary files");
-        let said: Vec<(String, String)> = ["text", "markdown", "csv", "prom", "html", "json", "hgrm"]
-            .iter()
-            .map(|form| {
-                let finished = call(&["report", &name, "--format", form]);
-                assert_eq!(finished.code(), 0, "{form}: {}", finished.stderr);
-                ((*form).to_owned(), finished.stdout)
-            })
-            .collect();
+        let said: Vec<(String, String)> =
+            ["text", "markdown", "csv", "prom", "html", "json", "hgrm"]
+                .iter()
+                .map(|form| {
+                    let finished = call(&["report", &name, "--format", form]);
+                    assert_eq!(finished.code(), 0, "{form}: {}", finished.stderr);
+                    ((*form).to_owned(), finished.stdout)
+                })
+                .collect();
         document["schema"] = hostile.into();
         fs::write(&path, document.to_string()).expect("a folder for temporary files");
         let refused = call(&["report", &name]).stderr;
         fs::remove_file(&path).expect("it was written");
-        for (form, text) in said.iter().map(|(form, text)| (form.as_str(), text)).chain([("stderr", &refused)]) {
+        for (form, text) in said
+            .iter()
+            .map(|(form, text)| (form.as_str(), text))
+            .chain([("stderr", &refused)])
+        {
             let order = text.chars().find(|c| {
-                c.is_control() && !"\n\t".contains(*c) && !(form == "csv" && *c == '\r') || *c == '\u{202e}'
+                c.is_control() && !"\n\t".contains(*c) && !(form == "csv" && *c == '\r')
+                    || *c == '\u{202e}'
             });
             assert_eq!(order, None, "{form}");
         }

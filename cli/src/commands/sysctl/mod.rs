@@ -24,9 +24,7 @@ pub fn sysctl(args: &SysctlArgs) -> Result<ExitClass, Problem> {
         Action::Show(named) => bundled::show(named),
         Action::Diff(named) => compare::diff(named, false),
         Action::Verify(named) => compare::verify(named),
-        Action::Apply(apply) if apply.dry_run => {
-            compare::diff(&apply.named, apply.skip_read_only)
-        }
+        Action::Apply(apply) if apply.dry_run => compare::diff(&apply.named, apply.skip_read_only),
         Action::Apply(apply) => change::apply(apply),
         Action::Restore(restore) => change::restore(restore),
         Action::Status(format) => status::status(format.format),
