@@ -284,7 +284,7 @@ fn includes_that_disagree_or_go_in_circles_are_refused() {
 
 #[test]
 fn what_is_in_a_file_that_is_no_profile_stays_there() {
-    let folder = Folder::new("secret");
+    let folder = Folder::new("private");
     for (name, text) in [
         ("shadow", "root:$6$secret:19000:0:99999:7:::\n"),
         ("mapping", "sysctl = \"secret\"\nsummary = \"x\"\n"),
