@@ -9,8 +9,9 @@ use crate::readiness::Readiness;
 use engine::clock::now_ns;
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
 use engine::proactor::{
-    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
+    BackendCounters, ConnectionId, Event, Lease, Piece, Proactor, Sending, Settings,
 };
+use engine::session::How;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 

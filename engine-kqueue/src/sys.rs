@@ -1,7 +1,8 @@
 //! The system calls of this crate, each as a function without unsafety (but for raw pieces of
 //! memory) and with errno as its error. Interrupted calls are made again.
 
-use engine::proactor::{How, Piece};
+use engine::proactor::Piece;
+use engine::session::How;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 

@@ -3,8 +3,9 @@
 use crate::readiness::Readiness;
 use engine::control::Waker;
 use engine::proactor::{
-    ConnectionId, Event, How, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings,
+    ConnectionId, Event, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings,
 };
+use engine::session::How;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};

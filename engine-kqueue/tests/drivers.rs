@@ -2,13 +2,11 @@
 //! as testee, over TCP and Unix sockets.
 
 use engine::control::{Control, Order};
-use engine::driver::{
-    Driver, LoadJob, LoadOutcome, ServeJob, ServeLimits, ServeOutcome, Share, Stop,
-};
+use engine::driver::{Driver, LoadJob, LoadOutcome, ServeJob, ServeLimits, ServeOutcome, Share};
 use engine::endpoint::Target;
 use engine::meter::{ErrorKind, Published, ServePublished};
-use engine::proactor::How;
-use engine::shape::Pace;
+use engine::session::How;
+use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
 use engine::socket::{self, SocketOptions};
 use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
 use engine_kqueue::{BLOCKING, EPOLL, KQUEUE};
@@ -135,6 +133,8 @@ impl Load {
                 nodelay: true,
                 ..SocketOptions::default()
             },
+            ramp: Ramp::AtOnce,
+            poisson_seed: POISSON_SEED,
             warmup_ns: 30 * MS,
             stop: self.stop,
             connect_timeout_ns: 3_000 * MS,
@@ -463,6 +463,8 @@ fn a_peer_that_refuses_is_the_peers_failure() {
                 total: 4,
             },
             socket: SocketOptions::default(),
+            ramp: Ramp::AtOnce,
+            poisson_seed: POISSON_SEED,
             warmup_ns: 0,
             stop: Stop::After(MS),
             connect_timeout_ns: 1_000 * MS,

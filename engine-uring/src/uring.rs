@@ -34,8 +34,9 @@ use buffers::{BufferRing, Buffers};
 use connection::{Address, Arm, Connecting, Connection, Gather, Stage};
 use engine::clock::now_ns;
 use engine::proactor::{
-    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
+    BackendCounters, ConnectionId, Event, Lease, Piece, Proactor, Sending, Settings,
 };
+use engine::session::How;
 use engine::socket::prepare_close;
 use lazy::Lazy;
 use options::Wishes;

@@ -4,12 +4,12 @@
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
 use engine::driver::{
-    Driver, LoadJob, LoadOutcome, Probe, ServeJob, ServeLimits, ServeOutcome, Share, Stop,
+    Driver, LoadJob, LoadOutcome, Probe, ServeJob, ServeLimits, ServeOutcome, Share,
 };
 use engine::endpoint::Target;
 use engine::meter::ServePublished;
-use engine::proactor::How;
-use engine::shape::Pace;
+use engine::session::How;
+use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
 use engine::socket::{SocketOptions, listen, local_address};
 use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
 use engine_uring::URING;
@@ -79,6 +79,8 @@ fn run(
                 total: connections,
             },
             socket: SocketOptions::default(),
+            ramp: Ramp::AtOnce,
+            poisson_seed: POISSON_SEED,
             warmup_ns: 10_000_000,
             stop: Stop::After(WINDOW_NS),
             connect_timeout_ns: 5_000_000_000,

@@ -79,6 +79,7 @@ pub struct Control {
     go_ns: AtomicU64,
     seats: Mutex<Seats>,
     changed: Condvar,
+    ticking: Mutex<Ticking>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +96,7 @@ impl Default for Control {
             go_ns: AtomicU64::new(0),
             seats: Mutex::default(),
             changed: Condvar::new(),
+            ticking: Mutex::default(),
         }
     }
 }
@@ -179,23 +181,32 @@ impl Control {
         }
     }
 
-    /// Wakes every worker from a thread of its own, until the guard is dropped. A worker that can
-    /// count on this waits without a timeout, which saves the kernel arming and cancelling a timer
-    /// for every operation. Every worker holds a guard, so that none depends on another's end; each
-    /// ticks once in `period` times the number of workers, so together once in `period`.
+    /// Wakes every worker again and again until all guards are dropped, from one thread that is not
+    /// bound to the CPU of a worker. A worker that can count on this waits without a time-out, which saves
+    /// the kernel arming and cancelling a timer for every operation. Every worker holds a guard; the
+    /// first sets the period, which is the same for all of a job.
     pub fn tick_every(self: &Arc<Self>, period: Duration) -> Ticker {
-        let control = Arc::clone(self);
-        let period = period * self.lock().wakers.len().max(1) as u32;
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
-                control.wake_all();
-            }
-        });
-        Ticker {
-            stop: Some(stop),
-            thread: Some(thread),
+        let mut ticking = self.ticking();
+        ticking.guards += 1;
+        if ticking.thread.is_none() {
+            let control = Arc::clone(self);
+            let (stop, stopped) = std::sync::mpsc::channel::<()>();
+            let thread = std::thread::spawn(move || {
+                crate::os::leave_the_cpu_of_a_worker();
+                while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+                    control.wake_all();
+                }
+            });
+            ticking.thread = Some((stop, thread));
         }
+        drop(ticking);
+        Ticker {
+            control: Arc::clone(self),
+        }
+    }
+
+    fn ticking(&self) -> std::sync::MutexGuard<'_, Ticking> {
+        self.ticking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_all(&self) {
@@ -210,17 +221,28 @@ impl Control {
     }
 }
 
-/// Keeps a thread of [`Control::tick_every`] going.
+/// The one thread of [`Control::tick_every`], and for how many it ticks.
+#[derive(Debug, Default)]
+struct Ticking {
+    guards: usize,
+    thread: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// Keeps the thread of [`Control::tick_every`] going.
 #[derive(Debug)]
 pub struct Ticker {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    control: Arc<Control>,
 }
 
 impl Drop for Ticker {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        let mut ticking = self.control.ticking();
+        ticking.guards -= 1;
+        if ticking.guards > 0 {
+            return;
+        }
+        if let Some((stop, thread)) = ticking.thread.take() {
+            drop(stop);
             let _ = thread.join();
         }
     }
@@ -257,6 +279,7 @@ mod tests {
         let control = Arc::new(Control::default());
         let end = control.seat().unwrap();
         let ticker = control.tick_every(Duration::from_millis(1));
+        drop(control.tick_every(Duration::from_millis(1)));
         std::thread::sleep(Duration::from_millis(50));
         drop(ticker);
         let mut one = [0u8; 1];

@@ -6,9 +6,11 @@
 
 use crate::control::{Control, WakeEnd, Waker};
 use crate::endpoint::Target;
+use crate::load::Accounts;
 use crate::meter::{Published, Recorded, ServePublished};
 use crate::options::{EngineOption, Options};
 use crate::proactor::BackendCounters;
+use crate::shape::{Ramp, Stop};
 use crate::socket::{Granted, SocketOptions};
 use crate::tcp_info::TcpInfoSummary;
 use crate::workload::{LoadSpec, ServeSpec};
@@ -110,15 +112,6 @@ impl fmt::Display for EngineError {
 
 impl std::error::Error for EngineError {}
 
-/// When a load ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Stop {
-    /// After this much time (ns) inside the window.
-    After(u64),
-    /// After this many operations of *this worker* inside the window.
-    Count(u64),
-}
-
 /// The part of all connections that one worker owns: `first .. first + count` of `total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -147,6 +140,10 @@ pub struct LoadJob {
     pub target: Target,
     /// Which connections.
     pub share: Share,
+    /// When to open them.
+    pub ramp: Ramp,
+    /// Seed of the gaps of a Poisson schedule ([`crate::shape::POISSON_SEED`] where nothing else is said).
+    pub poisson_seed: u64,
     /// Options for every connecting socket.
     pub socket: SocketOptions,
     /// Warm-up before the window, ns.
@@ -178,8 +175,10 @@ pub struct LoadOutcome {
     pub granted: Option<Granted>,
     /// TCP_INFO over the connections that were open at the end.
     pub tcp_info: Option<TcpInfoSummary>,
-    /// Connections that were open when the load started.
-    pub connections_opened: u32,
+    /// Connections that were established, reconnects included.
+    pub connections_opened: u64,
+    /// How many connections were started, and what became of them.
+    pub accounts: Accounts,
     /// Source addresses beyond the first that had to be used because ports ran out.
     pub spare_sources_used: u32,
 }

@@ -1,5 +1,6 @@
 //! Where to listen and where to connect: `tcp://HOST:PORT` and `unix:///PATH`.
 
+use crate::meter::ErrorKind;
 use socket2::{Domain, SockAddr};
 use std::fmt;
 use std::io;
@@ -174,6 +175,13 @@ impl Target {
         ]))
     }
 
+    /// Where to go on after a connect that failed with `errno`, if ports have run out: the next spare rotation
+    /// of [`Target::source`].
+    pub fn next_spare(&self, spare: u32, errno: i32) -> Option<u32> {
+        let exhausted = ErrorKind::of_errno(errno) == ErrorKind::NoPorts;
+        (exhausted && spare < self.spare_sources()).then_some(spare + 1)
+    }
+
     /// How many rotations [`Target::source`] offers.
     pub fn spare_sources(&self) -> u32 {
         if self.has_spare_sources() {
@@ -225,5 +233,21 @@ mod tests {
             .collect();
         assert_eq!(all.len(), target.spare_sources() as usize);
         assert!(all.iter().all(|ip| ip.is_loopback()));
+    }
+
+    #[test]
+    fn only_ports_that_ran_out_lead_to_another_source() {
+        let target = |address: &str| Target {
+            address: address.parse::<SocketAddr>().unwrap().into(),
+            sources: Vec::new(),
+        };
+        let local = target("127.0.0.1:9");
+        assert_eq!(local.next_spare(0, libc::EADDRNOTAVAIL), Some(1));
+        assert_eq!(local.next_spare(7, libc::EADDRINUSE), Some(8));
+        assert_eq!(local.next_spare(0, libc::ECONNREFUSED), None);
+        let last = local.spare_sources();
+        assert_eq!(local.next_spare(last, libc::EADDRNOTAVAIL), None);
+        let far = target("192.0.2.1:9");
+        assert_eq!(far.next_spare(0, libc::EADDRNOTAVAIL), None);
     }
 }

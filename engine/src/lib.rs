@@ -1,5 +1,5 @@
 //! The vocabulary and the rules of linerate: what a connection says ([`session`], [`workload`]),
-//! when it says it ([`shape`]), what is recorded of it ([`meter`]), and the two contracts that an
+//! when it says it ([`shape`]), how a load's connections live ([`load`]), what is recorded of it ([`meter`]), and the two contracts that an
 //! I/O backend can fulfil: [`proactor::Proactor`] (our own loops) and [`driver::Driver`] (everybody).
 //!
 //! No serde, no clap, no printing and no files live here.
@@ -9,13 +9,14 @@ pub mod clock;
 pub mod control;
 pub mod driver;
 pub mod endpoint;
-pub mod loading;
+pub mod load;
 pub mod meter;
 pub mod options;
 pub mod os;
 pub mod outbox;
 pub mod pattern;
 pub mod proactor;
+pub mod region;
 pub mod session;
 pub mod shape;
 pub mod socket;

@@ -26,12 +26,16 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Meter {
     recorded: Recorded,
     published: Arc<Published>,
-    /// New operations that may still be started.
+    /// Operations of the window that may still be started.
     permits: u64,
-    /// Permits to hand out when the window opens, in a run that counts.
+    /// Nothing may be started any more.
+    forbidden: bool,
+    /// Operations of the window in all, in a run that counts.
     count: Option<u64>,
-    /// Operations of the window that have ended, well or not, in a run that counts.
+    /// Operations of the window that have ended, well or not.
     ended: u64,
+    /// When the last of the count ended, ns.
+    count_reached_ns: Option<u64>,
     open_loop: bool,
 }
 
@@ -57,8 +61,10 @@ impl Meter {
             recorded,
             published,
             permits: 0,
+            forbidden: false,
             count,
             ended: 0,
+            count_reached_ns: None,
             open_loop,
         }
     }
@@ -74,27 +80,41 @@ impl Meter {
     pub fn begin(&mut self, start_ns: u64, end_ns: u64) {
         self.recorded.window_start_ns = start_ns;
         self.recorded.window_end_ns = end_ns;
-        self.permits = u64::MAX;
+        self.permits = self.count.unwrap_or(u64::MAX);
+        if self.count == Some(0) {
+            self.count_reached_ns = Some(start_ns);
+        }
     }
 
-    /// Reads what the process has used so far, and hands out the window's permits in a run that
-    /// counts. Call it when the window opens.
+    /// Reads what the process has used so far. Call it when the window opens.
     pub fn open_window(&mut self) {
         self.recorded.process_at_start = Some(ProcessReading::take());
-        if let Some(count) = self.count {
-            self.permits = count;
-        }
     }
 
     /// Whether all operations of a run that counts have ended.
     #[inline]
-    pub fn count_reached(&self) -> bool {
-        self.count.is_some_and(|count| self.ended >= count)
+    pub fn is_count_reached(&self) -> bool {
+        self.count_reached_ns.is_some()
+    }
+
+    /// When the last operation of a run that counts ended, ns.
+    pub fn count_reached_ns(&self) -> Option<u64> {
+        self.count_reached_ns
+    }
+
+    /// One more operation of the window has ended, at `now_ns`.
+    #[inline]
+    fn end_one(&mut self, now_ns: u64) {
+        self.ended += 1;
+        if self.count == Some(self.ended) {
+            self.count_reached_ns = Some(now_ns);
+        }
     }
 
     /// Permits no further operation.
     pub fn forbid(&mut self) {
         self.permits = 0;
+        self.forbidden = true;
     }
 
     /// Ends the window at `end_ns` if it has not ended before. Call it at that moment, for the
@@ -111,21 +131,19 @@ impl Meter {
         self.recorded.interrupted |= interrupted;
     }
 
-    /// Whether a new operation may start; takes a permit if so.
+    /// Whether an operation that is due at `intended_ns` may start. One that was due before the window
+    /// does not belong to the count.
     #[inline]
-    pub fn permit(&mut self) -> bool {
+    pub fn permit(&mut self, intended_ns: u64) -> bool {
+        if intended_ns < self.recorded.window_start_ns {
+            return !self.forbidden;
+        }
         if self.permits == 0 {
             return false;
         }
         // u64::MAX means unlimited: 2^64 operations take longer than anything lives.
         self.permits -= 1;
         true
-    }
-
-    /// Whether a new operation could start now.
-    #[inline]
-    pub fn permits_more(&self) -> bool {
-        self.permits > 0
     }
 
     #[inline]
@@ -166,21 +184,27 @@ impl Meter {
     ) {
         let taken_ns = now_ns.saturating_sub(began_ns);
         let response_ns = now_ns.saturating_sub(intended_ns);
-        if self.in_window(now_ns) {
-            self.recorded.operations += 1;
-        }
-        if self.in_window(intended_ns) {
-            self.ended += 1;
+        let was_due_inside = self.in_window(intended_ns);
+        // A run that counts has asked for so many operations and no other ones.
+        let counts = match self.count {
+            None => self.in_window(now_ns),
+            Some(_) => was_due_inside,
+        };
+        if was_due_inside {
+            self.end_one(now_ns);
             record(histogram(&mut self.recorded), taken_ns);
             if self.open_loop {
                 record(&mut self.recorded.response, response_ns);
             }
         }
-        self.publish_operation(if self.open_loop {
-            response_ns
-        } else {
-            taken_ns
-        });
+        if counts {
+            self.recorded.operations += 1;
+            self.publish_operation(if self.open_loop {
+                response_ns
+            } else {
+                taken_ns
+            });
+        }
     }
 
     #[inline]
@@ -195,11 +219,11 @@ impl Meter {
     /// A write of a stream was taken by the kernel: counts as an operation without a latency.
     #[inline]
     pub fn message(&mut self, now_ns: u64) {
-        if self.in_window(now_ns) {
+        if self.in_window(now_ns) && !self.is_count_reached() {
             self.recorded.operations += 1;
-            self.ended += 1;
+            self.end_one(now_ns);
+            bump(&self.published.operations, 1);
         }
-        bump(&self.published.operations, 1);
     }
 
     /// A connection was established for the first time or as part of a transaction.
@@ -226,8 +250,8 @@ impl Meter {
     pub fn bytes_sent(&mut self, bytes: u64, now_ns: u64) {
         if self.in_window(now_ns) {
             self.recorded.bytes_sent += bytes;
+            bump(&self.published.bytes_sent, bytes);
         }
-        bump(&self.published.bytes_sent, bytes);
     }
 
     /// Bytes were taken from the kernel.
@@ -235,8 +259,8 @@ impl Meter {
     pub fn bytes_received(&mut self, bytes: u64, now_ns: u64) {
         if self.in_window(now_ns) {
             self.recorded.bytes_received += bytes;
+            bump(&self.published.bytes_received, bytes);
         }
-        bump(&self.published.bytes_received, bytes);
     }
 
     /// An arrival due at `due_ns` was noticed at `now_ns`.
@@ -247,7 +271,9 @@ impl Meter {
         }
     }
 
-    /// Something failed. `intended_ns` is when the failed operation was due, if it was one.
+    /// Something failed, at `now_ns`. `intended_ns` is when the failed operation was due, if it was one.
+    /// What was sent in the warm-up and fails inside the window is a failure of the window: it was
+    /// waited for there.
     pub fn failure(
         &mut self,
         kind: ErrorKind,
@@ -255,18 +281,17 @@ impl Meter {
         now_ns: u64,
         text: impl FnOnce() -> String,
     ) {
-        let started_ns = intended_ns.unwrap_or(now_ns);
-        bump(&self.published.errors, 1);
-        if started_ns < self.recorded.window_start_ns {
+        if now_ns < self.recorded.window_start_ns {
             self.recorded.errors_before_window += 1;
         } else {
             self.recorded.errors[kind as usize] += 1;
+            bump(&self.published.errors, 1);
             if let Some(intended_ns) = intended_ns {
-                self.ended += 1;
-                record(
-                    &mut self.recorded.failed,
-                    now_ns.saturating_sub(intended_ns),
-                );
+                let taken_ns = now_ns.saturating_sub(intended_ns);
+                record(&mut self.recorded.failed, taken_ns);
+                if self.in_window(intended_ns) {
+                    self.end_one(now_ns);
+                }
             }
         }
         if !self
@@ -279,17 +304,28 @@ impl Meter {
         }
     }
 
-    /// An operation was due at `intended_ns` and has no answer; `sent` says whether it was sent.
+    /// An operation was due at `intended_ns` and has no answer; `sent` says whether it was sent. What was
+    /// sent in the warm-up counts too: its answer was waited for all through the window.
     pub fn unfinished(&mut self, intended_ns: u64, now_ns: u64, sent: bool) {
-        if !self.in_window(intended_ns) {
-            return;
+        if sent && intended_ns < self.recorded.window_end_ns {
+            self.add_unfinished(1, 0, intended_ns, now_ns);
+        } else if !sent && self.in_window(intended_ns) {
+            self.add_unfinished(1, 1, intended_ns, now_ns);
         }
+    }
+
+    /// So many operations came due inside the window and were never sent; the oldest was due at
+    /// `oldest_ns`.
+    pub fn never_sent(&mut self, count: u64, oldest_ns: u64, now_ns: u64) {
+        self.add_unfinished(count, count, oldest_ns, now_ns);
+    }
+
+    fn add_unfinished(&mut self, count: u64, never_sent: u64, oldest_ns: u64, now_ns: u64) {
         let unfinished = &mut self.recorded.unfinished;
-        unfinished.count += 1;
-        unfinished.never_sent += u64::from(!sent);
-        unfinished.oldest_age_ns = unfinished
-            .oldest_age_ns
-            .max(now_ns.saturating_sub(intended_ns));
+        unfinished.count += count;
+        unfinished.never_sent += never_sent;
+        let age_ns = now_ns.saturating_sub(oldest_ns);
+        unfinished.oldest_age_ns = unfinished.oldest_age_ns.max(age_ns);
     }
 
     /// What there is of the answer of an operation that was sent and is [`Meter::unfinished`].
@@ -303,17 +339,11 @@ impl Meter {
     /// A run that counts is given up, for nobody has answered since `alive_ns`: what was left of
     /// its count is unfinished.
     pub fn give_up_count(&mut self, alive_ns: u64, now_ns: u64) {
-        // Before the window opens there are more permits than the count.
-        if self.count.is_none_or(|count| self.permits > count) {
-            return;
-        }
-        let left = std::mem::take(&mut self.permits);
-        if left > 0 {
-            let unfinished = &mut self.recorded.unfinished;
-            unfinished.count += left;
-            unfinished.never_sent += left;
-            let age_ns = now_ns.saturating_sub(alive_ns);
-            unfinished.oldest_age_ns = unfinished.oldest_age_ns.max(age_ns);
+        if self.count.is_some() && now_ns >= self.recorded.window_start_ns {
+            let left = std::mem::take(&mut self.permits);
+            if left > 0 {
+                self.add_unfinished(left, left, alive_ns, now_ns);
+            }
         }
     }
 
@@ -361,26 +391,62 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_handed_out_when_the_window_opens() {
+    fn a_count_is_of_the_window_and_not_of_the_warm_up() {
         let mut meter = Meter::new(false, Some(2), Arc::default());
         meter.begin(10, u64::MAX);
-        assert!((0..100).all(|_| meter.permit()), "warm-up is not counted");
-        meter.open_window();
-        assert_eq!(
-            (meter.permit(), meter.permit(), meter.permit()),
-            (true, true, false)
-        );
+        assert!((0..100).all(|_| meter.permit(9)), "warm-up is not counted");
+        let permits = [10, 11, 12].map(|at_ns| meter.permit(at_ns));
+        assert_eq!(permits, [true, true, false]);
+        assert!(meter.permit(9), "what came due in the warm-up and is late");
+        meter.operation(9, 9, 15);
         meter.operation(10, 10, 20);
-        assert!(!meter.count_reached());
+        assert!(!meter.is_count_reached());
         meter.failure(ErrorKind::Reset, Some(11), 30, String::new);
-        assert!(meter.count_reached(), "a failed operation has ended too");
+        assert_eq!(meter.count_reached_ns(), Some(30), "a failed one has ended");
+        meter.forbid();
+        assert!(!meter.permit(9));
+        assert_eq!(
+            meter.recorded().operations,
+            1,
+            "the answer to the warm-up is of the warm-up"
+        );
+    }
+
+    #[test]
+    fn messages_end_with_the_count() {
+        let mut meter = Meter::new(false, Some(2), Arc::default());
+        meter.begin(10, u64::MAX);
+        (9..20).for_each(|at_ns| meter.message(at_ns));
+        assert_eq!(meter.recorded().operations, 2);
+        assert_eq!(meter.count_reached_ns(), Some(11));
+    }
+
+    #[test]
+    fn what_is_published_is_what_is_recorded() {
+        let published = Arc::new(Published::default());
+        let mut meter = Meter::new(false, None, Arc::clone(&published));
+        meter.begin(10, 20);
+        for at_ns in [5, 15, 25] {
+            meter.operation(at_ns - 1, at_ns - 1, at_ns);
+            meter.message(at_ns);
+            meter.bytes_sent(1, at_ns);
+            meter.bytes_received(2, at_ns);
+            meter.failure(ErrorKind::Other, None, at_ns, String::new);
+        }
+        let recorded = meter.into_recorded();
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
+        assert_eq!(read(&published.operations), recorded.operations);
+        assert_eq!(read(&published.bytes_sent), recorded.bytes_sent);
+        assert_eq!(read(&published.bytes_received), recorded.bytes_received);
+        assert_eq!(read(&published.errors), recorded.errors_total());
+        assert_eq!((recorded.operations, recorded.errors_total()), (2, 2));
     }
 
     #[test]
     fn what_is_left_of_a_count_that_is_given_up_is_unfinished() {
         let mut meter = Meter::new(false, Some(5), Arc::default());
         meter.begin(10, u64::MAX);
-        meter.give_up_count(10, 10);
+        meter.give_up_count(5, 9);
         assert_eq!(
             meter.recorded().unfinished.count,
             0,
@@ -388,14 +454,14 @@ mod tests {
         );
         meter.begin(10, u64::MAX);
         meter.open_window();
-        assert!(meter.permit() && meter.permit());
+        assert!(meter.permit(10) && meter.permit(11));
         meter.operation(10, 10, 20);
         meter.failure(ErrorKind::Reset, Some(11), 30, String::new);
         meter.give_up_count(30, 530);
         let unfinished = &meter.recorded().unfinished;
         assert_eq!((unfinished.count, unfinished.never_sent), (3, 3));
         assert_eq!(unfinished.oldest_age_ns, 500);
-        assert!(!meter.permit());
+        assert!(!meter.permit(600));
     }
 
     #[test]
@@ -420,13 +486,15 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_outside_the_window_is_not_of_the_window() {
+    fn what_was_sent_before_the_window_and_never_answered_is_unfinished() {
         let mut meter = Meter::new(true, None, Arc::default());
         meter.begin(1_000, 2_000);
         meter.unfinished(500, 3_000, true);
         meter.unfinished(1_500, 3_000, true);
         meter.unfinished(1_800, 3_000, false);
+        meter.unfinished(500, 3_000, false); // due before, never sent: nobody was asked
         meter.unfinished(2_100, 3_000, false);
+        meter.unfinished(2_100, 3_000, true);
         let unfinished = meter.into_recorded().unfinished;
         assert_eq!(
             (
@@ -434,8 +502,22 @@ mod tests {
                 unfinished.never_sent,
                 unfinished.oldest_age_ns
             ),
-            (2, 1, 1_500)
+            (3, 1, 2_500)
         );
+    }
+
+    #[test]
+    fn what_was_sent_before_the_window_and_fails_inside_is_a_failure() {
+        let mut meter = Meter::new(false, None, Arc::default());
+        meter.begin(1_000, 2_000);
+        meter.failure(ErrorKind::Timeout, Some(500), 900, String::new);
+        meter.failure(ErrorKind::Timeout, Some(500), 1_100, String::new);
+        let recorded = meter.into_recorded();
+        assert_eq!(
+            (recorded.errors_before_window, recorded.errors_total()),
+            (1, 1)
+        );
+        assert_eq!(recorded.failed.len(), 1);
     }
 
     #[test]

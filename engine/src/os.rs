@@ -30,6 +30,24 @@ pub fn process_use() -> ProcessUse {
     }
 }
 
+/// Lets the calling thread run wherever the main thread of the process may, instead of only where the
+/// thread that started it is pinned. Nothing happens where that cannot be had: it only helps.
+pub fn leave_the_cpu_of_a_worker() {
+    #[cfg(target_os = "linux")]
+    {
+        // Room for 8192 CPUs, the most that Linux is configured for (NR_CPUS).
+        let mut mask = [0u64; 128];
+        let (bytes, ptr) = (size_of_val(&mask), mask.as_mut_ptr().cast());
+        // SAFETY: `mask` has `bytes` writable bytes during the first call and is only read by the
+        // second; pid 0 is the calling thread, and the process's id that of its main thread.
+        unsafe {
+            if libc::sched_getaffinity(libc::getpid(), bytes, ptr) == 0 {
+                libc::sched_setaffinity(0, bytes, ptr);
+            }
+        }
+    }
+}
+
 /// Soft and hard limit of open descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DescriptorLimit {

@@ -5,21 +5,42 @@
 //! blocks of its own, and above [`Outbox::PAUSE_BYTES`] of them the worker pauses receiving. So a peer that never reads costs
 //! a bounded amount of memory and starves nobody.
 
-use crate::pattern::Pattern;
-use crate::proactor::{How, Lease, PIECES_MAX, Piece, Proactor};
+use crate::proactor::{Lease, PIECES_MAX, Piece, Proactor};
+use crate::region::Region;
+use crate::session::{How, SPACE_MAX};
 use std::collections::VecDeque;
 use std::ops::Range;
 
 /// Leases that one connection may hold.
 pub const LEASES_MAX: u32 = 4;
 
-/// Bytes of one block of copied output.
-const BLOCK_BYTES: usize = 16 * 1024;
+/// Bytes of one block of output of a connection's own: copied, or written by its session.
+const BLOCK_BYTES: usize = SPACE_MAX;
 
 /// Blocks kept for reuse by a worker: 16 MiB.
 const BLOCKS_KEPT: usize = 1024;
 
-/// Reused memory for copied output.
+/// Whose receive buffers an outbox sends from.
+pub trait Lender {
+    /// The bytes of a lease.
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8];
+    /// Returns a lease.
+    fn give_back(&mut self, lease: Lease);
+}
+
+impl<P: Proactor> Lender for P {
+    #[inline]
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        Proactor::bytes(self, lease)
+    }
+
+    #[inline]
+    fn give_back(&mut self, lease: Lease) {
+        Proactor::give_back(self, lease);
+    }
+}
+
+/// Reused memory for output of the connections' own.
 #[derive(Debug, Default)]
 pub struct BlockPool {
     blocks: Vec<Vec<u8>>,
@@ -44,7 +65,7 @@ impl BlockPool {
 
 #[derive(Debug)]
 enum Chunk {
-    /// Of the shared pattern.
+    /// Of the shared region.
     Shared { at: u32, len: u32 },
     /// Of a leased buffer; `owns` on the last chunk of the lease, which gives it back.
     Leased {
@@ -55,16 +76,20 @@ enum Chunk {
         len: u32,
         owns: bool,
     },
-    /// Copied. Never touched again once it is in flight, so its address is stable.
-    Copied { block: Vec<u8> },
+    /// Of the connection's own. Never touched again once it is in flight, so its address is stable.
+    Own {
+        block: Vec<u8>,
+        /// Where what is left of it begins.
+        from: u32,
+    },
 }
 
 impl Chunk {
     /// Where its bytes are.
     #[inline]
-    fn piece<P: Proactor>(&self, pattern: &Pattern, proactor: &mut P) -> Piece {
+    fn piece<L: Lender>(&self, region: &Region, lender: &mut L) -> Piece {
         let bytes: &[u8] = match self {
-            Self::Shared { at, len } => pattern.slice(*at..*at + *len),
+            Self::Shared { at, len } => region.slice(*at..*at + *len),
             Self::Leased {
                 buffer,
                 lease_offset,
@@ -78,9 +103,9 @@ impl Chunk {
                     offset: *lease_offset,
                     len: *lease_len,
                 };
-                &proactor.bytes(&lease)[*at as usize..(*at + *len) as usize]
+                &lender.bytes(&lease)[*at as usize..(*at + *len) as usize]
             }
-            Self::Copied { block } => block,
+            Self::Own { block, from } => &block[*from as usize..],
         };
         Piece {
             ptr: bytes.as_ptr(),
@@ -88,13 +113,33 @@ impl Chunk {
         }
     }
 
-    /// Bytes that were received and go back.
+    /// Bytes that are left of it.
+    fn len(&self) -> usize {
+        match self {
+            Self::Shared { len, .. } | Self::Leased { len, .. } => *len as usize,
+            Self::Own { block, from } => block.len() - *from as usize,
+        }
+    }
+
+    /// Forgets the first `bytes`, fewer than there are.
+    fn cut(&mut self, bytes: usize) {
+        let cut = bytes as u32;
+        match self {
+            Self::Shared { at, len } | Self::Leased { at, len, .. } => {
+                *at += cut;
+                *len -= cut;
+            }
+            Self::Own { from, .. } => *from += cut,
+        }
+    }
+
+    /// Bytes of memory that wait with it: all but those of the region.
     #[inline]
-    fn echo_len(&self) -> usize {
+    fn held_len(&self) -> usize {
         match self {
             Self::Shared { .. } => 0,
             Self::Leased { len, .. } => *len as usize,
-            Self::Copied { block } => block.len(),
+            Self::Own { block, from } => block.len() - *from as usize,
         }
     }
 }
@@ -133,23 +178,25 @@ pub struct Outbox {
     leases: u32,
     /// Chunks of the lease being delivered, until [`Outbox::settle`] decides about it.
     unsettled: u32,
-    /// Bytes that were received and are to go back: what pausing the receiving can stop.
-    echo_bytes: u64,
+    /// Bytes that wait in memory of leases and blocks: what pausing the receiving can stop.
+    held_bytes: u64,
     /// The only chunk is a request whose answer will prove that it was sent.
     proven_by_answer: bool,
     /// FIN is to follow the last chunk.
     pub shutdown: bool,
     /// The connection is to be closed: after the last chunk (FIN) or at once (RST).
     pub close: Option<How>,
+    /// When the session wants its timer called, ns (testees; a load's life keeps its own).
+    pub timer_ns: Option<u64>,
 }
 
 impl Outbox {
-    /// Above this many bytes of echoes receiving is paused; it resumes below half of it.
+    /// Above this many bytes of output that holds memory receiving is paused; it resumes below half of it.
     pub const PAUSE_BYTES: u64 = 512 * 1024;
 
-    /// Bytes that were received, are to go back, and were not taken by the kernel yet.
-    pub fn echo_bytes(&self) -> u64 {
-        self.echo_bytes
+    /// Bytes of output that hold memory and were not taken by the kernel yet.
+    pub fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Nothing is left to send.
@@ -164,7 +211,7 @@ impl Outbox {
         self.in_flight > 0
     }
 
-    /// Queues a range of the pattern; joins it to the previous one where they touch.
+    /// Queues a range of the region; joins it to the previous one where they touch.
     #[inline]
     pub fn push_shared(&mut self, range: Range<u32>) {
         let len = range.end - range.start;
@@ -184,6 +231,32 @@ impl Outbox {
         });
     }
 
+    /// Room for `bytes` bytes of the session's own, see [`crate::session::Out::space`].
+    pub fn space(&mut self, bytes: usize, pool: &mut BlockPool) -> &mut [u8] {
+        assert!(
+            (1..=SPACE_MAX).contains(&bytes),
+            "1 to {SPACE_MAX} bytes at a time"
+        );
+        let may_join = self.chunks.len() > self.in_flight as usize;
+        let fits = matches!(
+            self.chunks.back(),
+            Some(Chunk::Own { block, .. }) if may_join && block.len() + bytes <= BLOCK_BYTES
+        );
+        if !fits {
+            self.chunks.push_back(Chunk::Own {
+                block: pool.take(),
+                from: 0,
+            });
+        }
+        self.held_bytes += bytes as u64;
+        let Some(Chunk::Own { block, .. }) = self.chunks.back_mut() else {
+            unreachable!("it was pushed just now");
+        };
+        let from = block.len();
+        block.resize(from + bytes, 0);
+        &mut block[from..]
+    }
+
     /// Queues a request, see [`crate::session::Out::request`].
     #[inline]
     pub fn push_request(&mut self, range: Range<u32>) {
@@ -198,9 +271,9 @@ impl Outbox {
         std::mem::take(&mut self.proven_by_answer) && self.chunks.len() == 1
     }
 
-    /// Whether all that is in flight is of the shared pattern.
+    /// Whether all that is in flight is of the shared region.
     #[inline]
-    pub fn sends_pattern_only(&self) -> bool {
+    pub fn sends_region_only(&self) -> bool {
         let mut in_flight = self.chunks.iter().take(self.in_flight as usize);
         in_flight.all(|chunk| matches!(chunk, Chunk::Shared { .. }))
     }
@@ -216,7 +289,7 @@ impl Outbox {
             range.end <= lease.len,
             "an echo lies within what was received"
         );
-        self.echo_bytes += u64::from(len);
+        self.held_bytes += u64::from(len);
         self.unsettled += 1;
         self.chunks.push_back(Chunk::Leased {
             buffer: lease.buffer,
@@ -231,16 +304,16 @@ impl Outbox {
     /// Decides about a lease after the session has seen it: given back at once if nothing of it
     /// was echoed, kept for the last echo, or copied and given back when leases are scarce.
     #[inline]
-    pub fn settle<P: Proactor>(
+    pub fn settle<L: Lender>(
         &mut self,
         lease: Lease,
         supply: Supply,
-        proactor: &mut P,
+        lender: &mut L,
         pool: &mut BlockPool,
     ) {
         let echoes = std::mem::take(&mut self.unsettled);
         if echoes == 0 {
-            return proactor.give_back(lease);
+            return lender.give_back(lease);
         }
         let may_keep = match supply {
             Supply::Ample => LEASES_MAX,
@@ -248,7 +321,7 @@ impl Outbox {
             Supply::Critical => 0,
         };
         if self.leases >= may_keep {
-            return self.copy_out(echoes, lease, proactor, pool);
+            return self.copy_out(echoes, lease, lender, pool);
         }
         // The session may have asked for something else after its last echo.
         let last = self.chunks.iter_mut().rev().find_map(|chunk| match chunk {
@@ -263,11 +336,11 @@ impl Outbox {
 
     /// Copies the newest `echoes` leased chunks, all of `lease`, into blocks and gives it back.
     #[cold]
-    fn copy_out<P: Proactor>(
+    fn copy_out<L: Lender>(
         &mut self,
         mut echoes: u32,
         lease: Lease,
-        proactor: &mut P,
+        lender: &mut L,
         pool: &mut BlockPool,
     ) {
         let mut moved = std::mem::take(&mut pool.moved);
@@ -276,7 +349,7 @@ impl Outbox {
             echoes -= u32::from(matches!(chunk, Chunk::Leased { .. }));
             moved.push(chunk);
         }
-        let bytes = proactor.bytes(&lease);
+        let bytes = lender.bytes(&lease);
         for chunk in moved.drain(..).rev() {
             match chunk {
                 Chunk::Leased { at, len, .. } => {
@@ -286,16 +359,19 @@ impl Outbox {
             }
         }
         pool.moved = moved;
-        proactor.give_back(lease);
+        lender.give_back(lease);
     }
 
     fn append_copy(&mut self, mut bytes: &[u8], pool: &mut BlockPool) {
         while !bytes.is_empty() {
             let may_join = self.chunks.len() > self.in_flight as usize;
             let block = match self.chunks.back_mut().filter(|_| may_join) {
-                Some(Chunk::Copied { block }) if block.len() < BLOCK_BYTES => block,
+                Some(Chunk::Own { block, .. }) if block.len() < BLOCK_BYTES => block,
                 _ => {
-                    self.chunks.push_back(Chunk::Copied { block: pool.take() });
+                    self.chunks.push_back(Chunk::Own {
+                        block: pool.take(),
+                        from: 0,
+                    });
                     continue;
                 }
             };
@@ -307,31 +383,27 @@ impl Outbox {
 
     /// If there is one chunk, which is the common case: marks it as in flight and describes it.
     #[inline]
-    pub fn gather_one<P: Proactor>(
-        &mut self,
-        pattern: &Pattern,
-        proactor: &mut P,
-    ) -> Option<Piece> {
+    pub fn gather_one<L: Lender>(&mut self, region: &Region, lender: &mut L) -> Option<Piece> {
         debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
         if self.chunks.len() != 1 {
             return None;
         }
         self.in_flight = 1;
-        Some(self.chunks[0].piece(pattern, proactor))
+        Some(self.chunks[0].piece(region, lender))
     }
 
     /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.
     /// Returns how many pieces there are.
-    pub fn gather<P: Proactor>(
+    pub fn gather<L: Lender>(
         &mut self,
         pieces: &mut [Piece; PIECES_MAX],
-        pattern: &Pattern,
-        proactor: &mut P,
+        region: &Region,
+        lender: &mut L,
     ) -> usize {
         debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
         let mut count = 0;
         for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
-            *piece = chunk.piece(pattern, proactor);
+            *piece = chunk.piece(region, lender);
             count += 1;
         }
         self.in_flight = count as u32;
@@ -340,30 +412,91 @@ impl Outbox {
 
     /// The send in flight is over: forgets its chunks and gives their memory back.
     #[inline]
-    pub fn complete<P: Proactor>(&mut self, proactor: &mut P, pool: &mut BlockPool) {
+    pub fn complete<L: Lender>(&mut self, lender: &mut L, pool: &mut BlockPool) {
         for _ in 0..std::mem::take(&mut self.in_flight) {
             if let Some(chunk) = self.chunks.pop_front() {
-                self.echo_bytes -= chunk.echo_len() as u64;
-                self.release(chunk, proactor, pool);
+                self.held_bytes -= chunk.held_len() as u64;
+                self.release(chunk, lender, pool);
             }
         }
     }
 
+    /// The kernel took `taken` bytes of the send in flight, perhaps not all of it: forgets these and leaves
+    /// the rest to the next send. For those who send by plain system calls.
+    pub fn advance<L: Lender>(&mut self, mut taken: usize, lender: &mut L, pool: &mut BlockPool) {
+        self.in_flight = 0;
+        while let Some(chunk) = self.chunks.front_mut() {
+            if taken < chunk.len() {
+                chunk.cut(taken);
+                if !matches!(chunk, Chunk::Shared { .. }) {
+                    self.held_bytes -= taken as u64;
+                }
+                return;
+            }
+            taken -= chunk.len();
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.held_bytes -= chunk.held_len() as u64;
+                self.release(chunk, lender, pool);
+            }
+        }
+    }
+
+    /// Copies what lies in leased buffers into blocks and gives the leases back, so that the buffers can be
+    /// received into. With no send in flight.
+    pub fn detach<L: Lender>(&mut self, lender: &mut L, pool: &mut BlockPool) {
+        debug_assert_eq!(self.in_flight, 0, "nothing references the buffers");
+        if !self
+            .chunks
+            .iter()
+            .any(|chunk| matches!(chunk, Chunk::Leased { .. }))
+        {
+            return;
+        }
+        let mut moved = std::mem::take(&mut pool.moved);
+        moved.extend(self.chunks.drain(..));
+        for chunk in moved.drain(..) {
+            let Chunk::Leased {
+                buffer,
+                lease_offset,
+                lease_len,
+                at,
+                len,
+                ..
+            } = chunk
+            else {
+                self.chunks.push_back(chunk);
+                continue;
+            };
+            let lease = Lease {
+                buffer,
+                offset: lease_offset,
+                len: lease_len,
+            };
+            let bytes = &lender.bytes(&lease)[at as usize..(at + len) as usize];
+            self.append_copy(bytes, pool);
+            drop(lease);
+            self.release(chunk, lender, pool);
+        }
+        pool.moved = moved;
+    }
+
     /// Forgets everything. Only when the backend references none of it: after
-    /// [`crate::proactor::Event::Closed`].
-    pub fn clear<P: Proactor>(&mut self, proactor: &mut P, pool: &mut BlockPool) {
+    /// [`crate::lender::Event::Closed`].
+    pub fn clear<L: Lender>(&mut self, lender: &mut L, pool: &mut BlockPool) {
         while let Some(chunk) = self.chunks.pop_front() {
-            self.release(chunk, proactor, pool);
+            self.release(chunk, lender, pool);
         }
         self.in_flight = 0;
         self.unsettled = 0;
-        self.echo_bytes = 0;
+        self.held_bytes = 0;
         self.shutdown = false;
         self.close = None;
+        self.timer_ns = None;
+        self.proven_by_answer = false;
     }
 
     #[inline]
-    fn release<P: Proactor>(&mut self, chunk: Chunk, proactor: &mut P, pool: &mut BlockPool) {
+    fn release<L: Lender>(&mut self, chunk: Chunk, lender: &mut L, pool: &mut BlockPool) {
         match chunk {
             Chunk::Shared { .. } => {}
             Chunk::Leased {
@@ -375,14 +508,14 @@ impl Outbox {
             } => {
                 if owns {
                     self.leases -= 1;
-                    proactor.give_back(Lease {
+                    lender.give_back(Lease {
                         buffer,
                         offset: lease_offset,
                         len: lease_len,
                     });
                 }
             }
-            Chunk::Copied { block } => pool.put(block),
+            Chunk::Own { block, .. } => pool.put(block),
         }
     }
 }

@@ -1,86 +1,63 @@
-//! The bytes that are sent: a position-dependent pattern that every connection shares.
+//! The bytes that are sent where no protocol says which: a position-dependent pattern that every
+//! connection shares.
 //!
 //! Byte at position `p` of connection `c` is `byte(start(c) + p)`. The period is a prime, so that
 //! no buffer size divides it: two swapped, repeated or dropped buffers cannot compare equal.
 
+use crate::region::Region;
+use std::ops::Range;
+
 /// Period of the pattern: the largest prime below 64 KiB.
 pub const PERIOD: u32 = 65_521;
 
-/// Memory that holds the pattern for [`PERIOD`] positions plus the longest send, so that any send
-/// is one contiguous range whatever its position.
-#[derive(Debug)]
-pub struct Pattern {
-    bytes: Box<[u8]>,
+/// A region that holds the pattern for [`PERIOD`] positions plus the longest send, so that any send of
+/// up to `longest` bytes is one contiguous range whatever its position.
+pub fn region(longest: u32) -> Region {
+    let mut bytes = Vec::with_capacity(PERIOD as usize + longest as usize);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..PERIOD {
+        // xorshift64 (Marsaglia 2003): cheap, and no run of equal bytes.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.push((state >> 32) as u8);
+    }
+    while bytes.len() < bytes.capacity() {
+        let more = (bytes.capacity() - bytes.len()).min(PERIOD as usize);
+        bytes.extend_from_within(..more);
+    }
+    Region::new(bytes)
 }
 
-impl Pattern {
-    /// A pattern from which `longest` bytes can be sent at any position.
-    pub fn new(longest: u32) -> Self {
-        let mut bytes = Vec::with_capacity(PERIOD as usize + longest as usize);
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..PERIOD {
-            // xorshift64 (Marsaglia 2003): cheap, and no run of equal bytes.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.push((state >> 32) as u8);
-        }
-        while bytes.len() < bytes.capacity() {
-            let more = (bytes.capacity() - bytes.len()).min(PERIOD as usize);
-            bytes.extend_from_within(..more);
-        }
-        Self {
-            bytes: bytes.into_boxed_slice(),
-        }
-    }
+/// Where connection `index` begins in the period.
+pub fn start(index: u32) -> u64 {
+    // An odd multiplier spreads neighbours; any value below the period will do.
+    u64::from(index.wrapping_mul(40_503) % PERIOD)
+}
 
-    /// A pattern of no bytes, for slots whose driver has not shared the real one yet.
-    pub fn empty() -> Self {
-        Self {
-            bytes: Box::default(),
+/// The range of `len` bytes at `position` (already offset by [`start`]).
+#[inline]
+pub fn range(position: u64, len: u32) -> Range<u32> {
+    let from = (position % u64::from(PERIOD)) as u32;
+    from..from + len
+}
+
+/// Compares received bytes with the pattern that `region` holds, at `position`; whole periods at a time.
+pub fn matches(region: &Region, position: u64, mut bytes: &[u8]) -> bool {
+    let mut position = position;
+    while !bytes.is_empty() {
+        let len = bytes
+            .len()
+            .min(PERIOD as usize)
+            .min(region.len() - (position % u64::from(PERIOD)) as usize);
+        let (head, tail) = bytes.split_at(len);
+        if head != region.slice(range(position, len as u32)) {
+            return false;
         }
+        position += len as u64;
+        bytes = tail;
     }
-
-    /// Where connection `index` begins in the period.
-    pub fn start(index: u32) -> u64 {
-        // An odd multiplier spreads neighbours; any value below the period will do.
-        u64::from(index.wrapping_mul(40_503) % PERIOD)
-    }
-
-    /// The range of `len` bytes at `position` (already offset by [`Pattern::start`]).
-    #[inline]
-    pub fn range(&self, position: u64, len: u32) -> std::ops::Range<u32> {
-        let from = (position % u64::from(PERIOD)) as u32;
-        debug_assert!(
-            (from + len) as usize <= self.bytes.len(),
-            "longer than the longest send"
-        );
-        from..from + len
-    }
-
-    /// The bytes of a range.
-    #[inline]
-    pub fn slice(&self, range: std::ops::Range<u32>) -> &[u8] {
-        &self.bytes[range.start as usize..range.end as usize]
-    }
-
-    /// Compares received bytes with the pattern at `position`; whole periods at a time.
-    pub fn matches(&self, position: u64, mut bytes: &[u8]) -> bool {
-        let mut position = position;
-        while !bytes.is_empty() {
-            let len = bytes
-                .len()
-                .min(PERIOD as usize)
-                .min(self.bytes.len() - (position % u64::from(PERIOD)) as usize);
-            let (head, tail) = bytes.split_at(len);
-            if head != self.slice(self.range(position, len as u32)) {
-                return false;
-            }
-            position += len as u64;
-            bytes = tail;
-        }
-        true
-    }
+    true
 }
 
 #[cfg(test)]
@@ -89,26 +66,26 @@ mod tests {
 
     #[test]
     fn any_range_continues_the_period() {
-        let pattern = Pattern::new(200_000);
+        let pattern = region(200_000);
         let whole: Vec<u8> = (0..400_000u64)
-            .map(|p| pattern.slice(pattern.range(p, 1))[0])
+            .map(|p| pattern.slice(range(p, 1))[0])
             .collect();
         assert_eq!(
-            pattern.slice(pattern.range(65_000, 200_000)),
+            pattern.slice(range(65_000, 200_000)),
             &whole[65_000..265_000]
         );
-        assert!(pattern.matches(123, &whole[123..399_999]));
+        assert!(matches(&pattern, 123, &whole[123..399_999]));
         let mut wrong = whole[123..399_999].to_vec();
         wrong[300_000] ^= 1;
-        assert!(!pattern.matches(123, &wrong));
+        assert!(!matches(&pattern, 123, &wrong));
     }
 
     #[test]
     fn swapped_and_shifted_buffers_differ() {
-        let pattern = Pattern::new(1 << 16);
+        let pattern = region(1 << 16);
         for size in [1usize << 12, 1 << 14, 1 << 16] {
-            let a = pattern.slice(pattern.range(0, size as u32));
-            let b = pattern.slice(pattern.range(size as u64, size as u32));
+            let a = pattern.slice(range(0, size as u32));
+            let b = pattern.slice(range(size as u64, size as u32));
             assert_ne!(a, b);
         }
     }

@@ -14,6 +14,7 @@
 //!   delivered when the kernel references none of the connection's memory any more.
 //! - No connection starves another: a backend bounds what it receives from one connection per turn.
 
+use crate::session::How;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -102,16 +103,6 @@ pub enum Sending {
     Done(Result<usize, i32>),
     /// An [`Event::Sent`] follows.
     Pending,
-}
-
-/// How to close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum How {
-    /// Orderly: what was handed to the kernel is still delivered, then FIN.
-    #[default]
-    Fin,
-    /// Abortive (`SO_LINGER` 0): RST, and no TIME_WAIT on this side.
-    Rst,
 }
 
 /// What happened. Errors are errno values of the running system.

@@ -1,32 +1,33 @@
 //! A connection's protocol without any I/O.
 //!
 //! A [`Session`] is told what happened and answers through [`Out`]. It never sees a socket, so the
-//! same code runs on every engine, and a test can feed it any segmentation. What outlives one
-//! connection (schedule, operations in flight, totals) lives in a slot.
+//! same code runs on every engine, and a test can feed it any segmentation. The testee's side is
+//! here; the load's, which has phases, a slot and a meter besides, is [`crate::load::LoadSession`].
 
-use crate::meter::Meter;
-use crate::proactor::How;
 use std::ops::Range;
 
-/// What ends with the bytes of one delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boundary {
-    /// Nothing: a byte stream, cut anywhere.
-    Stream,
-    /// The bytes are one whole datagram.
-    Datagram,
+/// How to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum How {
+    /// Orderly: what was handed to the kernel is still delivered, then FIN.
+    #[default]
+    Fin,
+    /// Abortive (`SO_LINGER` 0): RST, and no TIME_WAIT on this side.
+    Rst,
 }
 
-/// What a session may ask for while it is being told something.
+/// What a session may ask for while it is being told something. Three kinds of output: bytes of the
+/// receive buffer ([`Out::echo`]), of memory that the workload filled before ([`Out::shared`]), and
+/// bytes of its own ([`Out::space`]). All of it is sent in the order in which it was asked for.
 pub trait Out {
-    /// The monotonic instant (ns) of the event being handled, read once per event.
-    fn now_ns(&self) -> u64;
+    /// The monotonic instant (ns) of the event being handled, read at most once per event.
+    fn now_ns(&mut self) -> u64;
 
     /// Sends a range of the bytes being delivered back to the peer, without a copy where the
     /// driver can. Only within [`Session::received`].
     fn echo(&mut self, range: Range<u32>);
 
-    /// Sends `range` of the workload's shared pattern (see [`crate::pattern::Pattern`]).
+    /// Sends `range` of the workload's shared region (see [`crate::region::Region`]).
     fn shared(&mut self, range: Range<u32>);
 
     /// Like [`Out::shared`], for a request that the peer will answer, on a connection on which
@@ -36,28 +37,40 @@ pub trait Out {
         self.shared(range);
     }
 
+    /// Room for `bytes` bytes of the session's own (1 to [`SPACE_MAX`]), zeroed, which are sent as
+    /// they are left. Pooled and counted: while a connection holds too much that its peer does not read,
+    /// nothing is received from it.
+    fn space(&mut self, bytes: usize) -> &mut [u8];
+
+    /// Has the session's timer called once, not before this many ns from [`Out::now_ns`]. One timer:
+    /// the last call counts.
+    fn after(&mut self, delay_ns: u64);
+
     /// FIN to the peer once everything asked for so far was sent; receiving goes on.
     fn shutdown_write(&mut self);
 
     /// Closes the connection: [`How::Fin`] after everything asked for so far was sent,
     /// [`How::Rst`] at once.
     fn close(&mut self, how: How);
-
-    /// Where this worker records.
-    fn meter(&mut self) -> &mut Meter;
 }
 
-/// One connection's protocol. `L` is the slot.
-pub trait Session<L> {
-    /// The connection is open and traffic may flow. On the load side this is called at the
-    /// starting instant for connections that were opened before it.
-    fn opened<O: Out>(&mut self, slot: &mut L, out: &mut O);
+/// The most that one call of [`Out::space`] may ask for, bytes.
+pub const SPACE_MAX: usize = 16 * 1024;
+
+/// The protocol of one connection of a testee. Nothing outlives a connection there.
+pub trait Session {
+    /// The connection was accepted.
+    fn opened<O: Out>(&mut self, out: &mut O) {
+        let _ = out;
+    }
 
     /// Bytes arrived; the session consumes all of them.
-    fn received<O: Out>(&mut self, slot: &mut L, bytes: &mut [u8], boundary: Boundary, out: &mut O);
+    fn received<O: Out>(&mut self, bytes: &mut [u8], out: &mut O);
 
     /// Everything asked for so far was handed to the kernel.
-    fn sent<O: Out>(&mut self, slot: &mut L, out: &mut O);
+    fn sent<O: Out>(&mut self, out: &mut O) {
+        let _ = out;
+    }
 
     /// Whether, as it stands, the session goes on only when it is told that all was sent. If not,
     /// it may be told late: together with the next thing that happens.
@@ -65,8 +78,13 @@ pub trait Session<L> {
         true
     }
 
+    /// The instant of [`Out::after`] has come.
+    fn timer<O: Out>(&mut self, out: &mut O) {
+        let _ = out;
+    }
+
     /// The peer will send nothing more.
-    fn peer_finished<O: Out>(&mut self, slot: &mut L, out: &mut O);
+    fn peer_finished<O: Out>(&mut self, out: &mut O);
 }
 
 /// What a driver should prepare for.

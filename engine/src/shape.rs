@@ -1,9 +1,51 @@
-//! The load's shape in time, pure: when operations are due. The same on every engine.
+//! The load's shape in time, pure: when connections are opened ([`Ramp`]), when operations are due
+//! ([`Pace`], [`Pacer`]) and when it ends ([`Stop`]). The same on every engine.
 //!
 //! Arrival `k` of a constant rate belongs to connection `k mod n`, so connections are staggered.
 //! Poisson arrivals are independent per connection (their superposition is Poisson again).
 
 use crate::meter::Meter;
+
+/// When a load ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// After this much time (ns) inside the window.
+    After(u64),
+    /// After this many operations of *this worker* inside the window.
+    Count(u64),
+}
+
+/// When the connections of a load are opened, counted from the first.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum Ramp {
+    /// All at once, as fast as the limit on connects under way permits.
+    #[default]
+    AtOnce,
+    /// Equally spaced, this many per second in total over all connections; above 0.
+    PerSecond(f64),
+    /// So many together, then a pause, and again.
+    Batches {
+        /// Connections of one batch, at least 1.
+        connections: u32,
+        /// From the beginning of one batch to the next, ns.
+        pause_ns: u64,
+    },
+}
+
+impl Ramp {
+    /// When connection `index` of the whole run is to be opened, ns after the first.
+    pub fn offset_ns(self, index: u32) -> u64 {
+        match self {
+            Self::AtOnce => 0,
+            // A cast of f64 to u64 saturates.
+            Self::PerSecond(rate) => (f64::from(index) * 1e9 / rate) as u64,
+            Self::Batches {
+                connections,
+                pause_ns,
+            } => u64::from(index / connections.max(1)).saturating_mul(pause_ns),
+        }
+    }
+}
 
 /// When operations are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -24,7 +66,8 @@ impl Pace {
     }
 }
 
-/// Seed of the Poisson gaps; fixed, so that every engine and every round gets the same arrivals.
+/// Seed of the Poisson gaps where nothing else is said. Whoever repeats a measurement gives every
+/// round a seed of its own, or all of them would see the same arrivals.
 pub const POISSON_SEED: u64 = 0x6c69_6e65_7261_7465; // "linerate"
 
 /// The due instants of one connection, one after the other.
@@ -46,7 +89,29 @@ enum Cursor {
 }
 
 impl Cursor {
-    /// Offset of the current arrival from the start, ns.
+    fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
+        match pace {
+            Pace::Closed => Self::Never,
+            Pace::Constant(per_second) => Self::Constant {
+                offset_ns: f64::from(index) * 1e9 / per_second,
+                gap_ns: f64::from(total) * 1e9 / per_second,
+                count: 0,
+            },
+            Pace::Poisson(per_second) => {
+                let mean_gap_ns = f64::from(total) * 1e9 / per_second;
+                let mut state = seed ^ (u64::from(index) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
+                let at_ns = exponential(&mut state) * mean_gap_ns;
+                Self::Poisson {
+                    at_ns,
+                    mean_gap_ns,
+                    state,
+                }
+            }
+        }
+    }
+
+    /// Offset of the current arrival from the start, ns. Saturates: an instant that no u64 holds is
+    /// one that never comes.
     #[inline]
     fn offset_ns(&self) -> Option<u64> {
         match *self {
@@ -72,7 +137,45 @@ impl Cursor {
             } => *at_ns += exponential(state) * *mean_gap_ns,
         }
     }
+
+    /// Moves on to the first arrival at or after `offset_ns` and returns how many were passed.
+    fn skip_to(&mut self, until_ns: u64) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Constant {
+                offset_ns,
+                gap_ns,
+                count,
+            } => {
+                let before = *count;
+                let ahead = ((until_ns as f64 - *offset_ns) / *gap_ns).ceil().max(0.0) as u64;
+                *count = before.max(ahead);
+                *count - before
+            }
+            Self::Poisson {
+                at_ns, mean_gap_ns, ..
+            } => {
+                let (gap_ns, mut passed) = (*mean_gap_ns, 0);
+                // What is beyond counting is as many as the rate says: the state of the generator
+                // is of no interest any more once nothing will be sent.
+                let left = (until_ns as f64 - *at_ns) / gap_ns;
+                if left > EXACT_ARRIVALS as f64 {
+                    *at_ns = until_ns as f64;
+                    return left as u64;
+                }
+                while self.offset_ns().is_some_and(|at| at < until_ns) {
+                    self.advance();
+                    passed += 1;
+                }
+                passed
+            }
+        }
+    }
 }
+
+/// Above so many Poisson arrivals that were never sent their number is computed from the rate
+/// instead of being drawn one by one, which would take seconds.
+const EXACT_ARRIVALS: u64 = 1 << 22;
 
 /// An exponential variate of mean 1: -ln(U), U uniform in (0, 1] from splitmix64 (Steele et al. 2014).
 fn exponential(state: &mut u64) -> f64 {
@@ -85,6 +188,10 @@ fn exponential(state: &mut u64) -> f64 {
     -uniform.ln()
 }
 
+/// Arrivals that one call of [`Pacer::arrive`] takes in at most: a schedule that is faster than the
+/// loop must not keep the loop from receiving.
+const ARRIVALS_PER_CALL: u32 = 64;
+
 /// The schedule of one connection. There is no queue of what is due: a second cursor over the same
 /// arrivals yields the intended instants of what has not been sent yet.
 #[derive(Clone, Copy, Debug)]
@@ -96,27 +203,9 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// The schedule of connection `index` of `total`.
-    pub fn new(pace: Pace, index: u32, total: u32) -> Self {
-        let cursor = match pace {
-            Pace::Closed => Cursor::Never,
-            Pace::Constant(per_second) => Cursor::Constant {
-                offset_ns: f64::from(index) * 1e9 / per_second,
-                gap_ns: f64::from(total) * 1e9 / per_second,
-                count: 0,
-            },
-            Pace::Poisson(per_second) => {
-                let mean_gap_ns = f64::from(total) * 1e9 / per_second;
-                let mut state =
-                    POISSON_SEED ^ (u64::from(index) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
-                let at_ns = exponential(&mut state) * mean_gap_ns;
-                Cursor::Poisson {
-                    at_ns,
-                    mean_gap_ns,
-                    state,
-                }
-            }
-        };
+    /// The schedule of connection `index` of `total`; `seed` is that of the Poisson gaps.
+    pub fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
+        let cursor = Cursor::new(pace, index, total, seed);
         Self {
             start_ns: 0,
             arrivals: cursor,
@@ -141,12 +230,16 @@ impl Pacer {
     pub fn next_due_ns(&self) -> Option<u64> {
         self.arrivals
             .offset_ns()
-            .map(|offset| self.start_ns + offset)
+            .map(|offset| self.start_ns.saturating_add(offset))
     }
 
-    /// Moves everything due by `now_ns` into the backlog and records how late it was noticed.
+    /// Moves what is due by `now_ns` into the backlog and records how late it was noticed; a bounded
+    /// number at a time, so [`Pacer::next_due_ns`] may still lie in the past.
     pub fn arrive(&mut self, now_ns: u64, meter: &mut Meter) {
-        while let Some(due_ns) = self.next_due_ns().filter(|&due| due <= now_ns) {
+        for _ in 0..ARRIVALS_PER_CALL {
+            let Some(due_ns) = self.next_due_ns().filter(|&due| due <= now_ns) else {
+                return;
+            };
             meter.schedule_lag(due_ns, now_ns);
             self.arrivals.advance();
             self.backlog += 1;
@@ -159,16 +252,36 @@ impl Pacer {
         self.backlog
     }
 
-    /// Takes the oldest of the backlog and returns its intended instant.
+    /// The intended instant of the oldest of the backlog.
     #[inline]
-    pub fn take(&mut self) -> Option<u64> {
+    pub fn oldest_ns(&self) -> Option<u64> {
         if self.backlog == 0 {
             return None;
         }
+        self.sends
+            .offset_ns()
+            .map(|offset| self.start_ns.saturating_add(offset))
+    }
+
+    /// Takes the oldest of the backlog and returns its intended instant.
+    #[inline]
+    pub fn take(&mut self) -> Option<u64> {
+        let intended_ns = self.oldest_ns()?;
         self.backlog -= 1;
-        let intended_ns = self.sends.offset_ns().map(|offset| self.start_ns + offset);
         self.sends.advance();
-        intended_ns
+        Some(intended_ns)
+    }
+
+    /// What came due in `[from_ns, until_ns)` and was never sent: how many, and the intended instant
+    /// of the oldest. Nothing is due any more afterwards. Takes bounded time, whatever the rate.
+    pub fn give_up(&mut self, from_ns: u64, until_ns: u64) -> Option<(u64, u64)> {
+        let mut unsent = self.sends;
+        self.arrivals = Cursor::Never;
+        self.backlog = 0;
+        unsent.skip_to(from_ns.saturating_sub(self.start_ns));
+        let oldest_ns = self.start_ns.saturating_add(unsent.offset_ns()?);
+        let count = unsent.skip_to(until_ns.saturating_sub(self.start_ns));
+        (count > 0).then_some((count, oldest_ns))
     }
 }
 
@@ -176,11 +289,20 @@ impl Pacer {
 mod tests {
     use super::*;
 
+    fn pacer(pace: Pace, index: u32, total: u32) -> Pacer {
+        Pacer::new(pace, index, total, POISSON_SEED)
+    }
+
     fn arrivals(pace: Pace, index: u32, total: u32, until_ns: u64) -> Vec<u64> {
-        let mut pacer = Pacer::new(pace, index, total);
+        let mut pacer = pacer(pace, index, total);
         let mut meter = Meter::for_tests();
         pacer.start(1_000);
-        pacer.arrive(1_000 + until_ns, &mut meter);
+        while pacer
+            .next_due_ns()
+            .is_some_and(|due| due <= 1_000 + until_ns)
+        {
+            pacer.arrive(1_000 + until_ns, &mut meter);
+        }
         std::iter::from_fn(|| pacer.take())
             .map(|ns| ns - 1_000)
             .collect()
@@ -221,7 +343,68 @@ mod tests {
     }
 
     #[test]
+    fn another_seed_gives_other_arrivals_and_the_same_seed_the_same() {
+        let first = |seed| Pacer::new(Pace::Poisson(10.0), 0, 1, seed).next_due_ns();
+        assert_eq!(first(1), first(1));
+        assert_ne!(first(1), first(2));
+    }
+
+    #[test]
     fn closed_loop_is_never_due() {
-        assert_eq!(Pacer::new(Pace::Closed, 0, 1).next_due_ns(), None);
+        assert_eq!(pacer(Pace::Closed, 0, 1).next_due_ns(), None);
+    }
+
+    #[test]
+    fn one_call_takes_in_a_bounded_number() {
+        let mut pacer = pacer(Pace::Constant(1e9), 0, 1);
+        pacer.arrive(1_000_000_000, &mut Meter::for_tests());
+        assert_eq!(pacer.backlog(), u64::from(ARRIVALS_PER_CALL));
+        assert!(pacer.next_due_ns().unwrap() < 1_000);
+    }
+
+    #[test]
+    fn what_is_never_due_lies_beyond_all_time() {
+        let mut pacer = pacer(Pace::Constant(1e-11), 1, 2);
+        pacer.start(5);
+        assert_eq!(pacer.next_due_ns(), Some(u64::MAX));
+        pacer.arrive(u64::MAX - 1, &mut Meter::for_tests());
+        assert_eq!(pacer.backlog(), 0);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_counted_without_going_through_it() {
+        let mut fast = pacer(Pace::Constant(1e9), 0, 1);
+        fast.start(1_000);
+        assert_eq!(
+            fast.give_up(1_000, 1_000_001_000),
+            Some((1_000_000_000, 1_000))
+        );
+        assert_eq!(fast.next_due_ns(), None);
+        let mut slow = pacer(Pace::Constant(1_000.0), 0, 1);
+        slow.start(0);
+        slow.arrive(2_500_000, &mut Meter::for_tests());
+        assert_eq!(slow.take(), Some(0));
+        assert_eq!(slow.give_up(0, 5_000_000), Some((4, 1_000_000)));
+        let mut later = pacer(Pace::Constant(1_000.0), 0, 1);
+        assert_eq!(later.give_up(2_000_000, 4_000_000), Some((2, 2_000_000)));
+        assert_eq!(pacer(Pace::Closed, 0, 1).give_up(0, u64::MAX), None);
+        let mut random = pacer(Pace::Poisson(1e9), 0, 1);
+        let (count, _) = random.give_up(0, 1_000_000_000).unwrap();
+        assert!((count as f64 / 1e9 - 1.0).abs() < 0.01, "{count}");
+    }
+
+    #[test]
+    fn a_ramp_says_when_each_connection_opens() {
+        let offsets = |ramp: Ramp| [0, 1, 2, 3].map(|index| ramp.offset_ns(index));
+        assert_eq!(offsets(Ramp::AtOnce), [0; 4]);
+        assert_eq!(
+            offsets(Ramp::PerSecond(1_000.0)),
+            [0, 1_000_000, 2_000_000, 3_000_000]
+        );
+        let batches = Ramp::Batches {
+            connections: 2,
+            pause_ns: 600,
+        };
+        assert_eq!(offsets(batches), [0, 0, 600, 600]);
     }
 }

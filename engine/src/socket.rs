@@ -2,7 +2,7 @@
 
 mod setting;
 
-use crate::proactor::How;
+use crate::session::How;
 use setting::{apply, bind_address_no_port, fast_open_connect, fast_open_listener, set_reuseport};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;

@@ -74,7 +74,10 @@ impl Timers {
         if at_ns > now_ns {
             return None;
         }
-        self.disarm(index);
+        self.visits += 1;
+        self.due_ns[index as usize] = NEVER;
+        self.heap.pop();
+        self.drop_stale();
         Some(index)
     }
 

@@ -10,13 +10,10 @@ pub use serve::serve;
 use crate::clock::now_ns;
 use crate::control::WakeEnd;
 use crate::driver::EngineError;
-use crate::meter::Meter;
 use crate::outbox::{BlockPool, LeaseShape, Outbox, Supply};
-use crate::pattern::Pattern;
-use crate::proactor::{
-    ConnectionId, Event, How, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings,
-};
-use crate::session::{Boundary, Hints, Out, Session};
+use crate::proactor::{ConnectionId, Event, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings};
+use crate::region::Region;
+use crate::session::{Hints, How, Out};
 use crate::tcp_info::SAMPLES as TCP_INFO_SAMPLES;
 use std::io;
 use std::ops::Range;
@@ -29,18 +26,29 @@ const SENDS_PER_TURN: u32 = 16;
 /// How long the end of a worker waits for its backend to let go of the connections' memory, ns.
 const CLOSING_LIMIT_NS: u64 = 2_000_000_000;
 
-/// One open connection: its protocol and its output.
+/// One connection as the loop sees it: its output. What it says is its [`Party`]'s.
 #[derive(Debug)]
-struct Wire<S> {
+struct Wire {
     id: ConnectionId,
-    session: S,
     outbox: Outbox,
     receive_paused: bool,
     shutdown_done: bool,
+    /// `Proactor::close` was called; only `Event::Closed` is to come.
+    closing: bool,
     /// It stands in the worker's list of connections that can send more right now.
     in_line: bool,
     /// Bytes of the pending send, if it is a lazy one: they count as sent already.
     lazy_bytes: u32,
+}
+
+/// Who decides what is said on a connection: a testee's session, or a load's life.
+trait Party {
+    /// Bytes arrived.
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>);
+    /// Everything asked for so far was handed to the kernel.
+    fn sent(&mut self, out: &mut Speaker<'_>);
+    /// Whether it waits to be told that.
+    fn awaits_sent(&self) -> bool;
 }
 
 /// What became of a connection after its output was moved on.
@@ -56,28 +64,38 @@ enum Pumped {
     Lost(i32),
 }
 
-impl<S> Wire<S> {
-    /// `outbox` is an empty one, reused so that a new connection allocates nothing.
-    fn new(id: ConnectionId, session: S, outbox: Outbox) -> Self {
+impl Wire {
+    fn new(index: u32) -> Self {
         Self {
-            id,
-            session,
-            outbox,
+            id: ConnectionId {
+                index,
+                generation: 0,
+            },
+            outbox: Outbox::default(),
             receive_paused: false,
             shutdown_done: false,
+            closing: false,
             in_line: false,
             lazy_bytes: 0,
         }
     }
 
+    /// Takes up the next connection; the memory of the last one's output is used again, so that a new
+    /// connection allocates nothing.
+    fn next_tenant(&mut self) -> ConnectionId {
+        self.id = self.id.next_generation();
+        self.receive_paused = false;
+        self.shutdown_done = false;
+        self.closing = false;
+        self.lazy_bytes = 0;
+        self.id
+    }
+
     /// Whether nothing here waits for the end of a send that carries all there is to send. Whoever
     /// waited would do so for ever: no wait ends because a lazy send has ended.
     #[inline]
-    fn may_hear_late<L>(&self) -> bool
-    where
-        S: Session<L>,
-    {
-        !self.session.awaits_sent()
+    fn may_hear_late(&self, party: &impl Party) -> bool {
+        !party.awaits_sent()
             && self.outbox.close.is_none()
             && !self.outbox.shutdown
             && !self.receive_paused
@@ -88,9 +106,8 @@ impl<S> Wire<S> {
 #[derive(Debug)]
 struct Bench<P: Proactor> {
     proactor: P,
-    pattern: Arc<Pattern>,
+    region: Arc<Region>,
     pool: BlockPool,
-    meter: Meter,
     /// Receive buffers in all, as the backend has them.
     buffers: u32,
     /// This worker itself does not mind hearing late that something was sent.
@@ -103,10 +120,9 @@ impl<P: Proactor> Bench<P> {
     fn new(
         connections: u32,
         (buffer_bytes, buffers): (u32, u32),
-        pattern_bytes: u32,
+        region: Region,
         wake: &WakeEnd,
         options: &[(String, String)],
-        meter: Meter,
     ) -> Result<Self, EngineError> {
         crate::os::use_exact_timers();
         let settings = Settings {
@@ -120,9 +136,8 @@ impl<P: Proactor> Bench<P> {
         Ok(Self {
             buffers: proactor.buffers_free(),
             proactor,
-            pattern: Arc::new(Pattern::new(pattern_bytes)),
+            region: Arc::new(region),
             pool: BlockPool::default(),
-            meter,
             lazy: false,
         })
     }
@@ -149,77 +164,55 @@ impl<P: Proactor> Bench<P> {
         }
     }
 
-    /// Tells the session something through `tell`, with an [`Out`] to answer through.
+    /// What a party answers through. `now_ns` is the instant of the event, 0 if nobody has looked yet.
     #[inline]
-    fn tell<S>(
-        &mut self,
-        wire: &mut Wire<S>,
-        now_ns: u64,
-        tell: impl FnOnce(&mut S, &mut Speaker<'_>),
-    ) {
-        let Wire {
-            session, outbox, ..
-        } = wire;
-        tell(
-            session,
-            &mut Speaker {
-                outbox,
-                meter: &mut self.meter,
-                now_ns,
-                lease: None,
-            },
-        );
+    fn speaker<'a>(&'a mut self, outbox: &'a mut Outbox, now_ns: u64) -> Speaker<'a> {
+        Speaker {
+            outbox,
+            pool: &mut self.pool,
+            now_ns,
+            lease: None,
+        }
     }
 
     /// Delivers received bytes and settles their lease.
     #[inline]
-    fn deliver<L, S: Session<L>>(
-        &mut self,
-        wire: &mut Wire<S>,
-        slot: &mut L,
-        lease: Lease,
-        now_ns: u64,
-    ) {
+    fn deliver(&mut self, wire: &mut Wire, party: &mut impl Party, lease: Lease, now_ns: u64) {
         let shape = LeaseShape::from(&lease);
-        let Wire {
-            session, outbox, ..
-        } = wire;
+        let outbox = &mut wire.outbox;
         if outbox.close.is_none() {
             let mut speaker = Speaker {
                 outbox,
-                meter: &mut self.meter,
+                pool: &mut self.pool,
                 now_ns,
                 lease: Some(shape),
             };
-            session.received(
-                slot,
-                self.proactor.bytes(&lease),
-                Boundary::Stream,
-                &mut speaker,
-            );
+            party.received(self.proactor.bytes(&lease), &mut speaker);
         }
         let supply = Supply::of(self.proactor.buffers_free(), self.buffers);
         outbox.settle(lease, supply, &mut self.proactor, &mut self.pool);
     }
 
-    /// A pending send ended: accounts for it and tells the session if everything is out.
+    /// A pending send ended: accounts for it and tells the party if everything is out.
     #[inline]
-    fn sent<L, S: Session<L>>(&mut self, wire: &mut Wire<S>, slot: &mut L, now_ns: u64) {
+    fn sent(&mut self, wire: &mut Wire, party: &mut impl Party, now_ns: u64) {
         wire.outbox.complete(&mut self.proactor, &mut self.pool);
         if wire.outbox.is_empty() {
-            self.tell(wire, now_ns, |session, out| session.sent(slot, out));
+            party.sent(&mut self.speaker(&mut wire.outbox, now_ns));
+        }
+    }
+
+    /// Closes a connection; `Event::Closed` follows.
+    fn close(&mut self, wire: &mut Wire, how: How) {
+        if !std::mem::replace(&mut wire.closing, true) {
+            self.proactor.close(wire.id, how);
         }
     }
 
     /// Moves a connection's output on: sends what is queued, half-closes, closes, and pauses or
     /// resumes receiving. Returns what became of it and the bytes that the kernel took at once.
     #[inline]
-    fn pump<L, S: Session<L>>(
-        &mut self,
-        wire: &mut Wire<S>,
-        slot: &mut L,
-        now_ns: u64,
-    ) -> (Pumped, u64) {
+    fn pump(&mut self, wire: &mut Wire, party: &mut impl Party, now_ns: u64) -> (Pumped, u64) {
         let mut taken = 0;
         let mut sends = 0;
         while !wire.outbox.is_sending()
@@ -230,7 +223,7 @@ impl<P: Proactor> Bench<P> {
                 return (Pumped::Again, taken);
             }
             sends += 1;
-            match self.send::<L, S>(wire) {
+            match self.send(wire, party) {
                 Sending::Pending => {
                     taken += u64::from(wire.lazy_bytes);
                     break;
@@ -238,18 +231,18 @@ impl<P: Proactor> Bench<P> {
                 Sending::Done(Err(errno)) => return (Pumped::Lost(errno), taken),
                 Sending::Done(Ok(bytes)) => {
                     taken += bytes as u64;
-                    self.sent(wire, slot, now_ns);
+                    self.sent(wire, party, now_ns);
                 }
             }
         }
         self.regulate(wire);
         if wire.outbox.close == Some(How::Rst) {
-            self.proactor.close(wire.id, How::Rst);
+            self.close(wire, How::Rst);
             return (Pumped::Closing, taken);
         }
         if wire.outbox.is_empty() {
             if let Some(how) = wire.outbox.close {
-                self.proactor.close(wire.id, how);
+                self.close(wire, how);
                 return (Pumped::Closing, taken);
             }
             if wire.outbox.shutdown && !wire.shutdown_done {
@@ -261,18 +254,18 @@ impl<P: Proactor> Bench<P> {
     }
 
     #[inline]
-    fn send<L, S: Session<L>>(&mut self, wire: &mut Wire<S>) -> Sending {
+    fn send(&mut self, wire: &mut Wire, party: &impl Party) -> Sending {
         let proven_by_answer = wire.outbox.take_proven_by_answer();
-        let Some(piece) = wire.outbox.gather_one(&self.pattern, &mut self.proactor) else {
+        let Some(piece) = wire.outbox.gather_one(&self.region, &mut self.proactor) else {
             return self.send_several(wire);
         };
         if proven_by_answer {
-            // SAFETY: the one piece points into the pattern, which outlives the backend (it is
+            // SAFETY: the one piece points into the region, which outlives the backend (it is
             // declared after it) and never changes; the session vouches that all that was sent
             // before has been answered.
             return unsafe { self.proactor.send_unconfirmed(wire.id, piece) };
         }
-        if self.lazy && wire.may_hear_late::<L>() {
+        if self.lazy && wire.may_hear_late(party) {
             // SAFETY: as in `send_several`.
             let is_taken = unsafe { self.proactor.send_lazily(wire.id, piece) };
             if is_taken {
@@ -280,27 +273,27 @@ impl<P: Proactor> Bench<P> {
                 return Sending::Pending;
             }
         }
-        if wire.outbox.sends_pattern_only() {
-            // SAFETY: as above: the pattern outlives the backend and never changes.
+        if wire.outbox.sends_region_only() {
+            // SAFETY: as above: the region outlives the backend and never changes.
             return unsafe { self.proactor.send_lasting(wire.id, &[piece]) };
         }
         // SAFETY: as in `send_several`.
         unsafe { self.proactor.send(wire.id, &[piece]) }
     }
 
-    fn send_several<S>(&mut self, wire: &mut Wire<S>) -> Sending {
+    fn send_several(&mut self, wire: &mut Wire) -> Sending {
         let mut pieces = [Piece {
             ptr: std::ptr::null(),
             len: 0,
         }; PIECES_MAX];
         let count = wire
             .outbox
-            .gather(&mut pieces, &self.pattern, &mut self.proactor);
-        if wire.outbox.sends_pattern_only() {
-            // SAFETY: as in `send`: the pattern outlives the backend and never changes.
+            .gather(&mut pieces, &self.region, &mut self.proactor);
+        if wire.outbox.sends_region_only() {
+            // SAFETY: as in `send`: the region outlives the backend and never changes.
             return unsafe { self.proactor.send_lasting(wire.id, &pieces[..count]) };
         }
-        // SAFETY: the pieces point into the pattern, which lives as long as the worker; into
+        // SAFETY: the pieces point into the region, which lives as long as the worker; into
         // leased buffers, which the outbox holds until `complete` or `clear`; or into blocks that
         // the outbox neither moves nor changes while they are in flight. `complete` is called only
         // after `Done` or `Event::Sent`, `clear` only after `Event::Closed`. No other send is
@@ -310,8 +303,8 @@ impl<P: Proactor> Bench<P> {
 
     /// Pauses receiving while too much of what was received waits to go back, and resumes it.
     #[inline]
-    fn regulate<S>(&mut self, wire: &mut Wire<S>) {
-        let bytes = wire.outbox.echo_bytes();
+    fn regulate(&mut self, wire: &mut Wire) {
+        let bytes = wire.outbox.held_bytes();
         if !wire.receive_paused && bytes > Outbox::PAUSE_BYTES {
             wire.receive_paused = true;
             self.proactor.counters_mut().receive_pauses += 1;
@@ -336,14 +329,14 @@ fn unusable(error: io::Error) -> EngineError {
 /// not. `places` hold the outboxes; leased buffers are the backend's own affair.
 fn let_go<P: Proactor, T>(bench: &mut Bench<P>, places: &mut Vec<T>) {
     if !bench.proactor.release() {
-        lose(&bench.pattern, &mut bench.pool, places);
+        lose(&bench.region, &mut bench.pool, places);
     }
 }
 
 /// Keeps all of this for ever.
-fn lose<T>(pattern: &Arc<Pattern>, pool: &mut BlockPool, places: &mut Vec<T>) {
-    // A count that never comes down keeps the pattern, whoever else lets go of it.
-    std::mem::forget(Arc::clone(pattern));
+fn lose<T>(region: &Arc<Region>, pool: &mut BlockPool, places: &mut Vec<T>) {
+    // A count that never comes down keeps the region, whoever else lets go of it.
+    std::mem::forget(Arc::clone(region));
     std::mem::forget(std::mem::take(pool));
     std::mem::forget(std::mem::take(places));
 }
@@ -351,14 +344,18 @@ fn lose<T>(pattern: &Arc<Pattern>, pool: &mut BlockPool, places: &mut Vec<T>) {
 /// The [`Out`] of the proactor workers.
 struct Speaker<'a> {
     outbox: &'a mut Outbox,
-    meter: &'a mut Meter,
+    pool: &'a mut BlockPool,
+    /// 0 until somebody asks.
     now_ns: u64,
     lease: Option<LeaseShape>,
 }
 
 impl Out for Speaker<'_> {
     #[inline]
-    fn now_ns(&self) -> u64 {
+    fn now_ns(&mut self) -> u64 {
+        if self.now_ns == 0 {
+            self.now_ns = now_ns();
+        }
         self.now_ns
     }
 
@@ -378,17 +375,20 @@ impl Out for Speaker<'_> {
         self.outbox.push_request(range);
     }
 
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.outbox.space(bytes, self.pool)
+    }
+
+    fn after(&mut self, delay_ns: u64) {
+        self.outbox.timer_ns = Some(self.now_ns().saturating_add(delay_ns));
+    }
+
     fn shutdown_write(&mut self) {
         self.outbox.shutdown = true;
     }
 
     fn close(&mut self, how: How) {
         self.outbox.close = Some(how);
-    }
-
-    #[inline]
-    fn meter(&mut self) -> &mut Meter {
-        self.meter
     }
 }
 
@@ -416,6 +416,14 @@ fn buffer_group(hints: Hints, connections: u32) -> (u32, u32) {
     (bytes, (2 * connections).next_power_of_two().clamp(32, most))
 }
 
+/// The earlier of two instants, as far as there are any.
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,13 +437,13 @@ mod tests {
             }
         }
         let dropped = std::cell::Cell::new(0);
-        let pattern = std::sync::Arc::new(Pattern::new(1));
+        let region = std::sync::Arc::new(Region::new(vec![0]));
         let mut places = vec![Place(&dropped), Place(&dropped)];
-        lose(&pattern, &mut BlockPool::default(), &mut places);
+        lose(&region, &mut BlockPool::default(), &mut places);
         assert!(places.is_empty());
         drop(places);
         assert_eq!(dropped.get(), 0);
-        assert_eq!(std::sync::Arc::strong_count(&pattern), 2);
+        assert_eq!(std::sync::Arc::strong_count(&region), 2);
     }
 
     #[test]

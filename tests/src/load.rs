@@ -2,11 +2,11 @@
 
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
-use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Share, Stop};
+use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Share};
 use engine::endpoint::Target;
 use engine::meter::{ErrorKind, Published, Recorded};
-use engine::proactor::How;
-use engine::shape::Pace;
+use engine::session::How;
+use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
@@ -156,6 +156,8 @@ impl Plan {
                 total: self.connections,
             },
             socket: self.socket.clone(),
+            ramp: Ramp::AtOnce,
+            poisson_seed: POISSON_SEED,
             warmup_ns: self.warmup.as_nanos() as u64,
             stop: match self.stop {
                 Stop::Count(count) => Stop::Count(
@@ -265,7 +267,7 @@ impl Loaded {
     }
 
     /// Connections that were opened.
-    pub fn opened(&self) -> u32 {
+    pub fn opened(&self) -> u64 {
         self.outcomes
             .iter()
             .map(|outcome| outcome.connections_opened)

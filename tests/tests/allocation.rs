@@ -3,7 +3,7 @@
 //! One process, one test: the counter counts every thread, so nothing else may run beside.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{Direction, LoadSpec, ServeSpec};
 use linerate_tests::load::{Plan, echo, rr, stream, with};

@@ -3,7 +3,7 @@
 //! These tests look at the whole process, so one runs at a time.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::{Closer, ServeSpec};
 use linerate_tests::load::{Plan, echo, transaction};
 use linerate_tests::process::{Kept, first_line};

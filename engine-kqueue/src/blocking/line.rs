@@ -2,155 +2,71 @@
 
 use crate::sys;
 use engine::clock::now_ns;
-use engine::meter::Meter;
-use engine::pattern::Pattern;
-use engine::proactor::{BackendCounters, How, PIECES_MAX, Piece};
-use engine::session::Out;
-use std::collections::VecDeque;
+use engine::outbox::{BlockPool, LeaseShape, Lender, Outbox, Supply};
+use engine::proactor::{BackendCounters, Lease, PIECES_MAX, Piece};
+use engine::region::Region;
+use engine::session::{How, Out};
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Above this many bytes of unsent output nothing more is received.
-const PAUSE_BYTES: usize = 512 * 1024;
-
 /// After so many sends in a row the input is looked at, so that one who only sends sees FIN.
 const SENDS_PER_LOOK: u32 = 16;
 
-/// Where the bytes of a chunk are.
+/// Where a thread receives: one buffer, lent to the output until something else is received into it.
 #[derive(Debug)]
-enum Source {
-    /// In the shared pattern.
-    Shared,
-    /// In the receive buffer, as long as nothing else is received into it.
-    Buffered,
-    /// Copied out of the receive buffer.
-    Copied(Vec<u8>),
-}
+struct Buffer(Box<[u8]>);
 
-/// A part of the output: `range` of `source`.
-#[derive(Debug)]
-struct Chunk {
-    source: Source,
-    range: Range<usize>,
-}
-
-/// What a session has asked for and the kernel has not taken.
-#[derive(Debug, Default)]
-struct Output {
-    chunks: VecDeque<Chunk>,
-    shutdown: bool,
-    close: Option<How>,
-}
-
-impl Output {
-    fn push(&mut self, source: Source, range: Range<usize>) {
-        if !range.is_empty() {
-            self.chunks.push_back(Chunk { source, range });
-        }
+impl Lender for Buffer {
+    #[inline]
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        &mut self.0[lease.offset as usize..(lease.offset + lease.len) as usize]
     }
 
-    /// Bytes that were received and wait to go back: what not receiving can stop from growing.
-    /// What is of the pattern costs no memory, and a peer may have to be read before it reads it.
-    fn echo_bytes(&self) -> usize {
-        let echoes = self
-            .chunks
-            .iter()
-            .filter(|chunk| !matches!(chunk.source, Source::Shared));
-        echoes.map(|chunk| chunk.range.len()).sum()
-    }
-
-    /// Copies what lies in the receive buffer, so that the buffer can be used again.
-    fn detach(&mut self, buffer: &[u8]) {
-        for chunk in &mut self.chunks {
-            if matches!(chunk.source, Source::Buffered) {
-                let copy = buffer[chunk.range.clone()].to_vec();
-                chunk.range = 0..copy.len();
-                chunk.source = Source::Copied(copy);
-            }
-        }
-    }
-
-    /// Describes the memory of the oldest chunks.
-    fn gather(
-        &self,
-        pieces: &mut [Piece; PIECES_MAX],
-        pattern: &Pattern,
-        buffer: &[u8],
-    ) -> (usize, usize) {
-        let (mut count, mut total) = (0, 0);
-        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
-            let range = chunk.range.clone();
-            let bytes = match &chunk.source {
-                Source::Shared => pattern.slice(range.start as u32..range.end as u32),
-                Source::Buffered => &buffer[range],
-                Source::Copied(copy) => &copy[range],
-            };
-            *piece = Piece {
-                ptr: bytes.as_ptr(),
-                len: bytes.len(),
-            };
-            count += 1;
-            total += bytes.len();
-        }
-        (count, total)
-    }
-
-    /// Forgets `taken` bytes from the front.
-    fn advance(&mut self, mut taken: usize) {
-        while let Some(chunk) = self.chunks.front_mut() {
-            let step = taken.min(chunk.range.len());
-            chunk.range.start += step;
-            taken -= step;
-            if !chunk.range.is_empty() {
-                return;
-            }
-            self.chunks.pop_front();
-        }
-    }
+    fn give_back(&mut self, _: Lease) {}
 }
 
 /// How a session answers while it is being told something.
 pub struct Speaker<'a> {
-    output: &'a mut Output,
-    meter: &'a mut Meter,
+    outbox: &'a mut Outbox,
+    pool: &'a mut BlockPool,
+    /// 0 until somebody asks.
     now_ns: u64,
+    lease: LeaseShape,
 }
 
 impl Out for Speaker<'_> {
-    fn now_ns(&self) -> u64 {
+    #[inline]
+    fn now_ns(&mut self) -> u64 {
+        if self.now_ns == 0 {
+            self.now_ns = now_ns();
+        }
         self.now_ns
     }
 
     fn echo(&mut self, range: Range<u32>) {
-        // The bytes being delivered begin at the start of the buffer.
-        let range = range.start as usize..range.end as usize;
-        self.output.push(Source::Buffered, range);
+        self.outbox.push_echo(&self.lease, range);
     }
 
     fn shared(&mut self, range: Range<u32>) {
-        let range = range.start as usize..range.end as usize;
-        match self.output.chunks.back_mut() {
-            Some(last)
-                if matches!(last.source, Source::Shared) && last.range.end == range.start =>
-            {
-                last.range.end = range.end;
-            }
-            _ => self.output.push(Source::Shared, range),
-        }
+        self.outbox.push_shared(range);
+    }
+
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.outbox.space(bytes, self.pool)
+    }
+
+    fn after(&mut self, delay_ns: u64) {
+        self.outbox.timer_ns = Some(self.now_ns().saturating_add(delay_ns));
     }
 
     fn shutdown_write(&mut self) {
-        self.output.shutdown = true;
+        self.outbox.shutdown = true;
     }
 
     fn close(&mut self, how: How) {
-        self.output.close = Some(how);
-    }
-
-    fn meter(&mut self) -> &mut Meter {
-        self.meter
+        self.outbox.close = Some(how);
     }
 }
 
@@ -160,6 +76,8 @@ pub enum Next {
     Receive,
     /// Receive until this monotonic instant (ns), then [`Party::due`].
     Until(u64),
+    /// Look again: the session has said something.
+    Again,
     /// End the conversation.
     Leave,
 }
@@ -183,7 +101,7 @@ pub enum End {
 pub trait Party {
     /// The conversation begins.
     fn opened(&mut self, line: &mut Line);
-    /// `len` bytes are at the start of the line's buffer.
+    /// `len` bytes are at the start of the line's buffer ([`Line::speak`]).
     fn received(&mut self, line: &mut Line, len: usize);
     /// The kernel has taken bytes.
     fn moved(&mut self, bytes: usize);
@@ -194,13 +112,13 @@ pub trait Party {
     /// The instant of [`Next::Until`] has come.
     fn due(&mut self, line: &mut Line);
     /// Nothing is left to send.
-    fn next(&mut self) -> Next;
+    fn next(&mut self, line: &mut Line) -> Next;
     /// The output is blocked: whether to go on.
     fn blocked(&mut self) -> bool;
     /// The longest that one wait may last, ns.
     fn patience_ns(&self) -> Option<u64>;
     /// Nothing has moved for a while: whether that is too long.
-    fn waited_too_long(&mut self) -> bool;
+    fn waited_too_long(&mut self, line: &mut Line) -> bool;
     /// Receiving stops because the peer does not read.
     fn paused(&mut self) {}
     /// Around a wait in which nothing is owed to anybody.
@@ -215,10 +133,10 @@ pub trait Party {
 pub struct Line {
     /// The socket; owned by the thread's [`super::seats::Seat`].
     fd: RawFd,
-    output: Output,
-    /// Receive buffer.
-    pub buffer: Box<[u8]>,
-    pattern: Arc<Pattern>,
+    outbox: Outbox,
+    pool: BlockPool,
+    buffer: Buffer,
+    region: Arc<Region>,
     /// How long to try to receive before sleeping.
     spin: Duration,
     /// System calls and the like.
@@ -227,12 +145,13 @@ pub struct Line {
 
 impl Line {
     /// A line without a socket.
-    pub fn new(buffer_bytes: usize, pattern: Arc<Pattern>, spin: Duration) -> Self {
+    pub fn new(buffer_bytes: usize, region: Arc<Region>, spin: Duration) -> Self {
         Self {
             fd: -1,
-            output: Output::default(),
-            buffer: vec![0; buffer_bytes].into_boxed_slice(),
-            pattern,
+            outbox: Outbox::default(),
+            pool: BlockPool::default(),
+            buffer: Buffer(vec![0; buffer_bytes].into_boxed_slice()),
+            region,
             spin,
             counters: BackendCounters::default(),
         }
@@ -241,28 +160,52 @@ impl Line {
     /// Takes up another socket.
     pub fn attach(&mut self, fd: RawFd) {
         self.fd = fd;
-        self.output = Output::default();
+        self.clear();
+    }
+
+    /// Forgets what was to be sent.
+    pub fn clear(&mut self) {
+        self.outbox.clear(&mut self.buffer, &mut self.pool);
+    }
+
+    /// What a session answers through. `now_ns` is the instant of the event, 0 if nobody has looked yet.
+    #[inline]
+    pub fn speaker(&mut self, now_ns: u64) -> Speaker<'_> {
+        self.speak(now_ns, 0).1
     }
 
     /// Splits into what a session is told and what it answers through.
-    pub fn speak<'a>(
-        &'a mut self,
-        meter: &'a mut Meter,
-        now_ns: u64,
-        len: usize,
-    ) -> (&'a mut [u8], Speaker<'a>) {
-        let Self { output, buffer, .. } = self;
-        let speaker = Speaker {
-            output,
-            meter,
-            now_ns,
+    #[inline]
+    pub fn speak(&mut self, now_ns: u64, len: usize) -> (&mut [u8], Speaker<'_>) {
+        let lease = LeaseShape {
+            buffer: 0,
+            offset: 0,
+            len: len as u32,
         };
-        (&mut buffer[..len], speaker)
+        let speaker = Speaker {
+            outbox: &mut self.outbox,
+            pool: &mut self.pool,
+            now_ns,
+            lease,
+        };
+        (&mut self.buffer.0[..len], speaker)
     }
 
-    /// Whether the session has asked to close.
-    pub fn is_closing(&self) -> bool {
-        self.output.close.is_some()
+    /// When the session wants its timer called, ns.
+    pub fn timer_ns(&mut self) -> &mut Option<u64> {
+        &mut self.outbox.timer_ns
+    }
+
+    /// What was told of the first `len` bytes of the buffer is settled.
+    #[inline]
+    fn settle(&mut self, len: usize) {
+        let lease = Lease {
+            buffer: 0,
+            offset: 0,
+            len: len as u32,
+        };
+        self.outbox
+            .settle(lease, Supply::Ample, &mut self.buffer, &mut self.pool);
     }
 
     /// Sends what there is, without waiting. `Ok(true)`: all of it is out.
@@ -271,26 +214,33 @@ impl Line {
             ptr: std::ptr::null(),
             len: 0,
         }; PIECES_MAX];
-        let (count, total) = self.output.gather(&mut pieces, &self.pattern, &self.buffer);
+        let count = self
+            .outbox
+            .gather(&mut pieces, &self.region, &mut self.buffer);
+        let pieces = &pieces[..count];
         self.counters.system_calls += 1;
-        // SAFETY: the pieces point into the pattern, the buffer and copies held by the output,
+        // SAFETY: the pieces point into the region, the buffer and blocks held by the outbox,
         // none of which is touched during the call.
-        match unsafe { sys::send(self.fd, &pieces[..count], false) } {
-            Ok(taken) => {
-                self.output.advance(taken);
-                self.counters.short_sends += u64::from(taken < total);
-                party.moved(taken);
-                Ok(self.output.chunks.is_empty())
-            }
-            Err(errno) if sys::would_block(errno) => Ok(false),
-            Err(errno) => Err(errno),
+        let sent = unsafe { sys::send(self.fd, pieces, false) };
+        let taken = match sent {
+            Ok(taken) => taken,
+            Err(errno) if sys::would_block(errno) => 0,
+            Err(errno) => return Err(errno),
+        };
+        self.outbox.advance(taken, &mut self.buffer, &mut self.pool);
+        if taken == 0 {
+            return Ok(false);
         }
+        let total: usize = pieces.iter().map(|piece| piece.len).sum();
+        self.counters.short_sends += u64::from(taken < total);
+        party.moved(taken);
+        Ok(self.outbox.is_empty())
     }
 
     /// Receives once. `Ok(None)`: there is nothing (now, or within the socket's time limit).
     fn receive(&mut self, wait: bool) -> Result<Option<usize>, i32> {
-        if !self.output.chunks.is_empty() {
-            self.output.detach(&self.buffer);
+        if !self.outbox.is_empty() {
+            self.outbox.detach(&mut self.buffer, &mut self.pool);
         }
         if !wait {
             return self.receive_now();
@@ -301,12 +251,22 @@ impl Line {
             return Ok(Some(len));
         }
         self.counters.system_calls += 1;
-        or_nothing(sys::receive(self.fd, &mut self.buffer))
+        or_nothing(sys::receive(self.fd, &mut self.buffer.0))
+    }
+
+    /// Delivers what has arrived already, without waiting; a failure shows again in what follows.
+    pub fn hear_what_came<P: Party>(&mut self, party: &mut P) {
+        if let Ok(Some(len)) = self.receive_now()
+            && len > 0
+        {
+            party.received(self, len);
+            self.settle(len);
+        }
     }
 
     fn receive_now(&mut self) -> Result<Option<usize>, i32> {
         self.counters.system_calls += 1;
-        or_nothing(sys::receive_now(self.fd, &mut self.buffer))
+        or_nothing(sys::receive_now(self.fd, &mut self.buffer.0))
     }
 
     /// Tries to receive without sleeping, as long as the options say.
@@ -374,16 +334,16 @@ pub fn converse<P: Party>(line: &mut Line, party: &mut P) -> End {
 impl<P: Party> Course<'_, P> {
     #[inline]
     fn step(&mut self) -> Result<Step, i32> {
-        if self.line.output.close == Some(How::Rst) {
+        if self.line.outbox.close == Some(How::Rst) {
             return Ok(Step::Over(End::Closed(How::Rst)));
         }
-        if !self.line.output.chunks.is_empty() {
+        if !self.line.outbox.is_empty() {
             return self.push();
         }
-        if let Some(how) = self.line.output.close {
+        if let Some(how) = self.line.outbox.close {
             return Ok(Step::Over(End::Closed(how)));
         }
-        if self.line.output.shutdown && !self.shutdown_done {
+        if self.line.outbox.shutdown && !self.shutdown_done {
             self.shutdown_done = true;
             self.line.counters.system_calls += 1;
             sys::shutdown_write(self.line.fd);
@@ -392,12 +352,13 @@ impl<P: Party> Course<'_, P> {
             // Both sides have said everything.
             return Ok(Step::Over(End::Closed(How::Fin)));
         }
-        match self.party.next() {
+        match self.party.next(self.line) {
             Next::Leave => Ok(Step::Over(End::Left)),
+            Next::Again => Ok(Step::On),
             Next::Until(due_ns) => self.rest_until(due_ns),
             Next::Receive => match self.line.receive(true)? {
                 Some(len) => Ok(self.deliver(len)),
-                None if self.party.waited_too_long() => Ok(Step::Over(End::TimedOut)),
+                None if self.party.waited_too_long(self.line) => Ok(Step::Over(End::TimedOut)),
                 None => Ok(Step::On),
             },
         }
@@ -410,7 +371,7 @@ impl<P: Party> Course<'_, P> {
             self.party.sent(self.line);
             self.sends += 1;
             if self.sends.is_multiple_of(SENDS_PER_LOOK)
-                && !self.line.output.chunks.is_empty()
+                && !self.line.outbox.is_empty()
                 && !self.finished
             {
                 return self.look();
@@ -421,7 +382,7 @@ impl<P: Party> Course<'_, P> {
             return Ok(Step::Over(End::Left));
         }
         // A peer that wants to be read before it reads must not stop us both.
-        let room = self.line.output.echo_bytes() <= PAUSE_BYTES;
+        let room = self.line.outbox.held_bytes() <= Outbox::PAUSE_BYTES;
         if !room && !self.paused {
             self.paused = true;
             self.line.counters.receive_pauses += 1;
@@ -438,7 +399,7 @@ impl<P: Party> Course<'_, P> {
             .patience_ns()
             .map(|patience_ns| now_ns() + patience_ns);
         self.line.counters.system_calls += 1;
-        if !sys::poll(&mut entry, until_ns) && self.party.waited_too_long() {
+        if !sys::poll(&mut entry, until_ns) && self.party.waited_too_long(self.line) {
             return Ok(Step::Over(End::TimedOut));
         }
         if entry[0].revents & libc::POLLIN != 0 && read != 0 {
@@ -474,8 +435,9 @@ impl<P: Party> Course<'_, P> {
     #[inline]
     fn deliver(&mut self, len: usize) -> Step {
         if len > 0 {
-            if !self.line.is_closing() {
+            if self.line.outbox.close.is_none() {
                 self.party.received(self.line, len);
+                self.line.settle(len);
             }
             return Step::On;
         }

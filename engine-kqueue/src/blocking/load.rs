@@ -9,13 +9,13 @@ use crate::sys;
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
-use engine::loading::CONNECTS_AT_ONCE;
+use engine::load::{Accounts, CONNECTS_AT_ONCE, LoadWorkload, Rules};
 use engine::meter::{Published, Recorded};
-use engine::pattern::Pattern;
 use engine::proactor::BackendCounters;
+use engine::session::How;
 use engine::socket::Granted;
 use engine::tcp_info::{self, TcpInfoSummary};
-use engine::workload::{LoadVisitor, LoadWorkload};
+use engine::workload::LoadVisitor;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -64,7 +64,9 @@ struct Stage {
     /// Spare source address in use ([`engine::endpoint::Target::source`]).
     spare_source: AtomicU32,
     /// Connections opened, reconnects included.
-    opened: AtomicU32,
+    established: AtomicU64,
+    /// Nothing that was sent is owed an answer when the window is over.
+    owes: bool,
     progress: Mutex<Progress>,
     changed: Condvar,
     /// Wakes the conductor.
@@ -88,10 +90,6 @@ impl Stage {
             1 => Phase::Draining,
             _ => Phase::Over,
         }
-    }
-
-    fn is_stream(&self) -> bool {
-        self.job.spec.is_stream()
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -138,6 +136,7 @@ impl Stage {
 /// What a thread brings home.
 struct Share {
     recorded: Recorded,
+    accounts: Accounts,
     /// Inside the window; `None` if it never opened.
     counters: Option<BackendCounters>,
 }
@@ -162,14 +161,15 @@ impl Conductor {
         let (waker, own_end) =
             Waker::pair().map_err(|error| machine("a socket pair to be woken", error))?;
         let count = job.share.count;
-        let pattern = Arc::new(Pattern::new(workload.pattern_bytes()));
+        let region = Arc::new(workload.region());
         let stage = Arc::new(Stage {
             phase: AtomicU8::new(Phase::Running as u8),
             end_ns: AtomicU64::new(u64::MAX),
             interrupted: AtomicBool::new(false),
             seats: (0..count).map(|_| Seat::default()).collect(),
             spare_source: AtomicU32::new(0),
-            opened: AtomicU32::new(0),
+            established: AtomicU64::new(0),
+            owes: W::OWES,
             progress: Mutex::default(),
             changed: Condvar::new(),
             waker,
@@ -185,7 +185,7 @@ impl Conductor {
         for index in 0..count {
             let published = conductor.published_of(index);
             let stage = Arc::clone(&conductor.stage);
-            let talker = Talker::new(stage, &workload, index, published, Arc::clone(&pattern));
+            let talker = Talker::new(stage, &workload, index, published, Arc::clone(&region));
             let thread = std::thread::Builder::new()
                 .name("blocking".into())
                 .stack_size(STACK_BYTES)
@@ -273,7 +273,7 @@ impl Conductor {
     /// Watches over the run until the window is over.
     fn watch_window(&self, go_ns: u64) {
         let job = &self.stage.job;
-        let (_, end_ns) = job.window_ns(go_ns);
+        let (_, end_ns) = Rules::from(job).window_ns(go_ns);
         loop {
             let now = now_ns();
             let ordered = job.control.order() != Order::Run;
@@ -304,7 +304,7 @@ impl Conductor {
         self.stage.announce(|_| {});
         for seat in &self.stage.seats {
             // What a stream has in flight is of no interest any more.
-            if phase == Phase::Over || self.stage.is_stream() {
+            if phase == Phase::Over || !self.stage.owes {
                 seat.shut();
             } else {
                 seat.shut_if_resting();
@@ -370,7 +370,9 @@ impl Conductor {
         let stage = &self.stage;
         let mut recorded = Recorded::new();
         let mut backend: Option<BackendCounters> = None;
+        let mut accounts = Accounts::default();
         for share in &shares {
+            accounts.add(share.accounts);
             recorded.merge(&share.recorded);
             if let Some(counters) = &share.counters {
                 backend.get_or_insert_default().add(counters);
@@ -384,12 +386,7 @@ impl Conductor {
             .collect();
         for seat in &stage.seats {
             // Streams are cut: what is queued in the kernel is of no interest any more.
-            let how = if stage.is_stream() {
-                engine::proactor::How::Rst
-            } else {
-                engine::proactor::How::Fin
-            };
-            seat.close(how);
+            seat.close(if stage.owes { How::Fin } else { How::Rst });
         }
         let mut progress = stage.progress();
         if let Some(failed) = progress.failed.take() {
@@ -402,7 +399,8 @@ impl Conductor {
             options_granted: stage.options.granted(),
             granted: progress.granted.take(),
             tcp_info: TcpInfoSummary::of(&infos),
-            connections_opened: stage.opened.load(Relaxed),
+            connections_opened: stage.established.load(Relaxed),
+            accounts,
             spare_sources_used: stage.spare_source.load(Relaxed),
         })
     }

@@ -1,7 +1,7 @@
 //! The sockets of blocking threads, reachable for the thread that has to stop them.
 
 use crate::sys;
-use engine::proactor::How;
+use engine::session::How;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -9,10 +9,10 @@ use engine::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
 use engine::driver::{EngineError, ServeJob, ServeOutcome};
-use engine::meter::{Meter, ServePublished};
-use engine::pattern::Pattern;
-use engine::proactor::{BackendCounters, How};
-use engine::session::{Boundary, Session};
+use engine::meter::ServePublished;
+use engine::proactor::BackendCounters;
+use engine::region::Region;
+use engine::session::{How, Session};
 use engine::socket::{self, Granted};
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::{ServeVisitor, ServeWorkload};
@@ -35,17 +35,12 @@ pub fn serve(job: ServeJob, options: BlockingOptions) -> Result<ServeOutcome, En
     spec.dispatch(Visit(job, options))
 }
 
-/// What a thread needs, kept from one connection to the next.
-struct Kit {
-    line: Line,
-    meter: Meter,
-}
-
 /// What all threads share.
 struct House {
     published: Arc<ServePublished>,
     idle_timeout_ns: Option<u64>,
-    kits: Mutex<Vec<Kit>>,
+    /// What threads need, kept from one connection to the next.
+    lines: Mutex<Vec<Line>>,
     counters: Mutex<BackendCounters>,
     waker: Waker,
 }
@@ -62,7 +57,7 @@ struct Server<W: ServeWorkload> {
     options: BlockingOptions,
     workload: W,
     house: Arc<House>,
-    pattern: Arc<Pattern>,
+    region: Arc<Region>,
     buffer_bytes: usize,
     own_end: WakeEnd,
     leaving: (Sender<usize>, Receiver<usize>),
@@ -86,7 +81,7 @@ impl<W: ServeWorkload> Server<W> {
         let house = House {
             published: Arc::clone(&job.published),
             idle_timeout_ns: job.limits.idle_timeout_ns,
-            kits: Mutex::default(),
+            lines: Mutex::default(),
             counters: Mutex::default(),
             waker,
         };
@@ -98,7 +93,7 @@ impl<W: ServeWorkload> Server<W> {
             socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
         });
         Ok(Self {
-            pattern: Arc::new(Pattern::new(workload.pattern_bytes())),
+            region: Arc::new(workload.region()),
             buffer_bytes: hints.own_buffer_bytes(),
             house: Arc::new(house),
             workload,
@@ -257,22 +252,19 @@ impl<W: ServeWorkload> Server<W> {
         let place = &mut self.places[index];
         let (house, seat, fd) = (Arc::clone(&self.house), Arc::clone(&place.seat), place.fd);
         let (session, leave) = (self.workload.session(), self.leaving.0.clone());
-        let (buffer_bytes, pattern) = (self.buffer_bytes, Arc::clone(&self.pattern));
+        let (buffer_bytes, region) = (self.buffer_bytes, Arc::clone(&self.region));
         let spin = self.options.spin;
         let thread = std::thread::Builder::new()
             .name("blocking".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let kit = house
-                    .kits
+                let line = house
+                    .lines
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .pop();
-                let kit = kit.unwrap_or_else(|| Kit {
-                    line: Line::new(buffer_bytes, pattern, spin),
-                    meter: Meter::new_growing(false, None, Arc::default()),
-                });
-                attend(&house, &seat, fd, session, kit);
+                let line = line.unwrap_or_else(|| Line::new(buffer_bytes, region, spin));
+                attend(&house, &seat, fd, session, line);
                 // The receiver lives as long as the server, which joins this thread.
                 let _ = leave.send(index);
                 house.waker.wake();
@@ -329,18 +321,17 @@ impl<W: ServeWorkload> Server<W> {
 }
 
 /// A thread's life: one connection.
-fn attend<S: Session<()>>(house: &House, seat: &Seat, fd: RawFd, session: S, mut kit: Kit) {
-    kit.line.attach(fd);
-    let before = kit.line.counters.clone();
+fn attend<S: Session>(house: &House, seat: &Seat, fd: RawFd, session: S, mut line: Line) {
+    line.attach(fd);
+    let before = line.counters.clone();
     let mut host = Host {
         session,
-        meter: &mut kit.meter,
         house,
         last_traffic_ns: now_ns(),
         calls_published: before.system_calls,
     };
-    let end = converse(&mut kit.line, &mut host);
-    host.publish_calls(&kit.line);
+    let end = converse(&mut line, &mut host);
+    host.publish_calls(&line);
     let how = match end {
         End::Closed(how) => how,
         End::TimedOut => {
@@ -354,30 +345,28 @@ fn attend<S: Session<()>>(house: &House, seat: &Seat, fd: RawFd, session: S, mut
         End::Finished | End::Left => How::Fin,
     };
     let closing_calls = seat.close(how);
-    kit.line.counters.system_calls += closing_calls;
+    line.counters.system_calls += closing_calls;
     house
         .published
         .system_calls
         .fetch_add(closing_calls, Relaxed);
     house.published.closed.fetch_add(1, Relaxed);
-    let spent = kit.line.counters.since(&before);
+    let spent = line.counters.since(&before);
     house
         .counters
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .add(&spent);
     house
-        .kits
+        .lines
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .push(kit);
+        .push(line);
 }
 
 /// The testee's side of a conversation.
 struct Host<'a, S> {
     session: S,
-    /// Sessions of a testee record nothing; [`engine::session::Out`] asks for one.
-    meter: &'a mut Meter,
     house: &'a House,
     last_traffic_ns: u64,
     /// System calls of this thread that are in the published sum.
@@ -403,19 +392,18 @@ impl<S> Host<'_, S> {
     }
 }
 
-impl<S: Session<()>> Party for Host<'_, S> {
+impl<S: Session> Party for Host<'_, S> {
     fn opened(&mut self, line: &mut Line) {
-        let (_, mut out) = line.speak(self.meter, self.last_traffic_ns, 0);
-        self.session.opened(&mut (), &mut out);
+        let mut out = line.speaker(0);
+        self.session.opened(&mut out);
     }
 
     fn received(&mut self, line: &mut Line, len: usize) {
         let house = self.house;
         self.publish_calls(line);
         self.traffic(&house.published.bytes_received, len);
-        let (bytes, mut out) = line.speak(self.meter, self.last_traffic_ns, len);
-        self.session
-            .received(&mut (), bytes, Boundary::Stream, &mut out);
+        let (bytes, mut out) = line.speak(0, len);
+        self.session.received(bytes, &mut out);
     }
 
     fn moved(&mut self, bytes: usize) {
@@ -425,20 +413,26 @@ impl<S: Session<()>> Party for Host<'_, S> {
 
     fn sent(&mut self, line: &mut Line) {
         self.publish_calls(line);
-        let (_, mut out) = line.speak(self.meter, self.last_traffic_ns, 0);
-        self.session.sent(&mut (), &mut out);
+        let mut out = line.speaker(0);
+        self.session.sent(&mut out);
     }
 
     fn finished(&mut self, line: &mut Line) -> bool {
-        let (_, mut out) = line.speak(self.meter, self.last_traffic_ns, 0);
-        self.session.peer_finished(&mut (), &mut out);
+        let mut out = line.speaker(0);
+        self.session.peer_finished(&mut out);
         true
     }
 
-    fn due(&mut self, _: &mut Line) {}
+    fn due(&mut self, line: &mut Line) {
+        let now = now_ns();
+        if line.timer_ns().is_some_and(|at_ns| at_ns <= now) {
+            *line.timer_ns() = None;
+            self.session.timer(&mut line.speaker(now));
+        }
+    }
 
-    fn next(&mut self) -> Next {
-        Next::Receive
+    fn next(&mut self, line: &mut Line) -> Next {
+        line.timer_ns().map_or(Next::Receive, Next::Until)
     }
 
     fn blocked(&mut self) -> bool {
@@ -449,7 +443,7 @@ impl<S: Session<()>> Party for Host<'_, S> {
         self.house.idle_timeout_ns
     }
 
-    fn waited_too_long(&mut self) -> bool {
+    fn waited_too_long(&mut self, _: &mut Line) -> bool {
         let idle_ns = now_ns().saturating_sub(self.last_traffic_ns);
         self.house
             .idle_timeout_ns

@@ -29,8 +29,9 @@ use crate::selector::{Change, Filter, Op, Ready, Selector};
 use crate::sys;
 use engine::clock::now_ns;
 use engine::proactor::{
-    BackendCounters, ConnectionId, Event, How, Lease, Piece, Proactor, Sending, Settings,
+    BackendCounters, ConnectionId, Event, Lease, Piece, Proactor, Sending, Settings,
 };
+use engine::session::How;
 use interests::special;
 use std::collections::VecDeque;
 use std::io;

@@ -2,16 +2,17 @@
 //!
 //! A completion-based runtime takes a buffer by value for as long as the kernel may touch it. So
 //! what is received into is a [`Block`] of a worker's [`Pool`], and what is sent is a [`Piece`]: a
-//! block that goes back, or a range of the shared pattern, which nobody copies.
+//! block that goes back, or a range of the shared region, which nobody copies.
 
-use engine::pattern::Pattern;
-use std::cell::{Cell, RefCell};
+use engine::region::Region;
+use engine::session::SPACE_MAX;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The pattern that all connections of a worker send from.
-pub type SharedPattern = Rc<Arc<Pattern>>;
+/// The region that all connections of a worker send from.
+pub type SharedRegion = Rc<Arc<Region>>;
 
 /// Bytes of free blocks that a pool keeps; beyond that they are given back to the allocator.
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
@@ -24,6 +25,8 @@ pub struct Pool {
     block_bytes: usize,
     /// See [`abandon`].
     abandoned: Cell<bool>,
+    /// Blocks for what sessions write themselves.
+    own: OnceCell<Rc<Self>>,
 }
 
 impl Pool {
@@ -33,12 +36,18 @@ impl Pool {
             free: RefCell::default(),
             block_bytes,
             abandoned: Cell::new(false),
+            own: OnceCell::new(),
         })
     }
 
     /// Bytes of one block.
     pub fn block_bytes(&self) -> usize {
         self.block_bytes
+    }
+
+    /// The pool of blocks for bytes of the sessions' own ([`engine::session::Out::space`]).
+    pub fn own(&self) -> &Rc<Self> {
+        self.own.get_or_init(|| Self::new(SPACE_MAX))
     }
 
     /// An empty block.
@@ -66,9 +75,10 @@ impl Pool {
 
 /// Operations are in flight and nobody waits for them any more: their memory is never freed, nor
 /// used again. A runtime drops what it was given before the kernel has let go of it.
-pub fn abandon(pool: &Pool, pattern: &SharedPattern) {
+pub fn abandon(pool: &Pool, region: &SharedRegion) {
     pool.abandoned.set(true);
-    std::mem::forget(Rc::clone(pattern));
+    pool.own().abandoned.set(true);
+    std::mem::forget(Rc::clone(region));
 }
 
 /// Memory of a [`Pool`], to which it returns when dropped: `start..end` of it is filled.
@@ -104,9 +114,23 @@ impl Block {
         self.start += range.start;
     }
 
+    /// How many more bytes fit.
+    pub fn room(&self) -> usize {
+        self.memory.len() - self.end
+    }
+
+    /// Adds `bytes` zeros behind those that are in it, which fit, and returns them.
+    pub fn extend(&mut self, bytes: usize) -> &mut [u8] {
+        let from = self.end;
+        self.end += bytes;
+        let added = &mut self.memory[from..self.end];
+        added.fill(0);
+        added
+    }
+
     /// Adds `bytes` behind those that are in it, if there is room for all of them.
     pub fn append(&mut self, bytes: &[u8]) -> bool {
-        let room = self.memory.len() - self.end >= bytes.len();
+        let room = self.room() >= bytes.len();
         if room {
             self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
             self.end += bytes.len();
@@ -126,8 +150,8 @@ impl Drop for Block {
 pub enum Piece {
     /// What was received, going back.
     Block(Block),
-    /// A range of the pattern.
-    Shared(SharedPattern, Range<u32>),
+    /// A range of the region.
+    Shared(SharedRegion, Range<u32>),
 }
 
 impl Piece {
@@ -136,7 +160,7 @@ impl Piece {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Block(block) => block.bytes(),
-            Self::Shared(pattern, range) => pattern.slice(range.clone()),
+            Self::Shared(region, range) => region.slice(range.clone()),
         }
     }
 
@@ -149,8 +173,8 @@ impl Piece {
         }
     }
 
-    /// Bytes of it that were received.
-    pub fn echo_len(&self) -> usize {
+    /// Bytes of it that wait in a block.
+    pub fn held_len(&self) -> usize {
         match self {
             Self::Block(_) => self.len(),
             Self::Shared(..) => 0,
@@ -218,7 +242,7 @@ impl Block {
     }
 }
 
-// SAFETY: the bytes are those of a block (see there), or of the pattern, which is immutable and
+// SAFETY: the bytes are those of a block (see there), or of the region, which is immutable and
 // kept alive by the piece's own reference; neither moves with the piece, all are initialised.
 unsafe impl tokio_uring::buf::IoBuf for Piece {
     fn stable_ptr(&self) -> *const u8 {
@@ -263,18 +287,18 @@ mod tests {
 
     #[test]
     fn memory_of_abandoned_operations_is_kept_for_ever() {
-        let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(100)));
+        let region: SharedRegion = Rc::new(Arc::new(engine::pattern::region(100)));
         let pool = Pool::new(4096);
         let mut block = pool.take();
         block.append(b"in flight");
         let address = block.bytes().as_ptr();
         let (kept, sending) = (
-            Arc::downgrade(&pattern),
-            Piece::Shared(Rc::clone(&pattern), 0..10),
+            Arc::downgrade(&region),
+            Piece::Shared(Rc::clone(&region), 0..10),
         );
-        abandon(&pool, &pattern);
-        drop((block, sending, pattern));
-        assert!(kept.upgrade().is_some(), "the pattern");
+        abandon(&pool, &region);
+        drop((block, sending, region));
+        assert!(kept.upgrade().is_some(), "the region");
         for _ in 0..4 {
             let other = std::mem::ManuallyDrop::new(pool.take());
             assert_ne!(tokio_uring::buf::IoBuf::stable_ptr(&*other), address);
@@ -291,7 +315,7 @@ mod tests {
         block.narrow(1..5);
         let mut piece = Piece::Block(block);
         piece.advance(1);
-        assert_eq!((piece.bytes(), piece.echo_len()), (&b"cde"[..], 3));
+        assert_eq!((piece.bytes(), piece.held_len()), (&b"cde"[..], 3));
     }
 
     #[test]
@@ -304,12 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_the_pattern_is_sent_where_it_lies() {
-        let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(100)));
-        let mut piece = Piece::Shared(Rc::clone(&pattern), 10..60);
-        assert_eq!(piece.bytes(), pattern.slice(10..60));
+    fn a_range_of_the_region_is_sent_where_it_lies() {
+        let region: SharedRegion = Rc::new(Arc::new(engine::pattern::region(100)));
+        let mut piece = Piece::Shared(Rc::clone(&region), 10..60);
+        assert_eq!(piece.bytes(), region.slice(10..60));
         piece.advance(20);
-        assert_eq!((piece.len(), piece.echo_len()), (30, 0));
-        assert_eq!(piece.bytes().as_ptr(), pattern.slice(30..60).as_ptr());
+        assert_eq!((piece.len(), piece.held_len()), (30, 0));
+        assert_eq!(piece.bytes().as_ptr(), region.slice(30..60).as_ptr());
     }
 }

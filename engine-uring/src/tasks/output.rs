@@ -1,9 +1,8 @@
 //! What a session has asked to send and the kernel has not taken yet, as owned pieces.
 
-use super::buffer::{Block, Piece, Pool, SharedPattern};
-use engine::meter::Meter;
-use engine::proactor::How;
-use engine::session::Out;
+use super::buffer::{Block, Piece, Pool, SharedRegion};
+use engine::clock::now_ns;
+use engine::session::{How, Out, SPACE_MAX};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
@@ -22,31 +21,36 @@ enum Chunk {
 #[derive(Debug)]
 pub struct Output {
     chunks: VecDeque<Chunk>,
-    pattern: SharedPattern,
+    region: SharedRegion,
+    pool: Rc<Pool>,
     /// Chunks that are still [`Chunk::Echo`].
     unsettled: usize,
-    /// Bytes that were received and are to go back, those of the send in flight included: what
-    /// not receiving can stop from growing.
-    echo_bytes: usize,
+    /// Bytes that wait in blocks, those of the send in flight included: what not receiving can stop
+    /// from growing.
+    held_bytes: usize,
     /// FIN is to follow the last piece.
     pub shutdown: bool,
     /// The connection is to be closed: after the last piece (FIN) or at once (RST).
     pub close: Option<How>,
+    /// When the session wants its timer called, ns (testees; a load's life keeps its own).
+    pub timer_ns: Option<u64>,
 }
 
 impl Output {
-    /// Above this many bytes of echoes nothing is received; below half of it again.
+    /// Above this many bytes in blocks nothing is received; below half of it again.
     pub const PAUSE_BYTES: usize = 512 * 1024;
 
     /// An empty one.
-    pub fn new(pattern: SharedPattern) -> Self {
+    pub fn new(region: SharedRegion, pool: Rc<Pool>) -> Self {
         Self {
             chunks: VecDeque::new(),
-            pattern,
+            region,
+            pool,
             unsettled: 0,
-            echo_bytes: 0,
+            held_bytes: 0,
             shutdown: false,
             close: None,
+            timer_ns: None,
         }
     }
 
@@ -54,9 +58,10 @@ impl Output {
     pub fn clear(&mut self) {
         self.chunks.clear();
         self.unsettled = 0;
-        self.echo_bytes = 0;
+        self.held_bytes = 0;
         self.shutdown = false;
         self.close = None;
+        self.timer_ns = None;
     }
 
     /// Nothing is queued (a piece may be in flight).
@@ -65,8 +70,8 @@ impl Output {
     }
 
     /// See [`Output::PAUSE_BYTES`].
-    pub fn echo_bytes(&self) -> usize {
-        self.echo_bytes
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Takes the oldest piece, to send it.
@@ -81,9 +86,9 @@ impl Output {
     /// The kernel took `bytes` of `piece`; what is left of it is the oldest again.
     #[inline]
     pub fn taken(&mut self, mut piece: Piece, bytes: usize) {
-        let echoed_before = piece.echo_len();
+        let held_before = piece.held_len();
         piece.advance(bytes);
-        self.echo_bytes -= echoed_before - piece.echo_len();
+        self.held_bytes -= held_before - piece.held_len();
         if piece.len() > 0 {
             self.chunks.push_front(Chunk::Piece(piece));
         }
@@ -100,8 +105,29 @@ impl Output {
             last.end = range.end;
             return;
         }
-        let piece = Piece::Shared(Rc::clone(&self.pattern), range);
+        let piece = Piece::Shared(Rc::clone(&self.region), range);
         self.chunks.push_back(Chunk::Piece(piece));
+    }
+
+    /// Room for bytes of the session's own, see [`Out::space`].
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        assert!(
+            (1..=SPACE_MAX).contains(&bytes),
+            "1 to {SPACE_MAX} bytes at a time"
+        );
+        let fits = matches!(
+            self.chunks.back(),
+            Some(Chunk::Piece(Piece::Block(last))) if last.room() >= bytes
+        );
+        if !fits {
+            let block = self.pool.own().take();
+            self.chunks.push_back(Chunk::Piece(Piece::Block(block)));
+        }
+        self.held_bytes += bytes;
+        match self.chunks.back_mut() {
+            Some(Chunk::Piece(Piece::Block(block))) => block.extend(bytes),
+            _ => unreachable!("it was pushed just now"),
+        }
     }
 
     #[inline]
@@ -109,7 +135,7 @@ impl Output {
         if !range.is_empty() {
             self.unsettled += 1;
             let range = range.start as usize..range.end as usize;
-            self.echo_bytes += range.len();
+            self.held_bytes += range.len();
             self.chunks.push_back(Chunk::Echo(range));
         }
     }
@@ -165,15 +191,16 @@ impl Output {
 pub struct Speaker<'a> {
     /// Takes what it says.
     pub output: &'a mut Output,
-    /// Records.
-    pub meter: &'a mut Meter,
-    /// The instant of the event, monotonic ns.
+    /// The instant of the event, monotonic ns; 0 until somebody asks.
     pub now_ns: u64,
 }
 
 impl Out for Speaker<'_> {
     #[inline]
-    fn now_ns(&self) -> u64 {
+    fn now_ns(&mut self) -> u64 {
+        if self.now_ns == 0 {
+            self.now_ns = now_ns();
+        }
         self.now_ns
     }
 
@@ -187,6 +214,14 @@ impl Out for Speaker<'_> {
         self.output.push_shared(range);
     }
 
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.output.space(bytes)
+    }
+
+    fn after(&mut self, delay_ns: u64) {
+        self.output.timer_ns = Some(self.now_ns().saturating_add(delay_ns));
+    }
+
     fn shutdown_write(&mut self) {
         self.output.shutdown = true;
     }
@@ -194,26 +229,19 @@ impl Out for Speaker<'_> {
     fn close(&mut self, how: How) {
         self.output.close = Some(how);
     }
-
-    #[inline]
-    fn meter(&mut self) -> &mut Meter {
-        self.meter
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::pattern::Pattern;
+    use engine::pattern;
     use std::sync::Arc;
 
-    fn fixture(block_bytes: usize) -> (Output, Rc<Pool>, SharedPattern) {
-        let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(1_000)));
-        (
-            Output::new(Rc::clone(&pattern)),
-            Pool::new(block_bytes),
-            pattern,
-        )
+    fn fixture(block_bytes: usize) -> (Output, Rc<Pool>, SharedRegion) {
+        let region: SharedRegion = Rc::new(Arc::new(pattern::region(1_000)));
+        let pool = Pool::new(block_bytes);
+        let output = Output::new(Rc::clone(&region), Rc::clone(&pool));
+        (output, pool, region)
     }
 
     fn filled(pool: &Rc<Pool>, bytes: &[u8]) -> Block {
@@ -235,11 +263,11 @@ mod tests {
         let address = block.bytes().as_ptr();
         output.push_echo(0..8);
         output.settle(block, &pool);
-        assert_eq!(output.echo_bytes(), 8);
+        assert_eq!(output.held_bytes(), 8);
         let piece = output.take().unwrap();
         assert_eq!(piece.bytes().as_ptr(), address);
         output.taken(piece, 8);
-        assert_eq!((output.echo_bytes(), output.is_empty()), (0, true));
+        assert_eq!((output.held_bytes(), output.is_empty()), (0, true));
     }
 
     #[test]
@@ -249,13 +277,13 @@ mod tests {
             output.push_echo(0..bytes.len() as u32);
             output.settle(filled(&pool, bytes), &pool);
         }
-        assert_eq!(output.echo_bytes(), 9);
+        assert_eq!(output.held_bytes(), 9);
         assert_eq!(all(&mut output), [b"abcde".to_vec(), b"fghi".to_vec()]);
     }
 
     #[test]
-    fn parts_and_pattern_keep_their_order() {
-        let (mut output, pool, pattern) = fixture(16);
+    fn parts_and_region_keep_their_order() {
+        let (mut output, pool, region) = fixture(16);
         output.push_shared(0..4);
         output.push_echo(1..3);
         output.push_shared(10..12);
@@ -263,23 +291,23 @@ mod tests {
         output.push_echo(4..6);
         output.settle(filled(&pool, b"0123456"), &pool);
         let expected = [
-            pattern.slice(0..4).to_vec(),
+            region.slice(0..4).to_vec(),
             b"12".to_vec(),
-            pattern.slice(10..15).to_vec(),
+            region.slice(10..15).to_vec(),
             b"45".to_vec(),
         ];
         assert_eq!(all(&mut output), expected);
     }
 
     #[test]
-    fn a_single_part_before_the_pattern_keeps_its_place() {
-        let (mut output, pool, pattern) = fixture(16);
+    fn a_single_part_before_the_region_keeps_its_place() {
+        let (mut output, pool, region) = fixture(16);
         output.push_echo(0..3);
         output.push_shared(5..9);
         output.settle(filled(&pool, b"abc"), &pool);
         assert_eq!(
             all(&mut output),
-            [b"abc".to_vec(), pattern.slice(5..9).to_vec()]
+            [b"abc".to_vec(), region.slice(5..9).to_vec()]
         );
     }
 
@@ -292,7 +320,26 @@ mod tests {
         }
         let piece = output.take().unwrap();
         output.taken(piece, 3);
-        assert_eq!(output.echo_bytes(), 5);
+        assert_eq!(output.held_bytes(), 5);
         assert_eq!(all(&mut output), [b"d".to_vec(), b"efgh".to_vec()]);
+    }
+
+    #[test]
+    fn what_a_session_writes_itself_goes_out_in_its_place() {
+        let (mut output, pool, region) = fixture(16);
+        output.space(3).copy_from_slice(b"abc");
+        output.push_shared(0..2);
+        output.push_echo(0..4);
+        output.settle(filled(&pool, b"0123"), &pool);
+        output.space(2)[1] = b'z';
+        output.space(SPACE_MAX).fill(7);
+        assert_eq!(output.held_bytes(), 3 + 4 + 2 + SPACE_MAX);
+        let expected = [
+            b"abc".to_vec(),
+            region.slice(0..2).to_vec(),
+            b"0123\0z".to_vec(),
+            vec![7; SPACE_MAX],
+        ];
+        assert!(all(&mut output) == expected);
     }
 }

@@ -1,7 +1,7 @@
 //! The testee: one task accepts, and one task per connection serves.
 
 use super::bell::Bell;
-use super::buffer::{Pool, SharedPattern, abandon};
+use super::buffer::{Pool, SharedRegion, abandon};
 use super::output::{Output, Speaker};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -14,10 +14,8 @@ use engine::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, ServeJob, ServeOutcome};
-use engine::meter::{Meter, ServePublished, bump};
-use engine::pattern::Pattern;
-use engine::proactor::How;
-use engine::session::{Boundary, Session};
+use engine::meter::{ServePublished, bump};
+use engine::session::{How, Session};
 use engine::socket::{self, Granted};
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::{ServeVisitor, ServeWorkload};
@@ -52,10 +50,8 @@ struct House<W: ServeWorkload> {
     job: ServeJob,
     workload: W,
     pool: Rc<Pool>,
-    pattern: SharedPattern,
+    region: SharedRegion,
     turns: Rc<Turns>,
-    /// Sessions of a testee record nothing; [`engine::session::Out`] asks for one.
-    meter: RefCell<Meter>,
     /// Wakes the accepting task.
     bell: Bell,
     is_ip: bool,
@@ -121,7 +117,7 @@ async fn run<R: Runtime, W: ServeWorkload>(
     })
     .await;
     if house.open.get() > 0 {
-        abandon(&house.pool, &house.pattern);
+        abandon(&house.pool, &house.region);
     }
     house.bell.forget();
     house.turns.end();
@@ -134,9 +130,8 @@ impl<W: ServeWorkload> House<W> {
         let hints = workload.hints(job.expected_message_bytes);
         Self {
             pool: Pool::new(hints.own_buffer_bytes()),
-            pattern: Rc::new(Arc::new(Pattern::new(workload.pattern_bytes()))),
+            region: Rc::new(Arc::new(workload.region())),
             turns: Rc::default(),
-            meter: RefCell::new(Meter::new(false, None, Arc::default())),
             bell: Bell::default(),
             is_ip: listener.is_none_or(|fd| {
                 socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
@@ -320,8 +315,8 @@ impl<W: ServeWorkload> House<W> {
             last_traffic_ns: now_ns(),
             idle_closed: false,
         };
-        let (pool, pattern) = (Rc::clone(&self.pool), Rc::clone(&self.pattern));
-        let wire = Wire::new(host, pool, pattern, Rc::clone(&self.turns));
+        let (pool, region) = (Rc::clone(&self.pool), Rc::clone(&self.region));
+        let wire = Wire::new(host, pool, region, Rc::clone(&self.turns));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
         self.open.set(self.open.get() + 1);
@@ -403,7 +398,7 @@ struct Host<W: ServeWorkload> {
 
 impl<W: ServeWorkload> Host<W> {
     fn opened(&mut self, output: &mut Output) {
-        self.say(output, |session, out| session.opened(&mut (), out));
+        self.say(output, |session, out| session.opened(out));
     }
 
     /// Tells the session something.
@@ -411,7 +406,6 @@ impl<W: ServeWorkload> Host<W> {
     fn say(&mut self, output: &mut Output, tell: impl FnOnce(&mut W::Session, &mut Speaker<'_>)) {
         let mut speaker = Speaker {
             output,
-            meter: &mut self.house.meter.borrow_mut(),
             now_ns: self.last_traffic_ns,
         };
         tell(&mut self.session, &mut speaker);
@@ -431,7 +425,7 @@ impl<W: ServeWorkload> Party for Host<W> {
         bump(&self.house.published().bytes_received, bytes.len() as u64);
         self.note_traffic();
         self.say(output, |session, out| {
-            session.received(&mut (), bytes, Boundary::Stream, out);
+            session.received(bytes, out);
         });
     }
 
@@ -443,11 +437,11 @@ impl<W: ServeWorkload> Party for Host<W> {
 
     #[inline]
     fn sent(&mut self, output: &mut Output) {
-        self.say(output, |session, out| session.sent(&mut (), out));
+        self.say(output, |session, out| session.sent(out));
     }
 
     fn finished(&mut self, output: &mut Output) -> bool {
-        self.say(output, |session, out| session.peer_finished(&mut (), out));
+        self.say(output, |session, out| session.peer_finished(out));
         true
     }
 

@@ -2,12 +2,12 @@
 //! the connection's one task.
 
 use super::bell::Bell;
-use super::buffer::{Block, Piece, Pool, SharedPattern};
+use super::buffer::{Block, Piece, Pool, SharedRegion};
 use super::output::Output;
 use super::runtime::Runtime;
 use super::sys;
 use super::turns::Turns;
-use engine::proactor::How;
+use engine::session::How;
 use engine::socket;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -98,10 +98,10 @@ pub struct Wire<P> {
 
 impl<P: Party> Wire<P> {
     /// Without a connection.
-    pub fn new(party: P, pool: Rc<Pool>, pattern: SharedPattern, turns: Rc<Turns>) -> Rc<Self> {
+    pub fn new(party: P, pool: Rc<Pool>, region: SharedRegion, turns: Rc<Turns>) -> Rc<Self> {
         Rc::new(Self {
             party: RefCell::new(party),
-            output: RefCell::new(Output::new(pattern)),
+            output: RefCell::new(Output::new(region, Rc::clone(&pool))),
             pool,
             turns,
             bell: Bell::default(),
@@ -154,11 +154,6 @@ impl<P: Party> Wire<P> {
     /// Tells the party something before its task talks.
     pub fn prepare<T>(&self, tell: impl FnOnce(&mut P, &mut Output) -> T) -> T {
         tell(&mut self.party.borrow_mut(), &mut self.output.borrow_mut())
-    }
-
-    /// Whether its end is decided.
-    pub fn is_ending(&self) -> bool {
-        self.fd.get() >= 0 && self.ending.get().is_some()
     }
 
     /// Ends the connection from outside of its task.
@@ -293,7 +288,7 @@ impl<P: Party> Wire<P> {
             let mut party = self.party.borrow_mut();
             party.received(block.bytes_mut(), &mut output);
             output.settle(block, &self.pool);
-            if output.echo_bytes() > Output::PAUSE_BYTES {
+            if output.held_bytes() > Output::PAUSE_BYTES {
                 self.paused.set(true);
                 party.paused();
             }
@@ -390,7 +385,7 @@ impl<P: Party> Wire<P> {
         if output.is_empty() {
             party.sent(&mut output);
         }
-        if self.paused.get() && output.echo_bytes() < Output::PAUSE_BYTES / 2 {
+        if self.paused.get() && output.held_bytes() < Output::PAUSE_BYTES / 2 {
             self.paused.set(false);
             self.stirred.set(true);
         }

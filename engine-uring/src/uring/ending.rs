@@ -4,7 +4,8 @@ use super::connection::Stage;
 use super::ring::BUFFER_GROUP;
 use super::slab::Slab;
 use super::{Buffers, UringProactor};
-use engine::proactor::{ConnectionId, How, Proactor};
+use engine::proactor::{ConnectionId, Proactor};
+use engine::session::How;
 use std::time::{Duration, Instant};
 
 /// How long dropping waits for the kernel to let go of our memory.

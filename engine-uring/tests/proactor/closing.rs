@@ -1,7 +1,8 @@
 //! The end of connections: one Closed each, whatever was in flight.
 
 use crate::support::{bench, id, pattern, send, tcp_pair};
-use engine::proactor::{ConnectionId, Event, How, Proactor};
+use engine::proactor::{ConnectionId, Event, Proactor};
+use engine::session::How;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Replies of whose end nobody has to know soon: silent, complete, and never before what follows.
 
 use crate::support::{Bench, bench, bench_with, id, pattern, send_lazily, tcp_pair};
-use engine::proactor::{ConnectionId, Event, How, Lease, Proactor};
+use engine::proactor::{ConnectionId, Event, Lease, Proactor};
+use engine::session::How;
 use engine_uring::uring::UringProactor;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

@@ -1,7 +1,8 @@
 //! Bytes: all of them, in order, to whom they belong.
 
 use crate::support::{Bench, bench, byte_at, id, pattern, send, send_unconfirmed, tcp_pair};
-use engine::proactor::{ConnectionId, Event, How, Lease, Proactor, Sending};
+use engine::proactor::{ConnectionId, Event, Lease, Proactor, Sending};
+use engine::session::How;
 use engine_uring::uring::UringProactor;
 use std::collections::VecDeque;
 use std::io::{Read, Write};

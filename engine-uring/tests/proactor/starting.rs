@@ -2,7 +2,8 @@
 
 use crate::support::{bench, bench_with, id, tcp_pair};
 use engine::clock::now_ns;
-use engine::proactor::{Event, How, Proactor};
+use engine::proactor::{Event, Proactor};
+use engine::session::How;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;

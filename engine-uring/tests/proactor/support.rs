@@ -93,11 +93,11 @@ impl Bench {
     /// Waits for the peer's FIN, then closes.
     pub fn close_after_finish(&mut self, id: ConnectionId) {
         self.until("Finished", |_, event| matches!(event, Event::Finished(_)));
-        self.close_and_check(id, engine::proactor::How::Fin);
+        self.close_and_check(id, engine::session::How::Fin);
     }
 
     /// Closes and waits for the one event that is due; then checks that no other follows.
-    pub fn close_and_check(&mut self, id: ConnectionId, how: engine::proactor::How) {
+    pub fn close_and_check(&mut self, id: ConnectionId, how: engine::session::How) {
         self.proactor.close(id, how);
         self.until("Closed", |_, event| match event {
             Event::Closed(closed) => closed == id,

@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Timeout,
     /// More bytes than agreed. Of fewer nobody knows that they are all: that is a timeout or an end.
     Long,
+    /// Bytes that nobody had asked for.
+    Unsolicited,
     /// Bytes that differ from those expected.
     Mismatch,
     /// No local port left (EADDRNOTAVAIL, EADDRINUSE).
@@ -28,13 +30,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::Reset,
         Self::ClosedEarly,
         Self::Timeout,
         Self::Long,
+        Self::Unsolicited,
         Self::Mismatch,
         Self::NoPorts,
         Self::NoDescriptors,
@@ -50,6 +53,7 @@ impl ErrorKind {
             Self::ClosedEarly => "closed_early",
             Self::Timeout => "timeout",
             Self::Long => "long",
+            Self::Unsolicited => "unsolicited",
             Self::Mismatch => "mismatch",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",

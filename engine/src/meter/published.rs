@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counters of one load worker that the agent samples while it runs. Written by the worker alone
-/// with plain stores; from the start of the load, warm-up included.
+/// with plain stores. They count what belongs to the window and nothing else, on the very conditions of the
+/// totals in [`super::Recorded`]: 0 at its start, the totals once the worker has returned.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Published {

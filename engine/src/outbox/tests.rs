@@ -1,6 +1,7 @@
 //! The outbox against a backend that only lends buffers and counts what comes back.
 
 use super::*;
+use crate::pattern;
 use crate::proactor::{BackendCounters, ConnectionId, Event, Sending, Settings};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -8,13 +9,13 @@ use std::os::fd::{OwnedFd, RawFd};
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Two buffers; asks nothing of a kernel.
-struct Lender {
+struct Till {
     memory: Vec<u8>,
     given_back: Vec<u32>,
     counters: BackendCounters,
 }
 
-impl Lender {
+impl Till {
     fn with_noise() -> Self {
         let memory = (0..2 * BUFFER_BYTES).map(|i| (i * 7 + i / 251) as u8);
         Self {
@@ -26,7 +27,7 @@ impl Lender {
 }
 
 /// What only a kernel could answer is not asked by an outbox.
-impl Proactor for Lender {
+impl Proactor for Till {
     const NONBLOCKING: bool = true;
 
     fn new(_: &Settings) -> io::Result<Self> {
@@ -95,18 +96,18 @@ impl Proactor for Lender {
 /// An outbox and what surrounds it.
 struct Desk {
     outbox: Outbox,
-    lender: Lender,
+    lender: Till,
     pool: BlockPool,
-    pattern: Pattern,
+    region: Region,
 }
 
 impl Desk {
     fn new() -> Self {
         Self {
             outbox: Outbox::default(),
-            lender: Lender::with_noise(),
+            lender: Till::with_noise(),
             pool: BlockPool::default(),
-            pattern: Pattern::new(1_000),
+            region: pattern::region(1_000),
         }
     }
 
@@ -124,12 +125,12 @@ impl Desk {
                 len: 0,
             }; PIECES_MAX];
             let lender = &mut self.lender;
-            let count = match self.outbox.gather_one(&self.pattern, lender) {
+            let count = match self.outbox.gather_one(&self.region, lender) {
                 Some(piece) => {
                     pieces[0] = piece;
                     1
                 }
-                None => self.outbox.gather(&mut pieces, &self.pattern, lender),
+                None => self.outbox.gather(&mut pieces, &self.region, lender),
             };
             for piece in &pieces[..count] {
                 // SAFETY: the outbox keeps what it gathered alive until `complete`.
@@ -163,7 +164,7 @@ fn a_lease_is_kept_for_its_last_echo_whatever_is_queued_behind() {
     for supply in [Supply::Ample, Supply::Critical] {
         let mut desk = Desk::new();
         let lease = lease(0, 50_000);
-        let received = desk.lender.bytes(&lease).to_vec();
+        let received = Proactor::bytes(&mut desk.lender, &lease).to_vec();
         let shape = LeaseShape::from(&lease);
         desk.outbox.push_shared(5..9);
         desk.outbox.push_echo(&shape, 0..20);
@@ -173,15 +174,15 @@ fn a_lease_is_kept_for_its_last_echo_whatever_is_queued_behind() {
         desk.settle(lease, supply);
         let kept = supply == Supply::Ample;
         assert_eq!(desk.lender.given_back.is_empty(), kept, "{supply:?}");
-        assert_eq!(desk.outbox.echo_bytes(), 20 + 49_970);
-        let mut expected = desk.pattern.slice(5..9).to_vec();
+        assert_eq!(desk.outbox.held_bytes(), 20 + 49_970);
+        let mut expected = desk.region.slice(5..9).to_vec();
         expected.extend(&received[..20]);
-        expected.extend(desk.pattern.slice(100..300));
+        expected.extend(desk.region.slice(100..300));
         expected.extend(&received[30..]);
-        expected.extend(desk.pattern.slice(7..8));
+        expected.extend(desk.region.slice(7..8));
         assert!(desk.drain() == expected, "{supply:?}");
         assert_eq!(desk.lender.given_back, [0], "once, {supply:?}");
-        assert_eq!(desk.outbox.echo_bytes(), 0);
+        assert_eq!(desk.outbox.held_bytes(), 0);
     }
 }
 
@@ -209,4 +210,58 @@ fn only_a_lone_request_is_proven_by_its_answer() {
     desk.settle(lease, Supply::Ample);
     assert!(!desk.outbox.take_proven_by_answer());
     assert_eq!(desk.drain().len(), 14);
+}
+
+#[test]
+fn what_a_session_writes_itself_goes_out_in_its_place() {
+    let mut desk = Desk::new();
+    desk.outbox.push_shared(0..3);
+    desk.outbox
+        .space(4, &mut desk.pool)
+        .copy_from_slice(b"abcd");
+    desk.outbox.space(2, &mut desk.pool)[1] = b'z';
+    let lease = lease(1, 10);
+    let echoed = Proactor::bytes(&mut desk.lender, &lease).to_vec();
+    desk.outbox.push_echo(&LeaseShape::from(&lease), 0..10);
+    desk.settle(lease, Supply::Ample);
+    desk.outbox.space(SPACE_MAX, &mut desk.pool).fill(7);
+    assert_eq!(desk.outbox.held_bytes(), 6 + 10 + SPACE_MAX as u64);
+    let mut expected = desk.region.slice(0..3).to_vec();
+    expected.extend(b"abcd\0z");
+    expected.extend(echoed);
+    expected.extend([7; SPACE_MAX]);
+    assert!(desk.drain() == expected);
+    assert_eq!(desk.outbox.held_bytes(), 0);
+}
+
+#[test]
+fn a_send_that_took_a_part_goes_on_where_it_ended() {
+    let mut desk = Desk::new();
+    desk.outbox.push_shared(5..20);
+    desk.outbox
+        .space(4, &mut desk.pool)
+        .copy_from_slice(b"abcd");
+    let lease = lease(0, 10);
+    let echoed = Proactor::bytes(&mut desk.lender, &lease).to_vec();
+    desk.outbox.push_echo(&LeaseShape::from(&lease), 0..10);
+    desk.settle(lease, Supply::Ample);
+    let mut expected = desk.region.slice(5..20).to_vec();
+    expected.extend(b"abcd");
+    expected.extend(echoed);
+    for taken in [10, 5, 2, 0, 2, 3] {
+        let mut pieces = [Piece {
+            ptr: std::ptr::null(),
+            len: 0,
+        }; PIECES_MAX];
+        desk.outbox
+            .gather(&mut pieces, &desk.region, &mut desk.lender);
+        desk.outbox.advance(taken, &mut desk.lender, &mut desk.pool);
+        expected.drain(..taken);
+    }
+    assert_eq!(desk.outbox.held_bytes(), 7);
+    // The buffer is to be used again.
+    desk.outbox.detach(&mut desk.lender, &mut desk.pool);
+    assert_eq!(desk.lender.given_back, [0]);
+    desk.lender.memory.fill(0);
+    assert!(desk.drain() == expected);
 }

@@ -1,28 +1,24 @@
-//! The load's loop: open, wait for the go, run, drain, account for everything.
+//! The load's loop: executes what a [`Life`] answers, on any backend.
 
-mod ending;
-mod lateness;
-mod opening;
-mod window;
-
-use super::{Bench, Pumped, Wire, buffer_group, let_go};
+use super::{
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
+    let_go,
+};
 use crate::clock::now_ns;
-use crate::driver::{EngineError, LoadJob, LoadOutcome, Stop};
-use crate::loading::{CONNECTS_AT_ONCE, Loss, rest_ns};
+use crate::control::Order;
+use crate::driver::{EngineError, LoadJob, LoadOutcome};
+use crate::load::{Dial, Life, LoadWorkload, Phase, Rules};
 use crate::meter::Meter;
-use crate::outbox::Outbox;
-use crate::proactor::{BackendCounters, ConnectionId, Event, How, Lease, Proactor};
-use crate::session::Session;
-use crate::socket::Granted;
-use crate::workload::{LoadSession, LoadVisitor, LoadWorkload, Slot};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use crate::proactor::{BackendCounters, Event, Lease, Proactor};
+use crate::session::How;
+use crate::socket::{self, Granted};
+use crate::tcp_info::{self, TcpInfoSummary};
+use crate::workload::LoadVisitor;
+use std::collections::VecDeque;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Workers look up at least this often (ns), for the end of the window and for timeouts.
-const TICK_NS: u64 = 20_000_000;
 
 /// Loads `job` on backend `P`. See [`crate::driver::Driver::load`].
 ///
@@ -40,133 +36,63 @@ pub fn load<P: Proactor>(job: LoadJob) -> Result<LoadOutcome, EngineError> {
     spec.dispatch(Visit::<P>(job, PhantomData))
 }
 
-/// Where a connection of the load is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Not connected, and nothing under way.
-    Idle,
-    /// In the queue of those to be opened.
-    Queued,
-    /// A connect is under way.
-    Connecting,
-    /// Established before the go.
-    Waiting,
-    /// Traffic may flow.
-    Open,
-    /// `Proactor::close` was called; `Event::Closed` is to come.
-    Closing,
-}
-
-/// One connection of the load, the whole run long.
-struct Place<S> {
-    state: State,
-    wire: Wire<S>,
-    slot: Slot,
-    /// Times in a row that it could not be opened or was lost.
-    failures: u32,
-    /// When to open it again.
-    retry_at_ns: Option<u64>,
-    /// The same connect is to be tried once more, after this long (ns): it keeps its start.
-    reopen_after_ns: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Connecting, then waiting for the go.
-    Preparing,
-    /// Warm-up and window.
-    Running,
-    /// The window is over; operations in flight may still be answered.
-    Draining,
-}
-
 struct Loader<P: Proactor, W: LoadWorkload> {
     bench: Bench<P>,
-    places: Vec<Place<W::Session>>,
-    workload: W,
+    wires: Vec<Wire>,
+    life: Life<W>,
     job: LoadJob,
-    phase: Phase,
-    /// Next due instants, earliest first: at most one entry per connection.
-    schedule: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Connections that can send more right now.
     again: VecDeque<u32>,
-    /// Connections in state Connecting.
-    connecting: u32,
-    /// Connections in state Queued: each index at most once.
-    to_open: VecDeque<u32>,
-    window_start_ns: u64,
-    window_end_ns: u64,
-    window_open: bool,
-    /// The end of the running turn.
+    /// The latest that the running turn has seen of the clock.
     turn_ns: u64,
-    /// When something was received or a connection established last.
-    alive_ns: u64,
-    sweep_at_ns: u64,
-    sweep_every_ns: u64,
-    drain_until_ns: u64,
     backend_at_start: BackendCounters,
     backend_in_window: Option<BackendCounters>,
     granted: Option<Granted>,
-    spare_source: u32,
-    opened: u32,
     system_calls: u64,
+}
+
+/// One connection's part of a life.
+struct Living<'a, W: LoadWorkload>(&'a mut Life<W>, u32);
+
+impl<W: LoadWorkload> Party for Living<'_, W> {
+    #[inline]
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>) {
+        self.0.received(self.1, bytes, out);
+    }
+
+    #[inline]
+    fn sent(&mut self, out: &mut Speaker<'_>) {
+        self.0.sent(self.1, out);
+    }
+
+    #[inline]
+    fn awaits_sent(&self) -> bool {
+        self.0.awaits_sent(self.1)
+    }
 }
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
         let count = job.share.count;
-        let limit = match job.stop {
-            Stop::Count(count) => Some(count),
-            Stop::After(_) => None,
-        };
         let bench = Bench::new(
             count,
             buffer_group(workload.hints(), count),
-            workload.pattern_bytes(),
+            workload.region(),
             &job.wake,
             &job.engine_options,
-            Meter::new(job.spec.is_open_loop(), limit, Arc::clone(&job.published)),
         )?;
-        let places = (0..count)
-            .map(|index| {
-                let mut slot = workload.slot(job.share.first + index, job.share.total);
-                slot.pattern = Arc::clone(&bench.pattern);
-                let id = ConnectionId {
-                    index,
-                    generation: 0,
-                };
-                let wire = Wire::new(id, workload.session(), Outbox::default());
-                Place {
-                    state: State::Idle,
-                    wire,
-                    slot,
-                    failures: 0,
-                    retry_at_ns: None,
-                    reopen_after_ns: None,
-                }
-            })
-            .collect();
+        let rules = Rules::from(&job);
+        let published = Arc::clone(&job.published);
+        let meter = Meter::new(job.spec.is_open_loop(), rules.count(), published);
         Ok(Self {
+            life: Life::new(workload, rules, Arc::clone(&bench.region), meter),
+            wires: (0..count).map(Wire::new).collect(),
             bench,
-            places,
-            workload,
-            phase: Phase::Preparing,
-            schedule: BinaryHeap::with_capacity(count as usize + 1),
             again: VecDeque::with_capacity(count as usize),
-            connecting: 0,
-            to_open: VecDeque::with_capacity(count as usize),
-            window_start_ns: u64::MAX,
-            window_end_ns: u64::MAX,
-            window_open: false,
             turn_ns: 0,
-            alive_ns: 0,
-            sweep_at_ns: 0,
-            sweep_every_ns: job.sweep_every_ns(),
-            drain_until_ns: u64::MAX,
             backend_at_start: BackendCounters::default(),
             backend_in_window: None,
             granted: None,
-            spare_source: 0,
-            opened: 0,
             system_calls: 0,
             job,
         })
@@ -176,90 +102,183 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         match self.work() {
             Ok(()) => Ok(self.finish()),
             Err(error) => {
-                let_go(&mut self.bench, &mut self.places);
+                let_go(&mut self.bench, &mut self.wires);
                 Err(error)
             }
         }
     }
 
     fn work(&mut self) -> Result<(), EngineError> {
-        self.open_all()?;
+        self.life.begin(now_ns());
+        while !self.life.is_prepared() {
+            if self.job.control.order() != Order::Run {
+                return Err(EngineError::Peer("stopped while connecting".into()));
+            }
+            self.turn()?;
+        }
         self.job.control.report_ready();
         let Some(go_ns) = self.wait_for_go()? else {
             return Ok(());
         };
-        self.start(go_ns)?;
-        let period = Duration::from_nanos(self.sweep_every_ns.min(TICK_NS));
-        let _ticker = self.job.control.tick_every(period);
-        while self.phase == Phase::Running {
-            self.turn()?;
-            self.advance_phase();
+        let now = now_ns();
+        self.life.go(go_ns, now);
+        if self.life.was_window_open() {
+            self.backend_at_start = self.counters_now();
         }
-        while !self.drained() {
+        let look_every_ns = Rules::from(&self.job).look_every_ns();
+        let period = Duration::from_nanos(look_every_ns);
+        let _ticker = self.job.control.tick_every(period);
+        while !self.is_over() {
             self.turn()?;
         }
         Ok(())
     }
 
-    /// Lets traffic flow on an established connection.
-    fn begin_traffic(&mut self, index: u32, now_ns: u64) {
-        let place = &mut self.places[index as usize];
-        place.state = State::Open;
-        let Place { wire, slot, .. } = place;
-        self.bench
-            .tell(wire, now_ns, |session, out| session.opened(slot, out));
-        self.pump(index, now_ns);
+    /// Waits for the go while keeping an eye on the connections; `None` when aborted.
+    fn wait_for_go(&mut self) -> Result<Option<u64>, EngineError> {
+        loop {
+            if self.job.control.order() != Order::Run {
+                return Ok(None);
+            }
+            let go_ns = self.job.control.go_ns();
+            if let Some(go_ns) = go_ns.filter(|&at| now_ns() >= at) {
+                return Ok(Some(go_ns));
+            }
+            self.act(go_ns)?;
+        }
     }
 
-    /// One turn: wait, handle what happened, send what came due, look after the late.
+    fn is_over(&mut self) -> bool {
+        match self.job.control.order() {
+            Order::Run => {}
+            Order::Stop => self.life.stop(now_ns()),
+            Order::Abort => return true,
+        }
+        if self.life.phase() < Phase::Draining {
+            return false;
+        }
+        self.note_end_of_window();
+        self.life.is_drained(now_ns())
+    }
+
+    fn note_end_of_window(&mut self) {
+        if self.backend_in_window.is_none() && self.life.was_window_open() {
+            self.backend_in_window = Some(self.counters_now().since(&self.backend_at_start));
+        }
+    }
+
+    /// One turn; an error if the run cannot begin.
     fn turn(&mut self) -> Result<(), EngineError> {
-        let deadline_ns = self.next_deadline_ns();
+        self.act(None)?;
+        self.life.refused().map_or(Ok(()), Err)
+    }
+
+    /// Waits, handles what happened, and does what the life wants done. `until_ns` is an instant that
+    /// the life does not know of.
+    #[inline]
+    fn act(&mut self, until_ns: Option<u64>) -> Result<(), EngineError> {
+        let deadline_ns = match self.again.is_empty() {
+            true => earlier(self.life.wake_at_ns(), until_ns),
+            false => Some(0),
+        };
         self.bench.wait(deadline_ns)?;
-        self.drain_events();
-        if !self.schedule.is_empty() {
-            self.send_due();
+        self.turn_ns = 0;
+        while let Some(event) = self.bench.proactor.next() {
+            self.handle(event);
         }
         if !self.again.is_empty() {
             self.go_round_again();
         }
-        if !self.to_open.is_empty() {
-            self.drain_to_open()?;
-        }
         // What was received in this turn told the time: an operation costs one look at the clock.
-        self.turn_ns = if self.alive_ns > self.turn_ns {
-            self.alive_ns
-        } else {
-            now_ns()
-        };
-        if self.turn_ns >= self.sweep_at_ns {
-            self.sweep();
+        if self.turn_ns == 0 {
+            self.turn_ns = now_ns();
+        }
+        if self.life.has_work(self.turn_ns) {
+            self.obey(self.turn_ns);
         }
         Ok(())
     }
 
-    fn drain_events(&mut self) {
-        while let Some(event) = self.bench.proactor.next() {
-            self.handle(event);
+    /// Does what the life wants done by now.
+    fn obey(&mut self, now: u64) {
+        self.cross(now);
+        self.life.pass(now);
+        while let Some(index) = self.life.next_speaker(now_ns()) {
+            let now = now_ns();
+            self.cross(now);
+            let mut out = self
+                .bench
+                .speaker(&mut self.wires[index as usize].outbox, now);
+            self.life.speak(index, &mut out);
+            self.pump(index, now);
+        }
+        while let Some((index, how)) = self.life.next_close() {
+            self.bench.close(&mut self.wires[index as usize], how);
+        }
+        while let Some(dial) = self.life.next_dial(now_ns()) {
+            self.dial(dial);
         }
     }
 
-    /// When to look again even if nothing happens; `None` where the tick suffices: while a closed
-    /// loop runs, nothing is due at an exact instant (the window is judged by time stamps).
-    fn next_deadline_ns(&self) -> Option<u64> {
-        if !self.again.is_empty() || !self.to_open.is_empty() && self.connecting < CONNECTS_AT_ONCE
-        {
-            return Some(0);
+    /// The backend's counters are read before the first event of the window.
+    #[inline]
+    fn cross(&mut self, now: u64) {
+        if now >= self.life.boundary_ns() {
+            self.backend_at_start = self.counters_now();
         }
-        if self.phase != Phase::Running {
-            return Some(self.drain_until_ns.min(self.sweep_at_ns));
+    }
+
+    fn counters_now(&self) -> BackendCounters {
+        let mut counters = self.bench.proactor.counters().clone();
+        counters.system_calls += self.system_calls;
+        counters
+    }
+
+    // ---- opening ---------------------------------------------------------------------------
+
+    fn dial(&mut self, dial: Dial) {
+        if let Err(error) = self.start_connect(dial) {
+            self.connect_failed(dial.index, &error);
+            self.forget(dial.index);
         }
-        let Reverse((due_ns, _)) = self.schedule.peek()?;
-        let boundary_ns = if self.window_open {
-            self.window_end_ns
-        } else {
-            self.window_start_ns
-        };
-        Some((*due_ns).min(boundary_ns).min(self.sweep_at_ns))
+    }
+
+    fn start_connect(&mut self, Dial { index, source }: Dial) -> io::Result<()> {
+        let target = &self.job.target;
+        let fd = socket::connecting(target.domain(), source, P::NONBLOCKING, &self.job.socket)?;
+        // socket(2), TCP_NODELAY, and bind(2) with its option: the usual calls of a new socket.
+        self.system_calls += 2 + 2 * u64::from(source.is_some());
+        let id = self.wires[index as usize].next_tenant();
+        self.bench.proactor.open(id, fd)?;
+        self.bench.proactor.connect(id, &target.address);
+        Ok(())
+    }
+
+    fn connected(&mut self, index: u32, result: Result<(), i32>) {
+        let now = now_ns();
+        self.cross(now);
+        let wire = &mut self.wires[index as usize];
+        if wire.closing {
+            return;
+        }
+        if let Err(errno) = result {
+            self.connect_failed(index, &io::Error::from_raw_os_error(errno));
+            // Nothing to reset; and what was said on a connection that was reset at once is not sent.
+            return self.bench.close(&mut self.wires[index as usize], How::Fin);
+        }
+        if self.granted.is_none() {
+            self.granted = Some(socket::granted(self.bench.proactor.descriptor(wire.id)));
+        }
+        self.bench.proactor.receive_many(wire.id);
+        let mut out = self.bench.speaker(&mut wire.outbox, now);
+        self.life.connected(index, &mut out);
+        self.pump(index, now);
+    }
+
+    fn connect_failed(&mut self, index: u32, error: &io::Error) {
+        let wire = &mut self.wires[index as usize];
+        let mut out = self.bench.speaker(&mut wire.outbox, now_ns());
+        self.life.connect_failed(index, error, &mut out);
     }
 
     // ---- events ----------------------------------------------------------------------------
@@ -272,7 +291,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             Event::Connected(id, result) => self.connected(id.index, result),
             Event::Finished(id) => self.finished(id.index),
             Event::ReceiveFailed(id, errno) => self.lost(id.index, errno),
-            Event::Closed(id) => self.closed(id.index),
+            Event::Closed(id) => self.forget(id.index),
             Event::Woken => {}
             Event::Accepted(_) | Event::AcceptFailed(_) => {
                 debug_assert!(false, "a load does not accept")
@@ -283,173 +302,85 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     #[inline]
     fn received(&mut self, index: u32, lease: Lease) {
         let now = now_ns();
-        self.open_window_if_due(now);
-        self.alive_ns = now;
-        let place = &mut self.places[index as usize];
-        if place.state == State::Closing {
+        self.cross(now);
+        self.turn_ns = now;
+        let wire = &mut self.wires[index as usize];
+        if wire.closing {
             return self.bench.proactor.give_back(lease);
         }
-        self.bench.meter.bytes_received(u64::from(lease.len), now);
-        if place.state != State::Open {
-            // Before the go nothing was asked for. A peer that speaks first is not one of ours.
-            return self.bench.proactor.give_back(lease);
-        }
-        let Place { wire, slot, .. } = place;
-        self.bench.deliver(wire, slot, lease, now);
+        let mut living = Living(&mut self.life, index);
+        self.bench.deliver(wire, &mut living, lease, now);
         self.pump(index, now);
     }
 
     #[inline]
     fn sent(&mut self, index: u32, bytes: u64) {
         let now = now_ns();
-        self.bench.meter.bytes_sent(bytes, now);
-        let place = &mut self.places[index as usize];
-        if place.state != State::Open {
+        self.cross(now);
+        self.life.moved(bytes, now);
+        let wire = &mut self.wires[index as usize];
+        if wire.closing {
             return;
         }
-        let Place { wire, slot, .. } = place;
-        self.bench.sent(wire, slot, now);
+        let mut living = Living(&mut self.life, index);
+        self.bench.sent(wire, &mut living, now);
         self.pump(index, now);
     }
 
     fn finished(&mut self, index: u32) {
         let now = now_ns();
-        let place = &mut self.places[index as usize];
-        if place.state == State::Closing {
-            return;
+        self.cross(now);
+        let wire = &mut self.wires[index as usize];
+        if !wire.closing {
+            let mut out = self.bench.speaker(&mut wire.outbox, now);
+            self.life.peer_finished(index, &mut out);
+            self.pump(index, now);
         }
-        if !W::RECONNECTS {
-            return self.lose(index, Loss::closed_by_peer());
-        }
-        let Place { wire, slot, .. } = place;
-        self.bench
-            .tell(wire, now, |session, out| session.peer_finished(slot, out));
-        self.pump(index, now);
     }
 
     fn lost(&mut self, index: u32, errno: i32) {
         let now = now_ns();
-        let place = &mut self.places[index as usize];
-        if place.state == State::Closing {
-            return;
-        }
-        let Place { wire, slot, .. } = place;
-        let mut agreed = false;
-        self.bench.tell(wire, now, |session, out| {
-            agreed = session.was_reset(slot, out)
-        });
-        if agreed {
-            self.places[index as usize].wire.outbox.close = Some(How::Rst);
-            return self.pump(index, now);
-        }
-        self.lose(index, Loss::of_errno(errno));
-    }
-
-    /// Records the failure of a connection, and of every operation in flight on it, and closes it.
-    fn lose(&mut self, index: u32, loss: Loss) {
-        let (draining, meter) = (self.phase == Phase::Draining, &mut self.bench.meter);
-        let slot = &mut self.places[index as usize].slot;
-        slot.lose(loss, W::RECONNECTS, draining, now_ns(), meter);
-        self.close(index, How::Rst);
-    }
-
-    fn close(&mut self, index: u32, how: How) {
-        let place = &mut self.places[index as usize];
-        if matches!(
-            place.state,
-            State::Connecting | State::Waiting | State::Open
-        ) {
-            self.connecting -= u32::from(place.state == State::Connecting);
-            place.state = State::Closing;
-            self.bench.proactor.close(place.wire.id, how);
+        self.cross(now);
+        let wire = &mut self.wires[index as usize];
+        if !wire.closing {
+            let mut out = self.bench.speaker(&mut wire.outbox, now);
+            self.life.lost(index, errno, &mut out);
+            // It has ended in any case, and there is nobody to send the rest to.
+            self.bench.close(wire, How::Rst);
         }
     }
 
-    fn closed(&mut self, index: u32) {
+    /// The backend has nothing of this connection any more.
+    fn forget(&mut self, index: u32) {
+        let Bench { proactor, pool, .. } = &mut self.bench;
+        let wire = &mut self.wires[index as usize];
+        wire.outbox.clear(proactor, pool);
+        wire.closing = false;
         let now = now_ns();
-        let place = &mut self.places[index as usize];
-        place
-            .wire
-            .outbox
-            .clear(&mut self.bench.proactor, &mut self.bench.pool);
-        place.slot.give_up(now, &mut self.bench.meter);
-        place.state = State::Idle;
-        if let Some(after_ns) = place
-            .reopen_after_ns
-            .filter(|_| self.phase != Phase::Draining)
-        {
-            return self.rest(index, now + after_ns);
-        }
-        if self.phase != Phase::Running {
-            return;
-        }
-        if W::RECONNECTS && place.failures == 0 {
-            return self.open_next_transaction(index, now);
-        }
-        place.failures = place.failures.saturating_add(1);
-        let wait_ns = rest_ns(place.failures);
-        self.rest(index, now + wait_ns);
+        self.cross(now);
+        self.life.closed(index, now);
     }
 
     #[inline]
     fn pump(&mut self, index: u32, now: u64) {
-        let place = &mut self.places[index as usize];
-        let Place { wire, slot, .. } = place;
-        let (pumped, taken) = self.bench.pump(wire, slot, now);
+        let wire = &mut self.wires[index as usize];
+        if wire.closing {
+            return;
+        }
+        let mut living = Living(&mut self.life, index);
+        let (pumped, taken) = self.bench.pump(wire, &mut living, now);
         if taken > 0 {
-            self.bench.meter.bytes_sent(taken, now);
+            self.life.moved(taken, now);
         }
         match pumped {
-            Pumped::Open => {}
+            Pumped::Open | Pumped::Closing => {}
             Pumped::Again if wire.in_line => {}
             Pumped::Again => {
                 wire.in_line = true;
                 self.again.push_back(index);
             }
-            Pumped::Closing => place.state = State::Closing,
             Pumped::Lost(errno) => self.lost(index, errno),
         }
-    }
-
-    // ---- schedule and timeouts -------------------------------------------------------------
-
-    fn send_due(&mut self) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        let mut now = now_ns();
-        while let Some(&Reverse((due_ns, index))) = self.schedule.peek() {
-            if due_ns > now {
-                // Handling what was due took time: look again before going to sleep.
-                now = now_ns();
-                if due_ns > now {
-                    break;
-                }
-            }
-            if due_ns >= self.window_end_ns {
-                self.schedule.clear();
-                break;
-            }
-            self.schedule.pop();
-            let place = &mut self.places[index as usize];
-            place.slot.pacer.arrive(now, &mut self.bench.meter);
-            if let Some(next_ns) = place.slot.pacer.next_due_ns() {
-                self.schedule.push(Reverse((next_ns, index)));
-            }
-            match place.state {
-                State::Open => self.tell_due(index, now),
-                State::Idle if W::RECONNECTS => self.open_next_transaction(index, now),
-                _ => {}
-            }
-        }
-    }
-
-    fn tell_due(&mut self, index: u32, now: u64) {
-        self.open_window_if_due(now);
-        let Place { wire, slot, .. } = &mut self.places[index as usize];
-        self.bench
-            .tell(wire, now, |session, out| session.due(slot, out));
-        self.pump(index, now);
     }
 
     fn go_round_again(&mut self) {
@@ -457,10 +388,50 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             let Some(index) = self.again.pop_front() else {
                 return;
             };
-            let place = &mut self.places[index as usize];
-            place.wire.in_line = false;
-            if place.state == State::Open {
-                self.pump(index, now_ns());
+            self.wires[index as usize].in_line = false;
+            self.pump(index, now_ns());
+        }
+    }
+
+    // ---- end -------------------------------------------------------------------------------
+
+    fn finish(mut self) -> LoadOutcome {
+        self.note_end_of_window();
+        let standing = self.life.standing().take(TCP_INFO_SAMPLES);
+        let infos: Vec<_> = standing
+            .filter_map(|index| {
+                let id = self.wires[index as usize].id;
+                tcp_info::read(self.bench.proactor.descriptor(id))
+            })
+            .collect();
+        self.life.finish(now_ns());
+        self.close_all();
+        let_go(&mut self.bench, &mut self.wires);
+        LoadOutcome {
+            backend: self.backend_in_window,
+            features: self.bench.proactor.features(),
+            options_granted: self.bench.proactor.options_granted(),
+            granted: self.granted,
+            tcp_info: TcpInfoSummary::of(&infos),
+            connections_opened: self.life.established(),
+            accounts: self.life.accounts(),
+            spare_sources_used: self.life.spare_source(),
+            recorded: self.life.take_recorded(),
+        }
+    }
+
+    /// Closes everything and waits, bounded, until the backend references none of it.
+    fn close_all(&mut self) {
+        let remaining: Vec<_> = self.life.remaining().collect();
+        for (index, how) in remaining {
+            self.bench.close(&mut self.wires[index as usize], how);
+        }
+        let closing = self.wires.iter().filter(|wire| wire.closing).count();
+        let give_up_ns = now_ns() + CLOSING_LIMIT_NS;
+        for _ in 0..closing {
+            match self.bench.next_closed(give_up_ns) {
+                Some(id) => self.forget(id.index),
+                None => return,
             }
         }
     }

@@ -1,16 +1,19 @@
 //! The testee's loop.
 
-use super::{Bench, CLOSING_LIMIT_NS, Pumped, TCP_INFO_SAMPLES, Wire, buffer_group, let_go};
+use super::{
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
+    let_go,
+};
 use crate::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, ServeJob, ServeOutcome};
-use crate::meter::{Meter, ServePublished, bump};
-use crate::outbox::Outbox;
-use crate::proactor::{ConnectionId, Event, How, Lease, Proactor};
-use crate::session::Session;
+use crate::meter::{ServePublished, bump};
+use crate::proactor::{ConnectionId, Event, Lease, Proactor};
+use crate::session::{How, Session};
 use crate::socket;
 use crate::tcp_info::{self, TcpInfoSummary};
+use crate::timers::Timers;
 use crate::workload::{ServeVisitor, ServeWorkload};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -36,19 +39,38 @@ pub fn serve<P: Proactor>(job: ServeJob) -> Result<ServeOutcome, EngineError> {
 
 /// One place in the connection table.
 struct Place<S> {
-    id: ConnectionId,
-    wire: Option<Wire<S>>,
-    /// The outbox of the previous tenant, empty.
-    spare_outbox: Outbox,
-    closing: bool,
+    wire: Wire,
+    /// Of the connection that has the place.
+    session: Option<S>,
     last_traffic_ns: u64,
 }
 
-/// The earlier of two instants, as far as there are any.
-fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+impl<S> Place<S> {
+    /// The connection that has the place, unless it is being closed.
+    #[inline]
+    fn talking(&mut self) -> Option<(&mut Wire, Talking<'_, S>)> {
+        let session = self.session.as_mut().filter(|_| !self.wire.closing)?;
+        Some((&mut self.wire, Talking(session)))
+    }
+}
+
+/// A session, as the loop speaks with it.
+struct Talking<'a, S>(&'a mut S);
+
+impl<S: Session> Party for Talking<'_, S> {
+    #[inline]
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>) {
+        self.0.received(bytes, out);
+    }
+
+    #[inline]
+    fn sent(&mut self, out: &mut Speaker<'_>) {
+        self.0.sent(out);
+    }
+
+    #[inline]
+    fn awaits_sent(&self) -> bool {
+        self.0.awaits_sent()
     }
 }
 
@@ -67,6 +89,9 @@ struct Server<P: Proactor, W: ServeWorkload> {
     is_ip: bool,
     open: u32,
     stop_at_ns: Option<u64>,
+    /// When to look after a place: whether it is idle, and for its session's own timer. Traffic does not
+    /// move them: a timer fires, and what it finds then decides.
+    timers: Timers,
 }
 
 impl<P: Proactor, W: ServeWorkload> Server<P, W> {
@@ -83,10 +108,9 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         let mut bench = Bench::new(
             job.limits.connections,
             buffer_group(hints, expected),
-            workload.pattern_bytes(),
+            workload.region(),
             &job.wake,
             &job.engine_options,
-            Meter::new(false, None, Arc::default()),
         )?;
         // The end of a send is traffic, of which an idle timeout must hear when it happens.
         bench.lazy = job.limits.idle_timeout_ns.is_none();
@@ -106,6 +130,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             is_ip,
             open: 0,
             stop_at_ns: None,
+            timers: Timers::default(),
             job,
         })
     }
@@ -164,13 +189,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             return Some(0);
         }
         let soonest = earlier(self.accept_again_ns, self.stop_at_ns);
-        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
-            return soonest;
-        };
-        // An idle-timeout sweep costs one pass over the table; a quarter of the timeout bounds how
-        // late a connection is closed.
-        let sweep_ns = now_ns() + (idle_ns / 4).clamp(1_000_000, 1_000_000_000);
-        earlier(soonest, Some(sweep_ns))
+        earlier(soonest, self.timers.next_ns())
     }
 
     fn handle(&mut self, event: Event) {
@@ -239,38 +258,30 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         }
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.places.len() as u32;
-            let id = ConnectionId {
-                index,
-                generation: 0,
-            };
             self.places.push(Place {
-                id,
-                wire: None,
-                spare_outbox: Outbox::default(),
-                closing: false,
+                wire: Wire::new(index),
+                session: None,
                 last_traffic_ns: 0,
             });
             index
         });
         let now_ns = now_ns();
         let place = &mut self.places[index as usize];
-        place.id = place.id.next_generation();
-        if self.bench.proactor.open(place.id, fd).is_err() {
+        let id = place.wire.next_tenant();
+        if self.bench.proactor.open(id, fd).is_err() {
             self.free.push(index);
             bump(&self.job.published.failed, 1);
             bump(&self.job.published.closed, 1);
             return;
         }
-        let outbox = std::mem::take(&mut place.spare_outbox);
-        place.wire = Some(Wire::new(place.id, self.workload.session(), outbox));
-        place.closing = false;
+        let session = place.session.insert(self.workload.session());
         place.last_traffic_ns = now_ns;
         self.open += 1;
-        self.bench.proactor.receive_many(place.id);
-        if let Some(wire) = &mut place.wire {
-            self.bench
-                .tell(wire, now_ns, |session, out| session.opened(&mut (), out));
+        if let Some(idle_ns) = self.job.limits.idle_timeout_ns {
+            self.timers.arm(index, now_ns.saturating_add(idle_ns));
         }
+        self.bench.proactor.receive_many(id);
+        session.opened(&mut self.bench.speaker(&mut place.wire.outbox, now_ns));
         self.pump(index, now_ns);
         if self.open >= self.job.limits.connections && !self.dealer.accepts_for_others() {
             self.stop_accepting();
@@ -292,69 +303,73 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
 
     fn received(&mut self, id: ConnectionId, lease: Lease) {
         let place = &mut self.places[id.index as usize];
-        let Some(wire) = place
-            .wire
-            .as_mut()
-            .filter(|_| place.id == id && !place.closing)
-        else {
+        if place.wire.id != id || place.wire.closing || place.session.is_none() {
             return self.bench.proactor.give_back(lease);
-        };
+        }
         bump(&self.job.published.bytes_received, u64::from(lease.len));
         let mut now = 0;
         if self.job.limits.idle_timeout_ns.is_some() {
             now = now_ns();
             place.last_traffic_ns = now;
         }
-        self.bench.deliver(wire, &mut (), lease, now);
+        if let Some((wire, mut talking)) = place.talking() {
+            self.bench.deliver(wire, &mut talking, lease, now);
+        }
         self.pump(id.index, now);
     }
 
     fn finished(&mut self, id: ConnectionId) {
         let place = &mut self.places[id.index as usize];
-        if let Some(wire) = place.wire.as_mut().filter(|_| !place.closing) {
-            self.bench
-                .tell(wire, 0, |session, out| session.peer_finished(&mut (), out));
+        if let Some((wire, talking)) = place.talking() {
+            let mut out = self.bench.speaker(&mut wire.outbox, 0);
+            talking.0.peer_finished(&mut out);
             self.pump(id.index, 0);
         }
     }
 
     fn sent(&mut self, id: ConnectionId, bytes: u64) {
         let place = &mut self.places[id.index as usize];
-        let Some(wire) = place.wire.as_mut().filter(|_| !place.closing) else {
+        if place.talking().is_none() {
             return;
-        };
-        let counted = u64::from(std::mem::take(&mut wire.lazy_bytes));
+        }
+        let counted = u64::from(std::mem::take(&mut place.wire.lazy_bytes));
         bump(&self.job.published.bytes_sent, bytes - counted);
         if self.job.limits.idle_timeout_ns.is_some() {
             place.last_traffic_ns = now_ns();
         }
-        self.bench.sent(wire, &mut (), 0);
+        if let Some((wire, mut talking)) = place.talking() {
+            self.bench.sent(wire, &mut talking, 0);
+        }
         self.pump(id.index, 0);
     }
 
     #[inline]
     fn pump(&mut self, index: u32, now_ns: u64) {
         let place = &mut self.places[index as usize];
-        let Some(wire) = place.wire.as_mut() else {
+        let Some((wire, mut talking)) = place.talking() else {
             return;
         };
         let was_paused = wire.receive_paused;
-        let (pumped, taken) = self.bench.pump(wire, &mut (), now_ns);
+        let (pumped, taken) = self.bench.pump(wire, &mut talking, now_ns);
+        let paused = wire.receive_paused && !was_paused;
+        let timer_ns = wire.outbox.timer_ns;
         bump(&self.job.published.bytes_sent, taken);
         if taken > 0 && self.job.limits.idle_timeout_ns.is_some() {
             place.last_traffic_ns = crate::clock::now_ns();
         }
-        if wire.receive_paused && !was_paused {
+        if paused {
             bump(&self.job.published.peer_not_reading, 1);
         }
+        if let Some(at_ns) = timer_ns {
+            self.timers.arm(index, at_ns);
+        }
         match pumped {
-            Pumped::Open => {}
-            Pumped::Again if wire.in_line => {}
+            Pumped::Open | Pumped::Closing => {}
+            Pumped::Again if place.wire.in_line => {}
             Pumped::Again => {
-                wire.in_line = true;
+                place.wire.in_line = true;
                 self.again.push_back(index);
             }
-            Pumped::Closing => place.closing = true,
             Pumped::Lost(errno) => self.lost(index, errno),
         }
     }
@@ -364,13 +379,8 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             let Some(index) = self.again.pop_front() else {
                 return;
             };
-            let place = &mut self.places[index as usize];
-            if let Some(wire) = &mut place.wire {
-                wire.in_line = false;
-                if !place.closing {
-                    self.pump(index, 0);
-                }
-            }
+            self.places[index as usize].wire.in_line = false;
+            self.pump(index, 0);
         }
     }
 
@@ -378,20 +388,17 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
 
     fn lost(&mut self, index: u32, _errno: i32) {
         let place = &mut self.places[index as usize];
-        if place.wire.is_some() && !place.closing {
-            place.closing = true;
+        if place.session.is_some() && !place.wire.closing {
             bump(&self.job.published.failed, 1);
-            self.bench.proactor.close(place.id, How::Fin);
+            self.bench.close(&mut place.wire, How::Fin);
         }
     }
 
     fn closed(&mut self, id: ConnectionId) {
         let place = &mut self.places[id.index as usize];
-        if let Some(mut wire) = place.wire.take() {
-            wire.outbox
-                .clear(&mut self.bench.proactor, &mut self.bench.pool);
-            place.spare_outbox = wire.outbox;
-            place.closing = false;
+        if place.session.take().is_some() {
+            let Bench { proactor, pool, .. } = &mut self.bench;
+            place.wire.outbox.clear(proactor, pool);
             self.free.push(id.index);
             self.open -= 1;
             bump(&self.job.published.closed, 1);
@@ -404,35 +411,59 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     }
 
     fn sweep(&mut self) {
-        let now = match (self.accept_again_ns, self.job.limits.idle_timeout_ns) {
-            (None, None) => return,
-            _ => now_ns(),
-        };
+        if self.accept_again_ns.is_none() && self.timers.next_ns().is_none() {
+            return;
+        }
+        let now = now_ns();
         if self.accept_again_ns.is_some_and(|at| now >= at) {
             self.accept_again_ns = None;
             self.accept_if_room();
         }
-        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
+        while let Some(index) = self.timers.pop_due(now) {
+            self.look_after(index, now);
+        }
+    }
+
+    /// A place's timer fired: calls its session's, and closes its connection if nothing has moved for
+    /// too long.
+    fn look_after(&mut self, index: u32, now_ns: u64) {
+        let place = &mut self.places[index as usize];
+        let Some((wire, talking)) = place.talking() else {
             return;
         };
-        for place in &mut self.places {
-            if place.wire.is_some()
-                && !place.closing
-                && now.saturating_sub(place.last_traffic_ns) >= idle_ns
-            {
-                place.closing = true;
-                bump(&self.job.published.idle_closed, 1);
-                self.bench.proactor.close(place.id, How::Fin);
+        match wire.outbox.timer_ns {
+            Some(at_ns) if at_ns <= now_ns => {
+                wire.outbox.timer_ns = None;
+                let mut out = self.bench.speaker(&mut wire.outbox, now_ns);
+                talking.0.timer(&mut out);
+                self.pump(index, now_ns);
             }
+            Some(at_ns) => self.timers.arm(index, at_ns),
+            None => {}
         }
+        if let Some(idle_ns) = self.job.limits.idle_timeout_ns {
+            self.look_for_traffic(index, now_ns, idle_ns);
+        }
+    }
+
+    fn look_for_traffic(&mut self, index: u32, now_ns: u64, idle_ns: u64) {
+        let place = &mut self.places[index as usize];
+        if place.talking().is_none() {
+            return;
+        }
+        let idle_at_ns = place.last_traffic_ns.saturating_add(idle_ns);
+        if now_ns < idle_at_ns {
+            return self.timers.arm(index, idle_at_ns);
+        }
+        bump(&self.job.published.idle_closed, 1);
+        self.bench.close(&mut place.wire, How::Fin);
     }
 
     fn finish(mut self) -> ServeOutcome {
         let open: Vec<_> = self
             .places
-            .iter()
-            .filter(|place| place.wire.is_some() && !place.closing)
-            .map(|place| place.id)
+            .iter_mut()
+            .filter_map(|place| place.talking().map(|(wire, _)| wire.id))
             .collect();
         let infos: Vec<_> = open
             .iter()
@@ -441,8 +472,8 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             .collect();
         bump(&self.published().cut_off, open.len() as u64);
         for id in open {
-            self.places[id.index as usize].closing = true;
-            self.bench.proactor.close(id, How::Fin);
+            let wire = &mut self.places[id.index as usize].wire;
+            self.bench.close(wire, How::Fin);
         }
         self.close_out();
         let_go(&mut self.bench, &mut self.places);
@@ -469,3 +500,6 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         &self.job.published
     }
 }
+
+#[cfg(test)]
+mod tests;

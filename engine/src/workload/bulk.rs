@@ -1,11 +1,12 @@
 //! Bulk transfer: the stream workload of the load, and the discard, source and duplex roles.
 
-use super::{Direction, LoadSession, LoadWorkload, ServeWorkload, Slot};
+use super::{Direction, ServeWorkload};
+use crate::load::{Connects, LoadOut, LoadSession, LoadWorkload, Loss};
 use crate::meter::Meter;
-use crate::pattern::Pattern;
-use crate::proactor::How;
-use crate::session::{Boundary, Hints, Out, Session};
-use crate::shape::{Pace, Pacer};
+use crate::pattern;
+use crate::region::Region;
+use crate::session::{Hints, How, Out, Session};
+use crate::shape::Pace;
 use std::sync::Arc;
 
 /// Bytes of one receive when data comes in bulk: large enough that the system call is cheap, small
@@ -24,20 +25,18 @@ pub struct Bulk {
 }
 
 impl LoadWorkload for Bulk {
+    type Slot = ();
     type Session = BulkSession;
-    const RECONNECTS: bool = false;
+    const CONNECTS: Connects = Connects::Ahead;
+    const OWES: bool = false;
 
-    fn slot(&self, index: u32, total: u32) -> Slot {
-        let pace = self.bitrate_bits_per_second.map_or(Pace::Closed, |bits| {
+    fn pace(&self) -> Pace {
+        self.bitrate_bits_per_second.map_or(Pace::Closed, |bits| {
             Pace::Constant(bits / 8.0 / f64::from(self.message_bytes))
-        });
-        Slot::new(
-            index,
-            Pacer::new(pace, index, total),
-            1,
-            Arc::new(Pattern::empty()),
-        )
+        })
     }
+
+    fn slot(&self, _: u32, _: &Arc<Region>) {}
 
     fn session(&self) -> BulkSession {
         BulkSession {
@@ -57,8 +56,8 @@ impl LoadWorkload for Bulk {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        self.message_bytes
+    fn region(&self) -> Region {
+        pattern::region(self.message_bytes)
     }
 }
 
@@ -74,26 +73,25 @@ pub struct BulkSession {
 }
 
 impl BulkSession {
-    fn send_next<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        if !self.sends || self.queued {
-            return;
-        }
-        let is_due = !slot.pacer.is_open() || slot.pacer.backlog() > 0;
-        if is_due && out.meter().permit() {
-            slot.pacer.take();
+    fn send_next<O: LoadOut>(&mut self, out: &mut O) {
+        if self.sends && !self.queued && out.start().is_some() {
             out.shared(0..self.message_bytes);
             self.queued = true;
         }
     }
 }
 
-impl Session<Slot> for BulkSession {
-    fn opened<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
+impl LoadSession<()> for BulkSession {
+    fn opened<O: LoadOut>(&mut self, _: &mut (), out: &mut O) {
         self.progress_ns = out.now_ns();
-        self.send_next(slot, out);
+        self.send_next(out);
     }
 
-    fn received<O: Out>(&mut self, _: &mut Slot, bytes: &mut [u8], _: Boundary, out: &mut O) {
+    fn due<O: LoadOut>(&mut self, _: &mut (), out: &mut O) {
+        self.send_next(out);
+    }
+
+    fn received<O: LoadOut>(&mut self, _: &mut (), bytes: &mut [u8], out: &mut O) {
         let now_ns = out.now_ns();
         self.progress_ns = now_ns;
         if self.sends {
@@ -107,30 +105,27 @@ impl Session<Slot> for BulkSession {
         }
     }
 
-    fn sent<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
+    fn sent<O: LoadOut>(&mut self, _: &mut (), out: &mut O) {
         let now_ns = out.now_ns();
         self.progress_ns = now_ns;
         if self.queued {
             out.meter().message(now_ns);
         }
         self.queued = false;
-        self.send_next(slot, out);
+        self.send_next(out);
     }
 
-    fn peer_finished<O: Out>(&mut self, _: &mut Slot, _: &mut O) {}
-}
-
-impl LoadSession for BulkSession {
-    fn due<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        self.send_next(slot, out);
-    }
-
-    fn waiting_since_ns(&self, _: &Slot) -> Option<u64> {
+    fn waiting_since_ns(&self, _: &()) -> Option<u64> {
         (self.queued || self.receives).then_some(self.progress_ns)
     }
 
-    fn abandon(&mut self, _: &mut Slot, _: u64, _: &mut Meter) {
-        // A stream has no operations that could be unfinished: its bytes are counted as they move.
+    fn fail(&mut self, _: &mut (), _: &Loss, _: u64, _: &mut Meter) -> u64 {
+        // A stream has no operations that could fail with it: its bytes are counted as they move.
+        0
+    }
+
+    fn abandon(&mut self, _: &mut (), _: u64, _: &mut Meter) -> u64 {
+        0
     }
 }
 
@@ -165,27 +160,27 @@ impl ServeWorkload for BulkServer {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        self.message_bytes
+    fn region(&self) -> Region {
+        pattern::region(self.message_bytes)
     }
 }
 
-impl Session<()> for BulkServer {
-    fn opened<O: Out>(&mut self, _: &mut (), out: &mut O) {
+impl Session for BulkServer {
+    fn opened<O: Out>(&mut self, out: &mut O) {
         if self.sends {
             out.shared(0..self.message_bytes);
         }
     }
 
-    fn received<O: Out>(&mut self, _: &mut (), _: &mut [u8], _: Boundary, _: &mut O) {}
+    fn received<O: Out>(&mut self, _: &mut [u8], _: &mut O) {}
 
-    fn sent<O: Out>(&mut self, _: &mut (), out: &mut O) {
+    fn sent<O: Out>(&mut self, out: &mut O) {
         if self.sends {
             out.shared(0..self.message_bytes);
         }
     }
 
-    fn peer_finished<O: Out>(&mut self, _: &mut (), out: &mut O) {
+    fn peer_finished<O: Out>(&mut self, out: &mut O) {
         self.sends = false;
         out.close(How::Fin);
     }

@@ -1,8 +1,8 @@
 //! The echo role: sends back exactly what it receives, in place.
 
 use super::ServeWorkload;
-use crate::proactor::How;
-use crate::session::{Boundary, Hints, Out, Session};
+use crate::region::Region;
+use crate::session::{Hints, How, Out, Session};
 
 /// Sends back what it receives; closes on the peer's FIN once everything owed was sent.
 #[derive(Clone, Copy, Debug)]
@@ -22,25 +22,21 @@ impl ServeWorkload for EchoServer {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        1
+    fn region(&self) -> Region {
+        Region::new(Vec::new())
     }
 }
 
-impl Session<()> for EchoServer {
-    fn opened<O: Out>(&mut self, _: &mut (), _: &mut O) {}
-
-    fn received<O: Out>(&mut self, _: &mut (), bytes: &mut [u8], _: Boundary, out: &mut O) {
+impl Session for EchoServer {
+    fn received<O: Out>(&mut self, bytes: &mut [u8], out: &mut O) {
         out.echo(0..bytes.len() as u32);
     }
-
-    fn sent<O: Out>(&mut self, _: &mut (), _: &mut O) {}
 
     fn awaits_sent(&self) -> bool {
         false
     }
 
-    fn peer_finished<O: Out>(&mut self, _: &mut (), out: &mut O) {
+    fn peer_finished<O: Out>(&mut self, out: &mut O) {
         out.close(How::Fin);
     }
 }

@@ -1,11 +1,12 @@
 //! Requests and responses over connections that stay open: the rr and echo workloads.
 
-use super::{Flight, LoadSession, LoadWorkload, Slot};
+use super::flights::{Flight, Flights};
+use crate::load::{Connects, LoadOut, LoadSession, LoadWorkload, Loss, Outcome};
 use crate::meter::{ErrorKind, Meter, PartOfAnswer};
-use crate::pattern::{PERIOD, Pattern};
-use crate::proactor::How;
-use crate::session::{Boundary, Hints, Out, Session};
-use crate::shape::{Pace, Pacer};
+use crate::pattern::{self, PERIOD};
+use crate::region::Region;
+use crate::session::Hints;
+use crate::shape::Pace;
 use std::sync::Arc;
 
 /// The load's rr and echo. With `verify`, responses are the requests echoed and every byte is
@@ -25,16 +26,23 @@ pub struct RequestResponse {
 }
 
 impl LoadWorkload for RequestResponse {
+    type Slot = RequestResponseSlot;
     type Session = RequestResponseSession;
-    const RECONNECTS: bool = false;
+    const CONNECTS: Connects = Connects::Ahead;
+    const OWES: bool = true;
 
-    fn slot(&self, index: u32, total: u32) -> Slot {
-        Slot::new(
-            index,
-            Pacer::new(self.pace, index, total),
-            self.depth,
-            Arc::new(Pattern::empty()),
-        )
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn slot(&self, index: u32, region: &Arc<Region>) -> RequestResponseSlot {
+        RequestResponseSlot {
+            flights: Flights::with_depth(self.depth),
+            position_sent: pattern::start(index),
+            position_received: 0,
+            start: pattern::start(index),
+            region: Arc::clone(region),
+        }
     }
 
     fn session(&self) -> RequestResponseSession {
@@ -54,9 +62,21 @@ impl LoadWorkload for RequestResponse {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        self.request_bytes.max(PERIOD)
+    fn region(&self) -> Region {
+        pattern::region(self.request_bytes.max(PERIOD))
     }
+}
+
+/// What outlives a connection of [`RequestResponse`], allocated once.
+#[derive(Debug)]
+pub struct RequestResponseSlot {
+    flights: Flights,
+    /// Positions in the pattern, of what was sent and of what is to come back.
+    position_sent: u64,
+    position_received: u64,
+    /// Where this connection's part of the pattern begins.
+    start: u64,
+    region: Arc<Region>,
 }
 
 /// One connection of [`RequestResponse`].
@@ -69,21 +89,19 @@ pub struct RequestResponseSession {
 }
 
 impl RequestResponseSession {
-    /// Sends as many requests as depth, schedule and permits allow.
+    /// Sends as many requests as depth, schedule and count allow.
     #[inline]
-    fn fill<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        let now_ns = out.now_ns();
+    fn fill<O: LoadOut>(&mut self, slot: &mut RequestResponseSlot, out: &mut O) {
         while !slot.flights.is_full() {
-            if slot.pacer.is_open() && slot.pacer.backlog() == 0 || !out.meter().permit() {
+            let Some(intended_ns) = out.start() else {
                 return;
-            }
-            let intended_ns = slot.pacer.take().unwrap_or(now_ns);
+            };
             let all_answered = slot.flights.is_empty();
             slot.flights.push(Flight {
                 intended_ns,
-                sent_ns: now_ns,
+                sent_ns: out.now_ns(),
             });
-            let range = slot.pattern.range(slot.position_sent, self.request_bytes);
+            let range = pattern::range(slot.position_sent, self.request_bytes);
             if all_answered && slot.flights.is_full() {
                 out.request(range);
             } else {
@@ -93,79 +111,97 @@ impl RequestResponseSession {
         }
     }
 
-    /// Ends the operations that are complete; false if the peer sent more than was asked for.
+    /// Ends the operations that are complete. An answer is complete when it has its bytes, and is none if
+    /// more follow that nobody asked for: one request has one outcome.
     #[inline]
-    fn complete<O: Out>(&mut self, slot: &mut Slot, out: &mut O) -> bool {
+    fn complete<O: LoadOut>(
+        &mut self,
+        slot: &mut RequestResponseSlot,
+        out: &mut O,
+    ) -> Result<(), Loss> {
         let now_ns = out.now_ns();
-        while self.response_bytes_seen >= u64::from(self.response_bytes) {
+        let response_bytes = u64::from(self.response_bytes);
+        while self.response_bytes_seen >= response_bytes {
+            let is_last = slot.flights.len() == 1;
+            if is_last && self.response_bytes_seen > response_bytes {
+                return Err(Loss::too_long());
+            }
             let Some(flight) = slot.flights.pop() else {
-                return false;
+                break;
             };
-            self.response_bytes_seen -= u64::from(self.response_bytes);
+            self.response_bytes_seen -= response_bytes;
             out.meter()
                 .operation(flight.intended_ns, flight.sent_ns, now_ns);
         }
-        self.response_bytes_seen == 0 || !slot.flights.is_empty()
-    }
-
-    fn give_up<O: Out>(&mut self, slot: &mut Slot, kind: ErrorKind, text: &str, out: &mut O) {
-        let now_ns = out.now_ns();
-        let intended_ns = slot.flights.pop().map(|flight| flight.intended_ns);
-        out.meter()
-            .failure(kind, intended_ns, now_ns, || text.to_owned());
-        out.close(How::Rst);
-    }
-}
-
-impl Session<Slot> for RequestResponseSession {
-    fn opened<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        let start = Pattern::start(slot.index);
-        slot.position_sent = start;
-        slot.position_received = start;
-        self.fill(slot, out);
-    }
-
-    fn received<O: Out>(&mut self, slot: &mut Slot, bytes: &mut [u8], _: Boundary, out: &mut O) {
-        if self.verify && !slot.pattern.matches(slot.position_received, bytes) {
-            let text = "the peer's answer differs from what was sent; is it an echo server?";
-            return self.give_up(slot, ErrorKind::Mismatch, text, out);
+        if self.response_bytes_seen > 0 && slot.flights.is_empty() {
+            return Err(Loss::unsolicited());
         }
-        slot.position_received += bytes.len() as u64;
-        self.response_bytes_seen += bytes.len() as u64;
-        if !self.complete(slot, out) {
-            let text = "the peer sent more bytes than were asked for; check the response size";
-            return self.give_up(slot, ErrorKind::Long, text, out);
-        }
-        self.fill(slot, out);
+        Ok(())
     }
 
-    fn sent<O: Out>(&mut self, _: &mut Slot, _: &mut O) {}
-
-    fn peer_finished<O: Out>(&mut self, _: &mut Slot, _: &mut O) {}
-}
-
-impl LoadSession for RequestResponseSession {
-    fn due<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        self.fill(slot, out);
-    }
-
-    fn waiting_since_ns(&self, slot: &Slot) -> Option<u64> {
-        slot.flights.oldest().map(|flight| flight.sent_ns)
-    }
-
-    fn part_of_answer(&self, _: &Slot) -> Option<PartOfAnswer> {
+    fn part_of_answer(&self) -> Option<PartOfAnswer> {
         (self.response_bytes_seen > 0).then_some(PartOfAnswer {
             received: self.response_bytes_seen,
             of: self.response_bytes.into(),
         })
     }
+}
 
-    fn abandon(&mut self, slot: &mut Slot, now_ns: u64, meter: &mut Meter) {
-        while let Some(flight) = slot.flights.pop() {
-            meter.unfinished(flight.intended_ns, now_ns, true);
+impl LoadSession<RequestResponseSlot> for RequestResponseSession {
+    fn opened<O: LoadOut>(&mut self, slot: &mut RequestResponseSlot, out: &mut O) {
+        slot.position_sent = slot.start;
+        slot.position_received = slot.start;
+        self.fill(slot, out);
+    }
+
+    fn due<O: LoadOut>(&mut self, slot: &mut RequestResponseSlot, out: &mut O) {
+        self.fill(slot, out);
+    }
+
+    fn received<O: LoadOut>(
+        &mut self,
+        slot: &mut RequestResponseSlot,
+        bytes: &mut [u8],
+        out: &mut O,
+    ) {
+        if slot.flights.is_empty() {
+            return out.end(Outcome::Failed(Loss::unsolicited()));
         }
-        if let Some(part) = self.part_of_answer(slot) {
+        if self.verify && !pattern::matches(&slot.region, slot.position_received, bytes) {
+            let text = "the peer's answer differs from what was sent; is it an echo server?";
+            return out.end(Outcome::Failed(Loss::new(ErrorKind::Mismatch, text)));
+        }
+        slot.position_received += bytes.len() as u64;
+        self.response_bytes_seen += bytes.len() as u64;
+        match self.complete(slot, out) {
+            Ok(()) => self.fill(slot, out),
+            Err(loss) => out.end(Outcome::Failed(loss)),
+        }
+    }
+
+    fn waiting_since_ns(&self, slot: &RequestResponseSlot) -> Option<u64> {
+        slot.flights.oldest().map(|flight| flight.sent_ns)
+    }
+
+    fn timed_out(&self, _: &RequestResponseSlot) -> Loss {
+        Loss::no_answer(self.part_of_answer())
+    }
+
+    fn fail(
+        &mut self,
+        slot: &mut RequestResponseSlot,
+        loss: &Loss,
+        now_ns: u64,
+        meter: &mut Meter,
+    ) -> u64 {
+        slot.flights.fail(loss, now_ns, meter)
+    }
+
+    fn abandon(&mut self, slot: &mut RequestResponseSlot, now_ns: u64, meter: &mut Meter) -> u64 {
+        let abandoned = slot.flights.abandon(now_ns, meter);
+        if let Some(part) = self.part_of_answer() {
             meter.answered_in_part(part);
         }
+        abandoned
     }
 }

@@ -1,9 +1,9 @@
 //! The request/response role: every n request bytes are answered by m response bytes.
 
 use super::ServeWorkload;
-use crate::pattern::PERIOD;
-use crate::proactor::How;
-use crate::session::{Boundary, Hints, Out, Session};
+use crate::pattern::{self, PERIOD};
+use crate::region::Region;
+use crate::session::{Hints, How, Out, Session};
 
 /// Answers every `request_bytes` received with `response_bytes`, whatever the segmentation.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +42,8 @@ impl ServeWorkload for RrServer {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        BURST_BYTES.max(PERIOD)
+    fn region(&self) -> Region {
+        pattern::region(BURST_BYTES.max(PERIOD))
     }
 }
 
@@ -90,12 +90,12 @@ impl RrConnection {
     }
 }
 
-impl Session<()> for RrConnection {
-    fn opened<O: Out>(&mut self, _: &mut (), out: &mut O) {
+impl Session for RrConnection {
+    fn opened<O: Out>(&mut self, out: &mut O) {
         self.close_if_done(out);
     }
 
-    fn received<O: Out>(&mut self, _: &mut (), bytes: &mut [u8], _: Boundary, out: &mut O) {
+    fn received<O: Out>(&mut self, bytes: &mut [u8], out: &mut O) {
         self.request_bytes_seen += bytes.len() as u64;
         let mut complete = self.request_bytes_seen / u64::from(self.role.request_bytes);
         self.request_bytes_seen %= u64::from(self.role.request_bytes);
@@ -109,7 +109,7 @@ impl Session<()> for RrConnection {
         self.pay(out);
     }
 
-    fn sent<O: Out>(&mut self, _: &mut (), out: &mut O) {
+    fn sent<O: Out>(&mut self, out: &mut O) {
         self.sending = false;
         self.pay(out);
         self.close_if_done(out);
@@ -119,7 +119,7 @@ impl Session<()> for RrConnection {
         self.owed_bytes > 0 || self.is_at_its_limit()
     }
 
-    fn peer_finished<O: Out>(&mut self, _: &mut (), out: &mut O) {
+    fn peer_finished<O: Out>(&mut self, out: &mut O) {
         // What is owed beyond the burst in flight is still paid: `close` waits for it only if it
         // has been asked for, so ask for all of it in bursts and close after the last.
         // A peer that asks for more than a gigabyte and half-closes is not owed patience.

@@ -1,12 +1,12 @@
 //! Connect, request, response, close (crr), and connect, close (cc).
 
-use super::{Closer, LoadSession, LoadWorkload, Slot};
-use crate::loading::Loss;
+use super::Closer;
+use crate::load::{Began, Connects, LoadOut, LoadSession, LoadWorkload, Loss, Outcome};
 use crate::meter::{ErrorKind, Meter, PartOfAnswer};
-use crate::pattern::{PERIOD, Pattern};
-use crate::proactor::How;
-use crate::session::{Boundary, Hints, Out, Session};
-use crate::shape::{Pace, Pacer};
+use crate::pattern::{self, PERIOD};
+use crate::region::Region;
+use crate::session::{Hints, How};
+use crate::shape::Pace;
 use std::sync::Arc;
 
 /// The load's crr and cc. A transaction ends when the closing side's close is confirmed: the
@@ -24,21 +24,24 @@ pub struct Transaction {
 }
 
 impl LoadWorkload for Transaction {
+    /// Where the connection's part of the pattern begins.
+    type Slot = u64;
     type Session = TransactionSession;
-    const RECONNECTS: bool = true;
+    const CONNECTS: Connects = Connects::Each;
+    const OWES: bool = true;
 
-    fn slot(&self, index: u32, total: u32) -> Slot {
-        Slot::new(
-            index,
-            Pacer::new(self.pace, index, total),
-            1,
-            Arc::new(Pattern::empty()),
-        )
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn slot(&self, index: u32, _: &Arc<Region>) -> u64 {
+        pattern::start(index)
     }
 
     fn session(&self) -> TransactionSession {
         TransactionSession {
             plan: *self,
+            began: Began::default(),
             request_sent_ns: 0,
             response_bytes_seen: 0,
             step: Step::Open,
@@ -52,8 +55,8 @@ impl LoadWorkload for Transaction {
         }
     }
 
-    fn pattern_bytes(&self) -> u32 {
-        self.exchange.map_or(1, |(request, _)| request).max(PERIOD)
+    fn region(&self) -> Region {
+        pattern::region(self.exchange.map_or(1, |(request, _)| request).max(PERIOD))
     }
 }
 
@@ -71,6 +74,7 @@ enum Step {
 #[derive(Debug)]
 pub struct TransactionSession {
     plan: Transaction,
+    began: Began,
     request_sent_ns: u64,
     response_bytes_seen: u64,
     step: Step,
@@ -78,104 +82,34 @@ pub struct TransactionSession {
 
 impl TransactionSession {
     /// The exchange is complete: close, or wait for the peer to.
-    fn exchanged<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
+    fn exchanged<O: LoadOut>(&mut self, out: &mut O) {
         self.step = Step::Closing;
         match (self.plan.closer, self.plan.how) {
             (Closer::Client, How::Fin) => out.shutdown_write(),
-            (Closer::Client, How::Rst) => self.end(slot, How::Rst, out),
+            (Closer::Client, How::Rst) => self.end(How::Rst, out),
             (Closer::Server, _) => {}
         }
     }
 
-    fn end<O: Out>(&mut self, slot: &mut Slot, how: How, out: &mut O) {
+    fn end<O: LoadOut>(&mut self, how: How, out: &mut O) {
         self.step = Step::Ended;
         let now_ns = out.now_ns();
-        out.meter()
-            .transaction(slot.connect_intended_ns, slot.connect_started_ns, now_ns);
-        out.close(how);
-    }
-
-    fn fail<O: Out>(&mut self, slot: &mut Slot, kind: ErrorKind, text: &str, out: &mut O) {
-        self.step = Step::Ended;
-        let now_ns = out.now_ns();
-        out.meter()
-            .failure(kind, Some(slot.connect_intended_ns), now_ns, || {
-                text.to_owned()
-            });
-        out.close(How::Rst);
+        let Began {
+            intended_ns,
+            started_ns,
+        } = self.began;
+        out.meter().transaction(intended_ns, started_ns, now_ns);
+        out.end(Outcome::Planned(how));
     }
 
     /// Whether a reset by the peer is the agreed end.
-    pub fn reset_is_the_end(&self) -> bool {
+    fn reset_is_the_end(&self) -> bool {
         self.step == Step::Closing
             && self.plan.closer == Closer::Server
             && self.plan.how == How::Rst
     }
-}
 
-impl Session<Slot> for TransactionSession {
-    fn opened<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        match self.plan.exchange {
-            None => self.exchanged(slot, out),
-            Some((request_bytes, _)) => {
-                self.request_sent_ns = out.now_ns();
-                out.request(
-                    slot.pattern
-                        .range(Pattern::start(slot.index), request_bytes),
-                );
-            }
-        }
-    }
-
-    fn received<O: Out>(&mut self, slot: &mut Slot, bytes: &mut [u8], _: Boundary, out: &mut O) {
-        self.response_bytes_seen += bytes.len() as u64;
-        let expected = self
-            .plan
-            .exchange
-            .map_or(0, |(_, response_bytes)| u64::from(response_bytes));
-        if self.step == Step::Ended {
-            return;
-        }
-        if self.response_bytes_seen > expected {
-            return self.fail(
-                slot,
-                ErrorKind::Long,
-                "the peer sent more bytes than were asked for; check the response size",
-                out,
-            );
-        }
-        if self.response_bytes_seen == expected {
-            let now_ns = out.now_ns();
-            out.meter()
-                .exchange(slot.connect_intended_ns, self.request_sent_ns, now_ns);
-            self.exchanged(slot, out);
-        }
-    }
-
-    fn sent<O: Out>(&mut self, _: &mut Slot, _: &mut O) {}
-
-    fn peer_finished<O: Out>(&mut self, slot: &mut Slot, out: &mut O) {
-        match self.step {
-            Step::Open => self.fail(
-                slot,
-                ErrorKind::ClosedEarly,
-                "the peer closed before its response was complete",
-                out,
-            ),
-            Step::Closing => self.end(slot, How::Fin, out),
-            Step::Ended => out.close(How::Fin),
-        }
-    }
-}
-
-impl LoadSession for TransactionSession {
-    fn due<O: Out>(&mut self, _: &mut Slot, _: &mut O) {}
-
-    fn waiting_since_ns(&self, slot: &Slot) -> Option<u64> {
-        (self.step != Step::Ended).then_some(slot.connect_started_ns)
-    }
-
-    fn part_of_answer(&self, _: &Slot) -> Option<PartOfAnswer> {
+    fn part_of_answer(&self) -> Option<PartOfAnswer> {
         let (_, of) = self.plan.exchange?;
         let begun = self.step == Step::Open && self.response_bytes_seen > 0;
         begun.then_some(PartOfAnswer {
@@ -183,29 +117,86 @@ impl LoadSession for TransactionSession {
             of: of.into(),
         })
     }
+}
 
-    fn timed_out(&self, slot: &Slot) -> Loss {
+impl LoadSession<u64> for TransactionSession {
+    fn opened<O: LoadOut>(&mut self, start: &mut u64, out: &mut O) {
+        self.began = out.began();
+        match self.plan.exchange {
+            None => self.exchanged(out),
+            Some((request_bytes, _)) => {
+                self.request_sent_ns = out.now_ns();
+                out.request(pattern::range(*start, request_bytes));
+            }
+        }
+    }
+
+    fn received<O: LoadOut>(&mut self, _: &mut u64, bytes: &mut [u8], out: &mut O) {
+        self.response_bytes_seen += bytes.len() as u64;
+        let Some((_, response_bytes)) = self.plan.exchange else {
+            return out.end(Outcome::Failed(Loss::unsolicited()));
+        };
+        let expected = u64::from(response_bytes);
+        if self.response_bytes_seen > expected {
+            return out.end(Outcome::Failed(Loss::too_long()));
+        }
+        if self.response_bytes_seen == expected {
+            let now_ns = out.now_ns();
+            let (intended_ns, sent_ns) = (self.began.intended_ns, self.request_sent_ns);
+            out.meter().exchange(intended_ns, sent_ns, now_ns);
+            self.exchanged(out);
+        }
+    }
+
+    fn awaits_sent(&self) -> bool {
+        false
+    }
+
+    fn peer_finished<O: LoadOut>(&mut self, _: &mut u64, out: &mut O) {
         match self.step {
-            Step::Open => Loss::no_answer(self.part_of_answer(slot)),
+            Step::Closing => self.end(How::Fin, out),
+            Step::Open | Step::Ended => {
+                let text = "the peer closed before its response was complete";
+                out.end(Outcome::Failed(Loss::new(ErrorKind::ClosedEarly, text)));
+            }
+        }
+    }
+
+    fn lost<O: LoadOut>(&mut self, _: &mut u64, errno: i32, out: &mut O) {
+        if self.reset_is_the_end() {
+            return self.end(How::Rst, out);
+        }
+        out.end(Outcome::Failed(Loss::of_errno(errno)));
+    }
+
+    fn waiting_since_ns(&self, _: &u64) -> Option<u64> {
+        (self.step != Step::Ended).then_some(self.began.started_ns)
+    }
+
+    fn timed_out(&self, _: &u64) -> Loss {
+        match self.step {
+            Step::Open => Loss::no_answer(self.part_of_answer()),
             Step::Closing | Step::Ended => Loss::not_closed(),
         }
     }
 
-    fn was_reset<O: Out>(&mut self, slot: &mut Slot, out: &mut O) -> bool {
-        if self.reset_is_the_end() {
-            self.end(slot, How::Rst, out);
-        }
-        self.step == Step::Ended
+    fn fail(&mut self, _: &mut u64, loss: &Loss, now_ns: u64, meter: &mut Meter) -> u64 {
+        self.step = Step::Ended;
+        let text = || loss.text.clone();
+        meter.failure(loss.kind, Some(self.began.intended_ns), now_ns, text);
+        1
     }
 
-    fn abandon(&mut self, slot: &mut Slot, now_ns: u64, meter: &mut Meter) {
-        if self.step != Step::Ended {
-            let part = self.part_of_answer(slot);
-            self.step = Step::Ended;
-            meter.unfinished(slot.connect_intended_ns, now_ns, true);
-            if let Some(part) = part {
-                meter.answered_in_part(part);
-            }
+    fn abandon(&mut self, _: &mut u64, now_ns: u64, meter: &mut Meter) -> u64 {
+        if self.step == Step::Ended {
+            return 0;
         }
+        let part = self.part_of_answer();
+        self.step = Step::Ended;
+        meter.unfinished(self.began.intended_ns, now_ns, true);
+        if let Some(part) = part {
+            meter.answered_in_part(part);
+        }
+        1
     }
 }

@@ -1,14 +1,15 @@
 //! A load and a testee, wired to each other by an imagined network.
 
-use crate::imagined::{End, memory};
+use crate::imagined::End;
+use engine::driver::Share;
+use engine::endpoint::Target;
+use engine::load::{Life, LoadWorkload, Rules};
 use engine::meter::{Meter, Recorded};
-use engine::proactor::How;
-use engine::session::{Boundary, Session};
-use engine::shape::Pace;
-use engine::workload::{
-    LoadSession, LoadSpec, LoadVisitor, LoadWorkload, ServeSpec, ServeVisitor, ServeWorkload, Slot,
-};
+use engine::session::{How, Session};
+use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
+use engine::workload::{LoadSpec, LoadVisitor, ServeSpec, ServeVisitor, ServeWorkload};
 use proptest::prelude::*;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a conversation came to.
@@ -69,32 +70,34 @@ impl<L: LoadWorkload> ServeVisitor for WithTestee<L> {
 
     fn visit<T: ServeWorkload>(self, testee: T) -> Outcome {
         let Self { conversation, load } = self;
-        let mut meter = Meter::new(false, Some(conversation.operations), Arc::default());
-        meter.begin(1, u64::MAX);
-        meter.open_window();
-        let pattern = memory(load.pattern_bytes());
-        let mut slot = load.slot(3, 8);
-        slot.pattern = Arc::clone(&pattern);
+        let meter = Meter::new(false, Some(conversation.operations), Arc::default());
+        let region = Arc::new(load.region());
+        let rules = rules(1, Stop::Count(conversation.operations));
+        let mut life = Life::new(load, rules, Arc::clone(&region), meter);
         let mut outcome = Outcome {
             recorded: Recorded::new(),
             load_said: Vec::new(),
             testee_said: Vec::new(),
             connections: 0,
         };
-        let mut connections = 0;
-        while connections == 0 || L::RECONNECTS && meter.permit() {
-            connections += 1;
+        let mut clock_ns = 1_000;
+        life.begin(clock_ns);
+        if life.is_prepared() {
+            life.go(clock_ns, clock_ns);
+        }
+        while life.next_dial(clock_ns).is_some() {
+            outcome.connections += 1;
             let mut talk = Talk {
-                load: End::new(Arc::clone(&pattern), meter),
-                testee: End::new(memory(testee.pattern_bytes()), Meter::for_tests()),
-                load_session: load.session(),
+                load: End::new(Arc::clone(&region)),
+                testee: End::new(Arc::new(testee.region())),
+                life: &mut life,
                 testee_session: testee.session(),
-                slot: &mut slot,
                 garble: conversation.garble,
                 delivered_to_load: 0,
                 told_load_of_end: false,
                 told_testee_of_end: false,
             };
+            talk.load.clock_ns = clock_ns;
             if let ServeSpec::Source { message_bytes } | ServeSpec::Duplex { message_bytes } =
                 conversation.serve
             {
@@ -103,36 +106,66 @@ impl<L: LoadWorkload> ServeVisitor for WithTestee<L> {
             talk.run(&conversation.weather.0);
             outcome.load_said.extend(&talk.load.said);
             outcome.testee_said.extend(&talk.testee.said);
-            meter = talk.load.meter;
+            clock_ns = talk.load.clock_ns;
+            if talk.load.close.is_none() {
+                break;
+            }
+            life.closed(0, clock_ns);
+            life.pass(clock_ns);
         }
-        outcome.connections = connections;
-        outcome.recorded = meter.into_recorded();
+        life.finish(clock_ns + 1);
+        let accounts = life.accounts();
+        assert_eq!(accounts.pending(), 0, "{accounts:?}");
+        outcome.recorded = life.take_recorded();
         outcome
     }
 }
 
-pub struct Talk<'a, L, T> {
+/// So many connections to a target that nobody connects to, without warm-up.
+pub fn rules(connections: u32, stop: Stop) -> Rules {
+    Rules {
+        share: Share {
+            first: 3,
+            count: connections,
+            total: connections + 5,
+        },
+        target: Target {
+            address: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
+            sources: Vec::new(),
+        },
+        ramp: Ramp::AtOnce,
+        poisson_seed: POISSON_SEED,
+        warmup_ns: 0,
+        stop,
+        connect_timeout_ns: 1_000_000_000,
+        operation_timeout_ns: 1_000_000_000,
+        drain_ns: 1_000_000_000,
+    }
+}
+
+pub struct Talk<'a, W: LoadWorkload, T> {
     load: End,
     testee: End,
-    load_session: L,
+    life: &'a mut Life<W>,
     testee_session: T,
-    slot: &'a mut Slot,
     pub garble: Garble,
     delivered_to_load: usize,
     told_load_of_end: bool,
     told_testee_of_end: bool,
 }
 
-impl<L: LoadSession, T: Session<()>> Talk<'_, L, T> {
+impl<W: LoadWorkload, T: Session> Talk<'_, W, T> {
     pub fn run(&mut self, weather: &[(bool, usize)]) {
-        self.slot.reset_connection();
-        self.slot.connect_started_ns = self.load.clock_ns;
-        self.slot.connect_intended_ns = self.load.clock_ns;
-        let (session, slot) = (&mut self.load_session, &mut *self.slot);
-        self.load.tell(&mut [], |_, out| session.opened(slot, out));
+        let life = &mut *self.life;
+        self.load.tell(&mut [], |_, out| life.connected(0, out));
+        if life.is_prepared() && life.phase() == engine::load::Phase::Preparing {
+            life.go(self.load.clock_ns, self.load.clock_ns);
+        }
+        while life.next_speaker(self.load.clock_ns).is_some() {
+            self.load.tell(&mut [], |_, out| life.speak(0, out));
+        }
         let session = &mut self.testee_session;
-        self.testee
-            .tell(&mut [], |_, out| session.opened(&mut (), out));
+        self.testee.tell(&mut [], |_, out| session.opened(out));
         for &(to_load, bytes) in weather {
             match to_load {
                 true => self.deliver_to_load(bytes),
@@ -150,7 +183,7 @@ impl<L: LoadSession, T: Session<()>> Talk<'_, L, T> {
 
     /// Delivers up to `bytes` bytes, or the end of the testee's talk, to the load.
     fn deliver_to_load(&mut self, bytes: usize) -> bool {
-        let (session, slot) = (&mut self.load_session, &mut *self.slot);
+        let life = &mut *self.life;
         let mut moved = false;
         let at = self.delivered_to_load;
         let mut segment: Vec<u8> = self
@@ -162,22 +195,19 @@ impl<L: LoadSession, T: Session<()>> Talk<'_, L, T> {
         if !segment.is_empty() {
             moved = true;
             garble(self.garble, at, &mut segment);
-            self.load.tell(&mut segment, |bytes, out| {
-                session.received(slot, bytes, Boundary::Stream, out);
-            });
+            self.load
+                .tell(&mut segment, |bytes, out| life.received(0, bytes, out));
         } else if (self.testee.shutdown || self.testee.close.is_some()) && !self.told_load_of_end {
             moved = true;
             self.told_load_of_end = true;
             let reset = self.testee.close == Some(How::Rst);
             self.load.tell(&mut [], |_, out| match reset {
-                true => {
-                    session.was_reset(slot, out);
-                }
-                false => session.peer_finished(slot, out),
+                true => life.lost(0, libc::ECONNRESET, out),
+                false => life.peer_finished(0, out),
             });
         }
         if self.load.take_sent() {
-            self.load.tell(&mut [], |_, out| session.sent(slot, out));
+            self.load.tell(&mut [], |_, out| life.sent(0, out));
         }
         moved
     }
@@ -192,18 +222,16 @@ impl<L: LoadSession, T: Session<()>> Talk<'_, L, T> {
             .collect();
         if !segment.is_empty() {
             moved = true;
-            self.testee.tell(&mut segment, |bytes, out| {
-                session.received(&mut (), bytes, Boundary::Stream, out);
-            });
+            self.testee
+                .tell(&mut segment, |bytes, out| session.received(bytes, out));
         } else if (self.load.shutdown || self.load.close.is_some()) && !self.told_testee_of_end {
             moved = true;
             self.told_testee_of_end = true;
             self.testee
-                .tell(&mut [], |_, out| session.peer_finished(&mut (), out));
+                .tell(&mut [], |_, out| session.peer_finished(out));
         }
         while self.testee.under_way.is_empty() && self.testee.take_sent() {
-            self.testee
-                .tell(&mut [], |_, out| session.sent(&mut (), out));
+            self.testee.tell(&mut [], |_, out| session.sent(out));
             moved = true;
         }
         moved

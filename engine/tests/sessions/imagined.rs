@@ -1,9 +1,7 @@
 //! One end of a connection that exists only in the imagination: no socket, no kernel.
 
-use engine::meter::Meter;
-use engine::pattern::Pattern;
-use engine::proactor::How;
-use engine::session::Out;
+use engine::region::Region;
+use engine::session::{How, Out};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,19 +10,33 @@ use std::sync::Arc;
 pub enum Asked {
     Echo(Range<u32>),
     Shared(Range<u32>),
+    Own(Vec<u8>),
 }
 
 /// An [`Out`] that writes down what it is asked.
-pub struct Note<'a> {
+pub struct Note {
     pub asked: Vec<Asked>,
     pub shutdown: bool,
     pub close: Option<How>,
-    pub meter: &'a mut Meter,
+    pub after_ns: Option<u64>,
     pub now_ns: u64,
 }
 
-impl Out for Note<'_> {
-    fn now_ns(&self) -> u64 {
+impl Note {
+    /// Nothing was asked yet, at this instant.
+    pub fn new(now_ns: u64) -> Self {
+        Self {
+            asked: Vec::new(),
+            shutdown: false,
+            close: None,
+            after_ns: None,
+            now_ns,
+        }
+    }
+}
+
+impl Out for Note {
+    fn now_ns(&mut self) -> u64 {
         self.now_ns
     }
     fn echo(&mut self, range: Range<u32>) {
@@ -39,15 +51,21 @@ impl Out for Note<'_> {
     fn close(&mut self, how: How) {
         self.close = Some(how);
     }
-    fn meter(&mut self) -> &mut Meter {
-        self.meter
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.asked.push(Asked::Own(vec![0; bytes]));
+        match self.asked.last_mut() {
+            Some(Asked::Own(own)) => own,
+            _ => unreachable!(),
+        }
+    }
+    fn after(&mut self, delay_ns: u64) {
+        self.after_ns = Some(self.now_ns + delay_ns);
     }
 }
 
 /// One end of an imagined connection: what it said so far, and what of it is still under way.
 pub struct End {
-    pub pattern: Arc<Pattern>,
-    pub meter: Meter,
+    pub region: Arc<Region>,
     pub clock_ns: u64,
     /// Said and not delivered to the peer yet.
     pub under_way: VecDeque<u8>,
@@ -62,10 +80,9 @@ pub struct End {
 }
 
 impl End {
-    pub fn new(pattern: Arc<Pattern>, meter: Meter) -> Self {
+    pub fn new(region: Arc<Region>) -> Self {
         Self {
-            pattern,
-            meter,
+            region,
             clock_ns: 1_000,
             under_way: VecDeque::new(),
             said: Vec::new(),
@@ -77,18 +94,12 @@ impl End {
     }
 
     /// Tells the session something, as a driver would; nothing is said after a close.
-    pub fn tell(&mut self, bytes: &mut [u8], tell: impl FnOnce(&mut [u8], &mut Note<'_>)) {
+    pub fn tell(&mut self, bytes: &mut [u8], tell: impl FnOnce(&mut [u8], &mut Note)) {
         if self.close.is_some() {
             return;
         }
         self.clock_ns += 1_000;
-        let mut note = Note {
-            asked: Vec::new(),
-            shutdown: false,
-            close: None,
-            meter: &mut self.meter,
-            now_ns: self.clock_ns,
-        };
+        let mut note = Note::new(self.clock_ns);
         tell(bytes, &mut note);
         let Note {
             asked,
@@ -99,7 +110,8 @@ impl End {
         for piece in asked {
             let piece = match piece {
                 Asked::Echo(range) => &bytes[range.start as usize..range.end as usize],
-                Asked::Shared(range) => self.pattern.slice(range),
+                Asked::Shared(range) => self.region.slice(range),
+                Asked::Own(ref own) => own,
             };
             assert!(!self.shutdown, "output was asked for after a half-close");
             self.owes_sent = true;
@@ -119,8 +131,4 @@ impl End {
     pub fn take_sent(&mut self) -> bool {
         self.said.len() < self.budget && self.close.is_none() && std::mem::take(&mut self.owes_sent)
     }
-}
-
-pub fn memory(workload_bytes: u32) -> Arc<Pattern> {
-    Arc::new(Pattern::new(workload_bytes))
 }

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod imagined;
+mod life;
 mod pairs;
 mod roles;
 mod sizes;

@@ -2,7 +2,7 @@
 
 use crate::conversation::{Conversation, Garble, calm, converse, echo_spec, weather};
 use engine::meter::ErrorKind;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
 use proptest::prelude::*;

@@ -1,11 +1,10 @@
 //! A role alone, its input cut anywhere.
 
-use crate::imagined::{End, memory};
-use engine::meter::Meter;
-use engine::proactor::How;
-use engine::session::{Boundary, Session};
+use crate::imagined::End;
+use engine::session::{How, Session};
 use engine::workload::{ServeSpec, ServeVisitor, ServeWorkload};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Everything a role says to `input` cut at `cuts`, and whether it closed after the peer's FIN.
 struct Monologue {
@@ -20,14 +19,14 @@ impl ServeVisitor for Monologue {
     type Output = (Vec<u8>, Option<How>);
 
     fn visit<W: ServeWorkload>(self, workload: W) -> Self::Output {
-        let mut end = End::new(memory(workload.pattern_bytes()), Meter::for_tests());
+        let mut end = End::new(Arc::new(workload.region()));
         end.budget = self.budget;
         let mut session = workload.session();
-        end.tell(&mut [], |_, out| session.opened(&mut (), out));
+        end.tell(&mut [], |_, out| session.opened(out));
         for segment in segments(&self.input, &self.cuts) {
             let mut bytes = segment.to_vec();
             end.tell(&mut bytes, |bytes, out| {
-                session.received(&mut (), bytes, Boundary::Stream, out);
+                session.received(bytes, out);
             });
             while self.prompt_sent && end.take_sent() {
                 tell_sent(&mut session, &mut end);
@@ -36,16 +35,16 @@ impl ServeVisitor for Monologue {
         while end.take_sent() {
             tell_sent(&mut session, &mut end);
         }
-        end.tell(&mut [], |_, out| session.peer_finished(&mut (), out));
+        end.tell(&mut [], |_, out| session.peer_finished(out));
         (end.said, end.close)
     }
 }
 
 /// A session that says that it does not wait for this has nothing to say to it.
-fn tell_sent<S: Session<()>>(session: &mut S, end: &mut End) {
+fn tell_sent<S: Session>(session: &mut S, end: &mut End) {
     let waits = session.awaits_sent();
     let before = (end.said.len(), end.close);
-    end.tell(&mut [], |_, out| session.sent(&mut (), out));
+    end.tell(&mut [], |_, out| session.sent(out));
     assert!(
         waits || (end.said.len(), end.close) == before,
         "it went on though it had said that it does not wait"
@@ -150,13 +149,13 @@ impl ServeVisitor for NobodyReads {
     type Output = usize;
 
     fn visit<W: ServeWorkload>(self, workload: W) -> usize {
-        let mut end = End::new(memory(workload.pattern_bytes()), Meter::for_tests());
+        let mut end = End::new(Arc::new(workload.region()));
         let mut session = workload.session();
-        end.tell(&mut [], |_, out| session.opened(&mut (), out));
+        end.tell(&mut [], |_, out| session.opened(out));
         let mut block = vec![1u8; 64 * 1024];
         for _ in 0..self.input_bytes / block.len() {
             end.tell(&mut block, |bytes, out| {
-                session.received(&mut (), bytes, Boundary::Stream, out);
+                session.received(bytes, out);
             });
         }
         end.said.len()

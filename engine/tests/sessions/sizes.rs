@@ -1,11 +1,11 @@
 //! What a connection costs in memory.
 
 use crate::conversation::echo_spec;
-use engine::proactor::How;
+use engine::load::LoadWorkload;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{
-    Closer, Direction, LoadSpec, LoadVisitor, LoadWorkload, ServeSpec, ServeVisitor, ServeWorkload,
-    Slot,
+    Closer, Direction, LoadSpec, LoadVisitor, ServeSpec, ServeVisitor, ServeWorkload,
 };
 
 struct SizeOfServe;
@@ -22,7 +22,7 @@ struct SizeOfLoad;
 impl LoadVisitor for SizeOfLoad {
     type Output = usize;
     fn visit<W: LoadWorkload>(self, _: W) -> usize {
-        size_of::<Slot>() + size_of::<W::Session>()
+        size_of::<W::Slot>() + size_of::<W::Session>()
     }
 }
 

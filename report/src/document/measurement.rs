@@ -68,6 +68,8 @@ pub enum ErrorKind {
     Short,
     /// The answer was longer than agreed.
     Long,
+    /// Bytes came that nobody had asked for.
+    Unsolicited,
     /// The answer had other bytes than it should.
     Mismatch,
     /// No local port was free.
@@ -90,6 +92,7 @@ impl ErrorKind {
             ErrorKind::Timeout => "timeout",
             ErrorKind::Short => "short",
             ErrorKind::Long => "long",
+            ErrorKind::Unsolicited => "unsolicited",
             ErrorKind::Mismatch => "mismatch",
             ErrorKind::NoPorts => "no_ports",
             ErrorKind::NoDescriptors => "no_descriptors",

@@ -243,10 +243,7 @@ impl Round {
             .iter()
             .filter_map(|o| o.tcp_info.as_ref())
             .collect();
-        let opened = outcomes
-            .iter()
-            .map(|o| u64::from(o.connections_opened))
-            .sum();
+        let opened = outcomes.iter().map(|o| o.connections_opened).sum();
         let mut unknown = vec![Unknown::new(
             "accept_strategy",
             "the load accepts no connections",
@@ -276,7 +273,7 @@ impl Round {
             workers: pins
                 .iter()
                 .zip(&outcomes)
-                .map(|(pin, outcome)| side::worker(pin, u64::from(outcome.connections_opened)))
+                .map(|(pin, outcome)| side::worker(pin, outcome.connections_opened))
                 .collect(),
             accept_strategy: None,
             process: self.edges.cost(syscalls),

@@ -174,6 +174,7 @@ fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
         ErrorKind::ClosedEarly => Document::ClosedEarly,
         ErrorKind::Timeout => Document::Timeout,
         ErrorKind::Long => Document::Long,
+        ErrorKind::Unsolicited => Document::Unsolicited,
         ErrorKind::Mismatch => Document::Mismatch,
         ErrorKind::NoPorts => Document::NoPorts,
         ErrorKind::NoDescriptors => Document::NoDescriptors,

@@ -7,7 +7,7 @@ use super::{
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
 use engine::endpoint::Endpoint;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec};

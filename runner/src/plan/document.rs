@@ -2,7 +2,7 @@
 
 use super::{PlacementKind, Plan, TargetPlan};
 use engine::endpoint::Endpoint;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace};
 use engine::workload::{Closer, Direction, LoadSpec};
 use report::document::{self, EngineRequest, Finite, PlacementRequest, Sizes, Target, Workload};

@@ -19,7 +19,7 @@ pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, S
 
 use crate::engines::EngineChoice;
 use engine::endpoint::Endpoint;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};

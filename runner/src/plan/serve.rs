@@ -5,7 +5,7 @@ use super::{PlanError, SocketRequest};
 use crate::engines::EngineChoice;
 use engine::driver::AcceptStrategy;
 use engine::endpoint::Endpoint;
-use engine::proactor::How;
+use engine::session::How;
 use engine::socket::SocketOptions;
 use engine::workload::ServeSpec;
 use report::document::CloseHow;

@@ -2,7 +2,7 @@
 
 use engine::driver::{Driver, EngineError};
 use engine::meter::ErrorKind;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::Closer;
 use linerate_tests::load::{Plan, echo, rr, transaction};
 use linerate_tests::raw::{self, Conn, Server};

@@ -1,7 +1,7 @@
 //! Peers that misbehave, as the testee meets them.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::ServeSpec;
 use linerate_tests::raw::Conn;
 use linerate_tests::testee::{Plan, Testee};

@@ -1,7 +1,7 @@
 //! What connections leave behind: nothing.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::{Closer, ServeSpec};
 use linerate_tests::load::{Plan, transaction};
 use linerate_tests::raw::Conn;

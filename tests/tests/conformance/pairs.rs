@@ -1,7 +1,7 @@
 //! Every engine with every other, all workloads, all families.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
 use linerate_tests::load::{Plan, echo, rr, stream, transaction, with};

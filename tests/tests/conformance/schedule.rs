@@ -3,7 +3,7 @@
 //! Times are asserted only against delays of 20 ms and more that a server injects.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::Closer;
 use linerate_tests::Family;

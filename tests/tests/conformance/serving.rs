@@ -1,7 +1,7 @@
 //! The testee's roles, seen by a client that knows nothing of it.
 
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::ServeSpec;
 use linerate_tests::raw::Conn;
 use linerate_tests::testee::Testee;

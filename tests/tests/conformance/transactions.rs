@@ -2,7 +2,7 @@
 
 use engine::driver::{Driver, EngineError};
 use engine::meter::ErrorKind;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::{Closer, ServeSpec};
 use linerate_tests::load::{Plan, transaction};
 use linerate_tests::raw::{self, Server};

@@ -2,7 +2,7 @@
 
 use super::python;
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::workload::ServeSpec;
 use linerate_tests::process::{Kept, needs, piped};
 use linerate_tests::testee::Testee;

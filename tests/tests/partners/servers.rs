@@ -2,7 +2,7 @@
 
 use super::python;
 use engine::driver::Driver;
-use engine::proactor::How;
+use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{Closer, Direction};
 use linerate_tests::load::{Plan, echo, stream, transaction, with};

@@ -1,18 +1,20 @@
-//! One thread of the load: one connection of the share, all the run long.
-
-mod connecting;
+//! One thread of the load: executes the life of one connection of the share, all the run long.
 
 use super::super::line::{End, Line, Next, Party, converse};
 use super::super::seats::Seat;
 use super::{Phase, Share, Stage};
+use crate::sys;
 use engine::clock::now_ns;
-use engine::driver::Stop;
-use engine::loading::{Loss, rest_ns};
+use engine::driver;
+use engine::load::{self, Connects, Dial, Life, LoadWorkload, Rules};
 use engine::meter::{Meter, Published};
-use engine::pattern::Pattern;
-use engine::proactor::{BackendCounters, How};
-use engine::session::{Boundary, Session};
-use engine::workload::{LoadSession, LoadWorkload, Slot};
+use engine::proactor::BackendCounters;
+use engine::region::Region;
+use engine::session::How;
+use engine::shape::Stop;
+use engine::socket;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,27 +22,23 @@ use std::sync::atomic::Ordering::Relaxed;
 /// See the module text.
 pub struct Talker<W: LoadWorkload> {
     stage: Arc<Stage>,
-    workload: W,
     /// Index within the share.
     index: u32,
-    session: W::Session,
-    slot: Slot,
-    meter: Meter,
+    life: Life<W>,
+    /// Operations are sent on a schedule.
+    paced: bool,
     /// Taken out while a conversation runs on it.
     line: Option<Line>,
     connected: bool,
-    failures: u32,
-    window_start_ns: u64,
-    window_end_ns: u64,
-    window_open: bool,
-    window_closed: bool,
+    /// The latest that this thread has seen of the clock, ns.
+    now_ns: u64,
     calls: BackendCounters,
+    calls_at_start: BackendCounters,
     calls_in_window: Option<BackendCounters>,
-    /// When the kernel took the last bytes, ns.
-    moved_ns: u64,
-    /// When something was received or the connection established last, ns.
-    alive_ns: u64,
 }
+
+/// The only connection of a thread's life.
+const OWN: u32 = 0;
 
 impl<W: LoadWorkload> Talker<W> {
     /// The thread of connection `index` of the share.
@@ -49,44 +47,26 @@ impl<W: LoadWorkload> Talker<W> {
         workload: &W,
         index: u32,
         published: Arc<Published>,
-        pattern: Arc<Pattern>,
+        region: Arc<Region>,
     ) -> Self {
         let job = &stage.job;
-        let count = match job.stop {
-            Stop::After(_) => None,
-            // The worker's operations are dealt out evenly.
-            Stop::Count(all) => {
-                let (each, rest) = (
-                    all / u64::from(job.share.count),
-                    all % u64::from(job.share.count),
-                );
-                Some(each + u64::from(u64::from(index) < rest))
-            }
-        };
-        let mut slot = workload.slot(job.share.first + index, job.share.total);
-        slot.pattern = Arc::clone(&pattern);
+        let rules = own_rules(Rules::from(job), index);
+        let meter = Meter::new_growing(job.spec.is_open_loop(), rules.count(), published);
         let line = Line::new(
             workload.hints().own_buffer_bytes(),
-            pattern,
+            Arc::clone(&region),
             stage.options.spin,
         );
         Self {
-            session: workload.session(),
-            meter: Meter::new_growing(job.spec.is_open_loop(), count, published),
-            workload: workload.clone(),
+            life: Life::new(workload.clone(), rules, region, meter),
+            paced: workload.pace().is_open(),
             index,
-            slot,
             line: Some(line),
             connected: false,
-            failures: 0,
-            window_start_ns: u64::MAX,
-            window_end_ns: u64::MAX,
-            window_open: false,
-            window_closed: false,
+            now_ns: 0,
             calls: BackendCounters::default(),
+            calls_at_start: BackendCounters::default(),
             calls_in_window: None,
-            moved_ns: 0,
-            alive_ns: 0,
             stage,
         }
     }
@@ -94,68 +74,105 @@ impl<W: LoadWorkload> Talker<W> {
     /// The thread's life.
     pub fn run(mut self) -> Share {
         engine::os::use_exact_timers();
-        if !W::RECONNECTS
-            && let Err(refused) = self.connect()
-        {
-            self.fail(refused);
-        } else {
+        if self.prepare() {
             self.stage.report(|progress| progress.ready += 1);
             if let Some(go_ns) = self.stage.wait_for_go() {
-                self.begin(go_ns);
-                if W::RECONNECTS {
-                    self.transact();
-                } else {
-                    self.talk();
+                self.life.go(go_ns, now_ns());
+                if self.life.was_window_open() {
+                    self.calls_at_start = self.calls_now();
                 }
+                self.live();
             }
         }
         self.finish()
     }
 
-    fn begin(&mut self, go_ns: u64) {
-        (self.window_start_ns, self.window_end_ns) = self.stage.job.window_ns(go_ns);
-        self.meter.begin(self.window_start_ns, self.window_end_ns);
-        self.slot.pacer.start(go_ns);
-        self.alive_ns = go_ns;
+    /// Until everything is ready for the go; false if it will not be.
+    fn prepare(&mut self) -> bool {
+        self.life.begin(now_ns());
+        while !self.life.is_prepared() {
+            if self.stage.phase() != Phase::Running {
+                return false;
+            }
+            self.act();
+            if self.ends_the_run() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// From the go to the end.
+    fn live(&mut self) {
+        while !self.is_over(now_ns(), &BackendCounters::default()) {
+            if self.connected {
+                let end = self.converse();
+                if !self.settle(end) {
+                    return;
+                }
+            } else {
+                self.act();
+            }
+            if self.ends_the_run() {
+                return;
+            }
+        }
+    }
+
+    /// Does the next thing that the life wants done while there is no conversation, or waits for it.
+    fn act(&mut self) {
+        let now = now_ns();
+        self.cross(now, &BackendCounters::default());
+        self.life.pass(now);
+        let speaks = self.life.next_speaker(now);
+        debug_assert_eq!(speaks, None, "nobody speaks without a connection");
+        let shared_spare = self.stage.spare_source.load(Relaxed);
+        self.life.skip_to_spare_source(shared_spare);
+        match self.life.next_dial(now) {
+            Some(dial) => self.dial(dial),
+            None => {
+                let until_ns = self.life.next_wake_ns();
+                self.stage.sleep_until(until_ns);
+            }
+        }
+    }
+
+    /// Whether this thread's failure is that of the whole run, which has not begun.
+    fn ends_the_run(&mut self) -> bool {
+        if self.stage.established.load(Relaxed) > 0 && self.life.is_prepared() {
+            return false;
+        }
+        let Some(refused) = self.life.refused() else {
+            return false;
+        };
+        self.stage.report(|progress| {
+            progress.failed.get_or_insert(refused);
+        });
+        true
+    }
+
+    /// Whether nothing is to be done any more; `running` are the calls of a conversation.
+    fn is_over(&mut self, now: u64, running: &BackendCounters) -> bool {
+        match self.stage.phase() {
+            Phase::Running => {}
+            Phase::Draining => {
+                let cut_ns = self.stage.end_ns.load(Ordering::SeqCst);
+                self.life.stop(now.min(cut_ns));
+            }
+            Phase::Over => return true,
+        }
+        if self.life.phase() < load::Phase::Draining {
+            return false;
+        }
+        self.note_end_of_window(running);
+        self.life.is_drained(now) || !self.connected
     }
 
     fn seat(&self) -> &Seat {
         &self.stage.seats[self.index as usize]
     }
 
-    // ---- the window ------------------------------------------------------------------------
-
-    /// Opens and closes the window when its time has come; false once it is closed.
-    #[inline]
-    fn tick(&mut self, now: u64) -> bool {
-        if !self.window_open && now >= self.window_start_ns && !self.window_closed {
-            self.window_open = true;
-            self.meter.open_window();
-            self.calls_in_window = Some(self.calls_now());
-        }
-        if !self.window_closed
-            && (now >= self.window_end_ns
-                || self.stage.phase() != Phase::Running
-                || self.meter.count_reached())
-        {
-            self.close_window(now);
-        }
-        !self.window_closed
-    }
-
-    #[cold]
-    fn close_window(&mut self, now: u64) {
-        self.window_closed = true;
-        let cut_ns = self.stage.end_ns.load(Ordering::SeqCst);
-        let end_ns = now.min(self.window_end_ns).min(cut_ns);
-        // What came due inside the window and was not even noticed yet belongs to it.
-        self.slot.pacer.arrive(end_ns, &mut self.meter);
-        let interrupted = self.stage.interrupted.load(Ordering::SeqCst);
-        self.meter.end_window(end_ns, interrupted);
-        self.meter.forbid();
-        let now = self.calls_now();
-        self.calls_in_window = self.calls_in_window.take().map(|start| now.since(&start));
-    }
+    // ---- counters --------------------------------------------------------------------------
 
     /// All calls so far; those of a conversation that runs are in its line.
     fn calls_now(&self) -> BackendCounters {
@@ -166,47 +183,68 @@ impl<W: LoadWorkload> Talker<W> {
         calls
     }
 
-    /// Arrivals that came due while the thread was bound to its one operation are noticed when it
-    /// is free again, and their lag says so.
-    fn note_arrivals(&mut self, now: u64) {
-        self.slot.pacer.arrive(now, &mut self.meter);
-    }
-
-    // ---- connections that stay -------------------------------------------------------------
-
-    fn talk(&mut self) {
-        loop {
-            if self.connected {
-                let end = self.converse();
-                self.settle(end);
-            }
-            // Still connected: it has done its share, or the run is over.
-            if self.connected || !self.tick(now_ns()) || self.gives_up() || !self.rest() {
-                return;
-            }
-            if let Err(Loss { kind, text }) = self.connect() {
-                self.failures = self.failures.saturating_add(1);
-                self.meter.failure(kind, None, now_ns(), || text);
-            }
+    /// The calls are read before the first event of the window; `running` are those of a conversation.
+    #[inline]
+    fn cross(&mut self, now: u64, running: &BackendCounters) {
+        self.now_ns = now;
+        if now >= self.life.boundary_ns() {
+            self.calls_at_start = self.calls_now();
+            self.calls_at_start.add(running);
         }
     }
 
-    /// Whether this thread has waited long enough for a peer that is gone.
-    fn gives_up(&mut self) -> bool {
-        let now = now_ns();
-        let gone = self.stage.job.is_out_of_patience(self.alive_ns, now);
-        if gone {
-            self.meter.give_up_count(self.alive_ns, now);
-            self.stage.interrupted.store(true, Ordering::SeqCst);
+    fn note_end_of_window(&mut self, running: &BackendCounters) {
+        if self.calls_in_window.is_none() && self.life.was_window_open() {
+            let mut calls = self.calls_now();
+            calls.add(running);
+            self.calls_in_window = Some(calls.since(&self.calls_at_start));
         }
-        gone
     }
 
-    /// Rests before the next try, longer with each failure; false when the run is over.
-    fn rest(&self) -> bool {
-        let until_ns = now_ns() + rest_ns(self.failures);
-        self.stage.sleep_until(until_ns.min(self.window_end_ns))
+    // ---- connecting ------------------------------------------------------------------------
+
+    fn dial(&mut self, dial: Dial) {
+        let Some(mut line) = self.line.take() else {
+            return;
+        };
+        line.clear();
+        match self.try_connect(dial) {
+            Ok(fd) => {
+                line.attach(fd);
+                self.connected = true;
+                if self.stage.established.fetch_add(1, Relaxed) == 0 {
+                    self.stage.progress().granted = Some(socket::granted(fd));
+                }
+                self.life.connected(OWN, &mut line.speaker(now_ns()));
+            }
+            Err(error) => {
+                let mut out = line.speaker(now_ns());
+                self.life.connect_failed(OWN, &error, &mut out);
+                self.life.closed(OWN, now_ns());
+                let spare = self.life.spare_source();
+                self.stage.spare_source.fetch_max(spare, Relaxed);
+            }
+        }
+        self.line = Some(line);
     }
+
+    fn try_connect(&mut self, Dial { source, .. }: Dial) -> io::Result<std::os::fd::RawFd> {
+        let stage = Arc::clone(&self.stage);
+        let job = &stage.job;
+        let fd = socket::connecting(job.target.domain(), source, false, &job.socket)?;
+        self.calls.system_calls += 5 + 2 * u64::from(source.is_some());
+        self.calls.system_calls += sys::suppress_sigpipe(fd.as_raw_fd());
+        sys::bound_waiting(fd.as_raw_fd(), false, job.connect_timeout_ns);
+        sys::bound_waiting(fd.as_raw_fd(), true, job.operation_timeout_ns);
+        let fd = stage.seats[self.index as usize].put(fd);
+        sys::connect(fd, &job.target.address).map_err(|errno| {
+            self.calls.system_calls += self.seat().close(How::Fin);
+            io::Error::from_raw_os_error(errno)
+        })?;
+        Ok(fd)
+    }
+
+    // ---- a conversation --------------------------------------------------------------------
 
     fn converse(&mut self) -> End {
         let Some(mut line) = self.line.take() else {
@@ -219,137 +257,55 @@ impl<W: LoadWorkload> Talker<W> {
         end
     }
 
-    /// Records how a conversation ended, and closes the connection if it is not to stay.
-    fn settle(&mut self, end: End) {
+    /// Acts on how a conversation ended; false if the connection stays as it is, for the end.
+    fn settle(&mut self, end: End) -> bool {
         let now = now_ns();
-        self.tick(now);
-        // Shut down by the conductor, because nothing is owed any more: `finish` accounts for it.
-        let phase = self.stage.phase();
-        let idle = !W::RECONNECTS && self.slot.flights.is_empty();
-        let over =
-            phase == Phase::Over || phase != Phase::Running && (idle || self.stage.is_stream());
-        match end {
-            End::Left => {}
-            End::Finished | End::Lost(_) | End::TimedOut if over => {}
-            End::Closed(how) => {
-                // A session that gave up a lasting connection has recorded why.
-                self.failures += u32::from(!W::RECONNECTS);
-                self.close(how);
-                self.slot.give_up(now, &mut self.meter);
+        let how = match end {
+            End::Left | End::Finished => return false,
+            End::Lost(_) | End::TimedOut if self.is_shut_down() => return false,
+            End::Closed(how) => how,
+            End::TimedOut => self.life.next_close().map_or(How::Rst, |(_, how)| how),
+            End::Lost(errno) => {
+                if let Some(line) = &mut self.line {
+                    self.life.lost(OWN, errno, &mut line.speaker(now));
+                }
+                How::Rst
             }
-            End::Finished => self.lose(Loss::closed_by_peer()),
-            End::TimedOut => self.lose(self.session.timed_out(&self.slot)),
-            End::Lost(errno) => self.lose(Loss::of_errno(errno)),
-        }
-    }
-
-    fn lose(&mut self, loss: Loss) {
-        let (draining, meter) = (self.window_closed, &mut self.meter);
-        self.slot
-            .lose(loss, W::RECONNECTS, draining, now_ns(), meter);
-        self.failures = self.failures.saturating_add(1);
-        self.close(How::Rst);
-    }
-
-    fn close(&mut self, how: How) {
+        };
         self.connected = false;
         self.calls.system_calls += self.seat().close(how);
-    }
-
-    // ---- connections that come and go ------------------------------------------------------
-
-    fn transact(&mut self) {
-        while self.tick(now_ns()) && self.wait_until_due() && self.meter.permit() {
-            let now = now_ns();
-            self.slot.connect_intended_ns = self.slot.pacer.take().unwrap_or(now);
-            match self.connect() {
-                Ok(()) => {
-                    let end = self.converse();
-                    self.settle_transaction(end);
-                }
-                Err(refused) if self.stage.opened.load(Relaxed) == 0 => {
-                    // The very first: there is nobody to be measured.
-                    return self.fail(refused);
-                }
-                Err(refused) if self.stage.phase() == Phase::Over => {
-                    let _ = refused;
-                    let due_ns = self.slot.connect_intended_ns;
-                    self.meter.unfinished(due_ns, now_ns(), true);
-                }
-                Err(refused) => {
-                    self.failures = self.failures.saturating_add(1);
-                    self.lose(refused);
-                }
-            }
-            if self.failures > 0 && (self.gives_up() || !self.rest()) {
-                return;
-            }
-        }
-    }
-
-    /// Waits for the next arrival, in open loop; false when the run is over.
-    fn wait_until_due(&mut self) -> bool {
-        if !self.slot.pacer.is_open() {
-            return true;
-        }
-        self.note_arrivals(now_ns());
-        while self.slot.pacer.backlog() == 0 {
-            let due_ns = self.slot.pacer.next_due_ns().unwrap_or(u64::MAX);
-            self.stage.sleep_until(due_ns.min(self.window_end_ns));
-            let now = now_ns();
-            if !self.tick(now) {
-                return false;
-            }
-            self.slot.pacer.arrive(now, &mut self.meter);
-        }
+        self.life.closed(OWN, now_ns());
         true
     }
 
-    fn settle_transaction(&mut self, end: End) {
-        let reset = matches!(end, End::Lost(_)) && {
-            let now = now_ns();
-            let Self {
-                session,
-                slot,
-                meter,
-                line,
-                ..
-            } = self;
-            line.as_mut().is_some_and(|line| {
-                let (_, mut out) = line.speak(meter, now, 0);
-                session.was_reset(slot, &mut out)
-            })
-        };
-        if reset {
-            return self.close(How::Rst);
-        }
-        self.settle(end);
-        if self.connected {
-            // Shut down by the conductor in the middle of it.
-            self.session
-                .abandon(&mut self.slot, now_ns(), &mut self.meter);
-            self.close(How::Fin);
+    /// The conductor has shut the socket down because nothing is owed any more: what the socket says
+    /// then is not the peer's doing.
+    fn is_shut_down(&self) -> bool {
+        match self.stage.phase() {
+            Phase::Running => false,
+            Phase::Draining => !W::OWES || !self.life.waits(OWN),
+            Phase::Over => true,
         }
     }
 
-    // ---- end -------------------------------------------------------------------------------
+    /// Speaks if something is due; whether it has.
+    fn speak_if_due(&mut self, line: &mut Line, now: u64) -> bool {
+        let speaker = self.life.next_speaker(now);
+        if speaker.is_some() {
+            self.life.speak(OWN, &mut line.speaker(now));
+        }
+        speaker.is_some()
+    }
 
     fn finish(mut self) -> Share {
-        let now = now_ns();
-        if !self.window_closed {
-            // Never begun, or stopped before its end.
-            self.close_window(now);
-        }
-        if self.connected {
-            self.session.abandon(&mut self.slot, now, &mut self.meter);
-        }
-        let spec = &self.stage.job.spec;
-        self.slot.end_schedule(spec, now, &mut self.meter);
+        self.note_end_of_window(&BackendCounters::default());
+        self.life.finish(now_ns());
         // The socket stays in its seat: the conductor reads TCP_INFO and closes it.
         self.stage.report(|progress| progress.done += 1);
         Share {
-            recorded: self.meter.into_recorded(),
-            counters: self.calls_in_window.filter(|_| self.window_open),
+            accounts: self.life.accounts(),
+            counters: self.calls_in_window,
+            recorded: self.life.take_recorded(),
         }
     }
 }
@@ -357,86 +313,78 @@ impl<W: LoadWorkload> Talker<W> {
 impl<W: LoadWorkload> Party for Talker<W> {
     fn opened(&mut self, line: &mut Line) {
         let now = now_ns();
-        self.tick(now);
-        self.note_arrivals(now);
-        let (_, mut out) = line.speak(&mut self.meter, now, 0);
-        self.session.opened(&mut self.slot, &mut out);
+        self.cross(now, &line.counters);
+        if W::CONNECTS == Connects::Ahead {
+            // What the peer said before the go is heard before anything is said to it.
+            line.hear_what_came(self);
+        }
+        self.life.pass(now);
+        self.speak_if_due(line, now);
     }
 
     #[inline]
     fn received(&mut self, line: &mut Line, len: usize) {
         let now = now_ns();
-        self.alive_ns = now;
-        self.meter.bytes_received(len as u64, now);
-        self.tick_on(line, now);
-        self.note_arrivals(now);
-        let (bytes, mut out) = line.speak(&mut self.meter, now, len);
-        self.session
-            .received(&mut self.slot, bytes, Boundary::Stream, &mut out);
+        self.cross(now, &line.counters);
+        let (bytes, mut out) = line.speak(now, len);
+        self.life.received(OWN, bytes, &mut out);
     }
 
     #[inline]
     fn moved(&mut self, bytes: usize) {
-        self.moved_ns = now_ns();
-        self.meter.bytes_sent(bytes as u64, self.moved_ns);
+        self.now_ns = now_ns();
+        self.life.moved(bytes as u64, self.now_ns);
     }
 
     #[inline]
     fn sent(&mut self, line: &mut Line) {
-        let now = self.moved_ns;
-        self.tick_on(line, now);
-        self.note_arrivals(now);
-        let (_, mut out) = line.speak(&mut self.meter, now, 0);
-        self.session.sent(&mut self.slot, &mut out);
+        let now = self.now_ns;
+        self.cross(now, &line.counters);
+        self.life.sent(OWN, &mut line.speaker(now));
     }
 
     fn finished(&mut self, line: &mut Line) -> bool {
-        if !W::RECONNECTS || self.stage.phase() == Phase::Over {
+        if self.is_shut_down() {
             return false;
         }
-        let (_, mut out) = line.speak(&mut self.meter, now_ns(), 0);
-        self.session.peer_finished(&mut self.slot, &mut out);
+        let now = now_ns();
+        self.cross(now, &line.counters);
+        self.life.peer_finished(OWN, &mut line.speaker(now));
         true
     }
 
-    fn due(&mut self, line: &mut Line) {
-        let now = now_ns();
-        self.tick_on(line, now);
-        if self.window_closed {
-            return;
-        }
-        self.slot.pacer.arrive(now, &mut self.meter);
-        let (_, mut out) = line.speak(&mut self.meter, now, 0);
-        self.session.due(&mut self.slot, &mut out);
+    fn due(&mut self, _: &mut Line) {
+        // `next` looks.
+        self.now_ns = now_ns();
     }
 
     #[inline]
-    fn next(&mut self) -> Next {
-        if self.stage.phase() == Phase::Over {
-            return Next::Leave;
+    fn next(&mut self, line: &mut Line) -> Next {
+        let phase = self.stage.phase();
+        if phase != Phase::Running || self.life.has_work(self.now_ns) {
+            let now = now_ns();
+            self.cross(now, &line.counters);
+            self.life.pass(now);
+            if self.is_over(now, &line.counters) {
+                return Next::Leave;
+            }
+            if self.speak_if_due(line, now) {
+                return Next::Again;
+            }
         }
-        let waiting = self.session.waiting_since_ns(&self.slot).is_some();
-        if self.window_closed {
-            let owed = waiting && !self.stage.is_stream();
-            return if owed { Next::Receive } else { Next::Leave };
+        let waits = self.life.waits(OWN);
+        let bound = waits && W::OWES;
+        if bound || waits && !self.paced {
+            // One operation at a time, and its answer is waited for: a thread cannot do more.
+            return Next::Receive;
         }
-        let paced = self.slot.pacer.is_open() && !W::RECONNECTS;
-        if paced && (!waiting || self.stage.is_stream()) {
-            let due_ns = self.slot.pacer.next_due_ns().unwrap_or(u64::MAX);
-            return Next::Until(due_ns.min(self.window_end_ns));
-        }
-        if waiting || W::RECONNECTS {
-            Next::Receive
-        } else {
-            // Nothing is owed and nothing may be sent: a run that counts has dealt out its share.
-            Next::Leave
-        }
+        Next::Until(self.life.next_wake_ns())
     }
 
     fn blocked(&mut self) -> bool {
         match self.stage.phase() {
             Phase::Running => true,
-            Phase::Draining => !self.stage.is_stream(),
+            Phase::Draining => W::OWES,
             Phase::Over => false,
         }
     }
@@ -445,12 +393,11 @@ impl<W: LoadWorkload> Party for Talker<W> {
         Some(self.stage.job.operation_timeout_ns)
     }
 
-    fn waited_too_long(&mut self) -> bool {
-        let Some(since_ns) = self.session.waiting_since_ns(&self.slot) else {
-            return false;
-        };
-        !self.window_closed
-            && now_ns().saturating_sub(since_ns) >= self.stage.job.operation_timeout_ns
+    fn waited_too_long(&mut self, line: &mut Line) -> bool {
+        let now = now_ns();
+        self.cross(now, &line.counters);
+        self.life.pass(now);
+        !self.life.stands(OWN)
     }
 
     fn resting(&mut self, begins: bool) -> bool {
@@ -461,17 +408,17 @@ impl<W: LoadWorkload> Party for Talker<W> {
     }
 }
 
-impl<W: LoadWorkload> Talker<W> {
-    /// [`Talker::tick`] during a conversation, whose calls are counted in its line.
-    #[inline]
-    fn tick_on(&mut self, line: &mut Line, now: u64) {
-        let opens = !self.window_open && now >= self.window_start_ns;
-        let closes = !self.window_closed
-            && (now >= self.window_end_ns || self.stage.phase() != Phase::Running);
-        if opens || closes || self.meter.count_reached() {
-            self.calls.add(&line.counters);
-            line.counters = BackendCounters::default();
-        }
-        self.tick(now);
+/// The rules for connection `index` of a share: the worker's operations are dealt out evenly.
+fn own_rules(mut rules: Rules, index: u32) -> Rules {
+    let count = u64::from(rules.share.count);
+    if let Stop::Count(all) = rules.stop {
+        let own = all / count + u64::from(u64::from(index) < all % count);
+        rules.stop = Stop::Count(own);
     }
+    rules.share = driver::Share {
+        first: rules.share.first + index,
+        count: 1,
+        total: rules.share.total,
+    };
+    rules
 }

@@ -4,9 +4,8 @@ use super::super::monoio::OnEpoll;
 use super::super::runtime::Connect;
 use super::super::settings::{OF_MONOIO_LEGACY, Settings};
 use super::*;
-use engine::meter::Meter;
 use engine::options::EngineOption;
-use engine::pattern::Pattern;
+use engine::pattern;
 use engine::session::Out;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -131,12 +130,7 @@ struct Guest(Habit);
 
 impl Party for Guest {
     fn received(&mut self, bytes: &mut [u8], output: &mut Output) {
-        let mut meter = Meter::new(false, None, Arc::default());
-        let mut speaker = super::super::output::Speaker {
-            output,
-            meter: &mut meter,
-            now_ns: 0,
-        };
+        let mut speaker = super::super::output::Speaker { output, now_ns: 0 };
         match self.0 {
             Habit::Echo => speaker.echo(0..bytes.len() as u32),
             Habit::Discard => {}
@@ -160,8 +154,8 @@ fn wired(
     turns: &Rc<Turns>,
 ) -> (Rc<Wire<Guest>>, Scripted, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let pattern: SharedPattern = Rc::new(Arc::new(Pattern::new(8)));
-    let wire = Wire::new(Guest(habit), Pool::new(64), pattern, Rc::clone(turns));
+    let region: SharedRegion = Rc::new(Arc::new(pattern::region(8)));
+    let wire = Wire::new(Guest(habit), Pool::new(64), region, Rc::clone(turns));
     wire.attach(ours.as_raw_fd());
     (wire, Scripted(Rc::new(script), ours), theirs)
 }
@@ -202,12 +196,7 @@ fn what_is_said_first_goes_out_before_the_first_receive() {
     let (wire, stream, _theirs) = wired(Habit::Discard, Script::default(), &turns);
     let script = Rc::clone(&stream.0);
     wire.prepare(|_, output| {
-        let mut meter = Meter::new(false, None, Arc::default());
-        let mut speaker = super::super::output::Speaker {
-            output,
-            meter: &mut meter,
-            now_ns: 0,
-        };
+        let mut speaker = super::super::output::Speaker { output, now_ns: 0 };
         speaker.shared(0..4);
     });
     let mut conversation = pin!(wire.converse::<Fake>(stream));

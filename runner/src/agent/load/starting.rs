@@ -6,9 +6,10 @@ use crate::error::Failure;
 use crate::plan::{Plan, StopPlan};
 use crate::wire::Task;
 use crate::workers::{self, WorkerEnd};
-use engine::driver::{LoadJob, LoadOutcome, Share, Stop};
+use engine::driver::{LoadJob, LoadOutcome, Share};
 use engine::endpoint::{Endpoint, Target};
 use engine::meter::Published;
+use engine::shape::{POISSON_SEED, Ramp, Stop};
 use socket2::{SockAddr, Socket, Type};
 use std::io::Write;
 use std::net::{IpAddr, UdpSocket};
@@ -89,6 +90,8 @@ pub(super) fn start_workers<W: Write>(
             spec: plan.load.clone(),
             target: target.clone(),
             share: share(plan.connections, plan.threads, index as u32),
+            ramp: Ramp::AtOnce,
+            poisson_seed: POISSON_SEED,
             socket: plan.socket.clone(),
             warmup_ns: plan.warmup_ns,
             stop: stop(plan, index as u64),

@@ -1,0 +1,249 @@
+//! The phases of a load: the go, the measured window, the drain, the end.
+
+use super::connection::{NEVER, State};
+use super::session::{LoadSession, LoadWorkload};
+use super::{Life, Phase};
+use crate::meter::{Meter, Recorded};
+use crate::session::How;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+impl<W: LoadWorkload> Life<W> {
+    /// Whether everything is prepared for the go; from then on failures are counted and end nothing.
+    pub fn is_prepared(&mut self) -> bool {
+        self.is_prepared |= Self::EACH || self.ready == self.connections.len() as u32;
+        self.is_prepared
+    }
+
+    /// The go, for the instant `go_ns`, which has come.
+    pub fn go(&mut self, go_ns: u64, now_ns: u64) {
+        let (start_ns, end_ns) = self.rules.window_ns(go_ns);
+        self.boundary_ns = start_ns;
+        self.window_end_ns = end_ns;
+        self.meter.begin(start_ns, end_ns);
+        self.phase = Phase::Running;
+        self.alive_ns = go_ns;
+        self.observe(now_ns);
+        for index in 0..self.connections.len() as u32 {
+            let connection = &mut self.connections[index as usize];
+            connection.pacer.start(go_ns);
+            if let Some(due_ns) = connection.pacer.next_due_ns() {
+                self.schedule.push(Reverse((due_ns, index)));
+            }
+            match connection.state {
+                State::Waiting => self.queue_to_speak(index),
+                // Lost between being ready and the go.
+                State::Idle if !Self::EACH && connection.dial_at_ns == NEVER => {
+                    self.dial_or_operate(index, now_ns);
+                }
+                _ => {}
+            }
+        }
+        if Self::EACH {
+            self.ramp_up(now_ns);
+        }
+    }
+
+    /// The instant from which the next event belongs to the window: an engine that keeps counters of its
+    /// own reads them before it passes that event on. `u64::MAX` if there is none.
+    #[inline]
+    pub fn boundary_ns(&self) -> u64 {
+        self.boundary_ns
+    }
+
+    /// Opens the window if its time has come: before anything is recorded, so that a run that counts
+    /// hands out exactly its count.
+    #[inline]
+    pub(super) fn observe(&mut self, now_ns: u64) {
+        if now_ns >= self.boundary_ns {
+            self.open_window();
+        }
+    }
+
+    #[cold]
+    fn open_window(&mut self) {
+        self.boundary_ns = u64::MAX;
+        self.window_open = true;
+        self.meter.open_window();
+    }
+
+    /// Whether the window has been opened.
+    pub fn was_window_open(&self) -> bool {
+        self.window_open
+    }
+
+    /// Time has passed: opens and ends the window, gives up what took too long, ends rests. Once a turn,
+    /// where [`Life::has_work`].
+    pub fn pass(&mut self, now_ns: u64) {
+        self.observe(now_ns);
+        self.turns_left = self.connections.len() as u32;
+        self.look_after_the_late(now_ns);
+        if self.phase != Phase::Running {
+            return;
+        }
+        if let Some(reached_ns) = self.meter.count_reached_ns() {
+            // What completed the count belongs to the window.
+            self.close_window(reached_ns + 1, now_ns, false);
+        } else if now_ns >= self.window_end_ns {
+            self.close_window(self.window_end_ns, now_ns, false);
+        } else if self.open == 0 && self.rules.is_out_of_patience(self.alive_ns, now_ns) {
+            self.meter.give_up_count(self.alive_ns, now_ns);
+            self.close_window(now_ns, now_ns, true);
+        }
+    }
+
+    /// The run is to end early: what is in flight may still be answered.
+    pub fn stop(&mut self, now_ns: u64) {
+        if self.phase == Phase::Running {
+            let end_ns = now_ns.min(self.window_end_ns);
+            self.close_window(end_ns, now_ns, end_ns < self.window_end_ns);
+        }
+    }
+
+    fn close_window(&mut self, end_ns: u64, now_ns: u64, interrupted: bool) {
+        self.observe(end_ns);
+        self.window_end_ns = end_ns;
+        self.boundary_ns = u64::MAX;
+        self.meter.end_window(end_ns, interrupted);
+        self.meter.forbid();
+        self.phase = Phase::Draining;
+        self.drain_until_ns = now_ns.saturating_add(self.rules.drain_ns);
+        self.schedule.clear();
+        self.forget_undialled(now_ns);
+        for index in 0..self.connections.len() as u32 {
+            self.settle(index);
+        }
+    }
+
+    /// Operations whose connect was not even started, and connects that were to be tried again.
+    fn forget_undialled(&mut self, now_ns: u64) {
+        while let Some(index) = self.to_dial.pop_front() {
+            let connection = &mut self.connections[index as usize];
+            connection.state = State::Idle;
+            let intended_ns = connection.began.intended_ns;
+            if connection.is_retry {
+                self.retry_never(index, now_ns);
+            } else if Self::EACH {
+                self.meter.unfinished(intended_ns, now_ns, false);
+            }
+        }
+        for index in 0..self.connections.len() as u32 {
+            let connection = &mut self.connections[index as usize];
+            if connection.dial_at_ns == NEVER {
+                continue;
+            }
+            connection.dial_at_ns = NEVER;
+            self.exact_instants -= 1;
+            if connection.is_retry {
+                self.retry_never(index, now_ns);
+            }
+        }
+    }
+
+    fn retry_never(&mut self, index: u32, now_ns: u64) {
+        self.connections[index as usize].is_retry = false;
+        self.never_connected(index, now_ns);
+    }
+
+    /// Whether nothing is owed any more, or the time for it is over.
+    pub fn is_drained(&self, now_ns: u64) -> bool {
+        self.phase >= Phase::Draining && (self.owed == 0 || now_ns >= self.drain_until_ns)
+    }
+
+    /// Keeps count of the connections that the drain waits for.
+    #[inline]
+    pub(super) fn settle(&mut self, index: u32) {
+        if self.phase != Phase::Draining {
+            return;
+        }
+        let connection = &mut self.connections[index as usize];
+        let owed = match connection.state {
+            State::Open => {
+                W::OWES
+                    && connection
+                        .session
+                        .waiting_since_ns(&connection.slot)
+                        .is_some()
+            }
+            State::Connecting | State::Shaking => Self::EACH,
+            _ => false,
+        };
+        match (std::mem::replace(&mut connection.owed, owed), owed) {
+            (false, true) => self.owed += 1,
+            (true, false) => self.owed -= 1,
+            _ => {}
+        }
+    }
+
+    /// Connections that stand, for questions about their sockets.
+    pub fn standing(&self) -> impl Iterator<Item = u32> + '_ {
+        self.in_states(|state| matches!(state, State::Open | State::Waiting))
+    }
+
+    /// Connections whose sockets are to be closed at the end, and how: streams are cut, for what is
+    /// queued in the kernel is of no interest any more.
+    pub fn remaining(&self) -> impl Iterator<Item = (u32, How)> + '_ {
+        let how = if W::OWES { How::Fin } else { How::Rst };
+        let has_socket = |state: State| state.is_established() || state == State::Connecting;
+        self.in_states(has_socket).map(move |index| (index, how))
+    }
+
+    fn in_states(&self, is: impl Fn(State) -> bool) -> impl Iterator<Item = u32> {
+        let connections = self.connections.iter().zip(0..);
+        connections.filter_map(move |(connection, index)| is(connection.state).then_some(index))
+    }
+
+    /// The run is over: accounts for everything that stands, and for what came due and was never sent.
+    /// Sockets are closed afterwards, and what they say then is of no interest.
+    pub fn finish(&mut self, now_ns: u64) {
+        if self.phase < Phase::Draining {
+            // Never begun, or ended by an abort.
+            let interrupted = now_ns < self.window_end_ns;
+            self.close_window(now_ns.min(self.window_end_ns), now_ns, interrupted);
+        }
+        let window_ns = self.meter.recorded().window_start_ns..self.window_end_ns;
+        for index in 0..self.connections.len() as u32 {
+            self.account_for(index, now_ns);
+            let pacer = &mut self.connections[index as usize].pacer;
+            let unsent = pacer.give_up(window_ns.start, window_ns.end);
+            if let Some((count, oldest_ns)) = unsent.filter(|_| W::OWES) {
+                self.meter.never_sent(count, oldest_ns, now_ns);
+            }
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn account_for(&mut self, index: u32, now_ns: u64) {
+        let connection = &mut self.connections[index as usize];
+        let intended_ns = connection.began.intended_ns;
+        match connection.state {
+            State::Open | State::Waiting | State::Shaking => {
+                let owes =
+                    connection
+                        .session
+                        .abandon(&mut connection.slot, now_ns, &mut self.meter);
+                let unfinished = owes > 0 || connection.state == State::Shaking;
+                self.accounts.unfinished += u64::from(unfinished);
+                self.accounts.succeeded += u64::from(!unfinished);
+            }
+            State::Connecting => {
+                self.accounts.unfinished += 1;
+                if Self::EACH {
+                    self.meter.unfinished(intended_ns, now_ns, true);
+                }
+            }
+            State::Closing => {
+                if let super::connection::Next::Retry(_) = connection.next {
+                    self.never_connected(index, now_ns);
+                }
+            }
+            State::Idle | State::Queued => {}
+        }
+    }
+
+    /// Takes the record out, once it is over.
+    pub fn take_recorded(&mut self) -> Recorded {
+        let nothing = Meter::new(false, None, Arc::default());
+        std::mem::replace(&mut self.meter, nothing).into_recorded()
+    }
+}

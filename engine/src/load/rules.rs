@@ -1,0 +1,83 @@
+//! What a load's life is to keep to.
+
+use crate::driver::{LoadJob, Share};
+use crate::endpoint::{Endpoint, Target};
+use crate::shape::{Ramp, Stop};
+
+/// The part of a [`LoadJob`] that its life needs: everything but how bytes are moved.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Which connections.
+    pub share: Share,
+    /// Whom to connect to, and from where.
+    pub target: Target,
+    /// When to open them.
+    pub ramp: Ramp,
+    /// Seed of the Poisson gaps.
+    pub poisson_seed: u64,
+    /// Warm-up before the window, ns.
+    pub warmup_ns: u64,
+    /// When the window ends.
+    pub stop: Stop,
+    /// A connect that takes longer counts as failed, ns.
+    pub connect_timeout_ns: u64,
+    /// An operation (or, for streams, a silence) that takes longer counts as failed, ns.
+    pub operation_timeout_ns: u64,
+    /// How long to wait for operations in flight after the window, ns.
+    pub drain_ns: u64,
+}
+
+impl From<&LoadJob> for Rules {
+    fn from(job: &LoadJob) -> Self {
+        Self {
+            share: job.share,
+            target: job.target.clone(),
+            ramp: job.ramp,
+            poisson_seed: job.poisson_seed,
+            warmup_ns: job.warmup_ns,
+            stop: job.stop,
+            connect_timeout_ns: job.connect_timeout_ns,
+            operation_timeout_ns: job.operation_timeout_ns,
+            drain_ns: job.drain_ns,
+        }
+    }
+}
+
+impl Rules {
+    /// Start and end of the window of a run that starts at `go_ns`. A run that counts has no end but its count.
+    pub fn window_ns(&self, go_ns: u64) -> (u64, u64) {
+        let start_ns = go_ns.saturating_add(self.warmup_ns);
+        match self.stop {
+            Stop::After(duration_ns) => (start_ns, start_ns.saturating_add(duration_ns)),
+            Stop::Count(_) => (start_ns, u64::MAX),
+        }
+    }
+
+    /// The count of a run that counts.
+    pub fn count(&self) -> Option<u64> {
+        match self.stop {
+            Stop::Count(count) => Some(count),
+            Stop::After(_) => None,
+        }
+    }
+
+    /// How often an engine that waits without a limit of time must look at the clock, ns: a time-out is
+    /// noticed at most an eighth late, and never more than 20 ms.
+    pub fn look_every_ns(&self) -> u64 {
+        let shortest_ns = self.operation_timeout_ns.min(self.connect_timeout_ns);
+        (shortest_ns / 8).clamp(1_000_000, 20_000_000)
+    }
+
+    /// Whether a run that counts is to be given up: it has no other end, and nothing was heard of the peer since
+    /// `alive_ns`. Only for a load none of whose connections lives.
+    pub(super) fn is_out_of_patience(&self, alive_ns: u64, now_ns: u64) -> bool {
+        let longest_ns = self.operation_timeout_ns.max(self.connect_timeout_ns);
+        let patience_ns = longest_ns.saturating_mul(4);
+        matches!(self.stop, Stop::Count(_)) && now_ns.saturating_sub(alive_ns) > patience_ns
+    }
+
+    pub(super) fn target_name(&self) -> String {
+        let endpoint = Endpoint::of_address(&self.target.address);
+        endpoint.map_or_else(String::new, |endpoint| endpoint.to_string())
+    }
+}

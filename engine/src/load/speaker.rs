@@ -1,0 +1,112 @@
+//! The [`LoadOut`] of every engine: its own [`Out`], with the schedule, the meter and an ear for what a
+//! session says about its connection.
+
+use super::outcome::Outcome;
+use super::session::{Began, LoadOut};
+use crate::meter::Meter;
+use crate::session::{How, Out};
+use crate::shape::Pacer;
+use std::ops::Range;
+
+/// What a session said beyond its output, until its load has heard it.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub ready: bool,
+    pub after_ns: Option<u64>,
+    pub outcome: Option<Outcome>,
+}
+
+impl Said {
+    /// Whether there is anything to be heard.
+    #[inline]
+    pub fn is_anything(&self) -> bool {
+        self.ready || self.after_ns.is_some() || self.outcome.is_some()
+    }
+}
+
+pub(super) struct Speaker<'a, O> {
+    pub out: &'a mut O,
+    pub meter: &'a mut Meter,
+    pub pacer: &'a mut Pacer,
+    pub said: &'a mut Said,
+    pub began: Began,
+    /// Traffic may flow: operations may start.
+    pub running: bool,
+}
+
+impl<O: Out> Out for Speaker<'_, O> {
+    #[inline]
+    fn now_ns(&mut self) -> u64 {
+        self.out.now_ns()
+    }
+
+    #[inline]
+    fn echo(&mut self, range: Range<u32>) {
+        self.out.echo(range);
+    }
+
+    #[inline]
+    fn shared(&mut self, range: Range<u32>) {
+        self.out.shared(range);
+    }
+
+    #[inline]
+    fn request(&mut self, range: Range<u32>) {
+        self.out.request(range);
+    }
+
+    #[inline]
+    fn space(&mut self, bytes: usize) -> &mut [u8] {
+        self.out.space(bytes)
+    }
+
+    fn after(&mut self, delay_ns: u64) {
+        self.said.after_ns = Some(self.out.now_ns().saturating_add(delay_ns));
+    }
+
+    #[inline]
+    fn shutdown_write(&mut self) {
+        self.out.shutdown_write();
+    }
+
+    fn close(&mut self, how: How) {
+        // A load's connection does not just close: it ends as planned, or fails.
+        self.end(Outcome::Planned(how));
+    }
+}
+
+impl<O: Out> LoadOut for Speaker<'_, O> {
+    #[inline]
+    fn ready(&mut self) {
+        self.said.ready = true;
+    }
+
+    #[inline]
+    fn start(&mut self) -> Option<u64> {
+        if !self.running {
+            return None;
+        }
+        if self.pacer.is_open() {
+            let intended_ns = self.pacer.oldest_ns()?;
+            return self.meter.permit(intended_ns).then(|| {
+                self.pacer.take();
+                intended_ns
+            });
+        }
+        let now_ns = self.out.now_ns();
+        self.meter.permit(now_ns).then_some(now_ns)
+    }
+
+    fn began(&self) -> Began {
+        self.began
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.said.outcome.get_or_insert(outcome);
+    }
+
+    #[inline]
+    fn meter(&mut self) -> &mut Meter {
+        self.meter
+    }
+}

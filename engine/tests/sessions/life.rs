@@ -1,0 +1,314 @@
+//! A load's life under any order of events: every connection is accounted for, nothing that is due is
+//! forgotten, and nothing is given up early.
+
+use crate::conversation::{echo_spec, rules};
+use crate::imagined::Note;
+use engine::load::{Dial, Life, LoadWorkload, Phase, Rules};
+use engine::meter::{ErrorKind, Meter, Recorded};
+use engine::session::How;
+use engine::shape::{Pace, Ramp, Stop};
+use engine::workload::{Closer, Direction, LoadSpec, LoadVisitor};
+use proptest::prelude::*;
+use std::io;
+use std::sync::Arc;
+
+const MS: u64 = 1_000_000;
+const CONNECTIONS: u32 = 5;
+
+/// What may happen to a connection.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Connected,
+    Refused(i32),
+    Received(usize),
+    Sent,
+    Finished,
+    Lost,
+    Closed,
+    Passed(u64),
+    Stop,
+}
+
+fn events() -> impl Strategy<Value = Vec<(u32, Event)>> {
+    let errno = prop_oneof![
+        Just(libc::ECONNREFUSED),
+        Just(libc::EAGAIN),
+        Just(libc::EADDRNOTAVAIL),
+        Just(libc::ECONNRESET),
+    ];
+    let event = prop_oneof![
+        6 => Just(Event::Connected),
+        1 => errno.prop_map(Event::Refused),
+        6 => prop_oneof![Just(10usize), 1usize..30].prop_map(Event::Received),
+        2 => Just(Event::Sent),
+        2 => Just(Event::Finished),
+        1 => Just(Event::Lost),
+        4 => Just(Event::Closed),
+        4 => prop_oneof![0u64..MS, 0u64..200 * MS, 0u64..3_000 * MS].prop_map(Event::Passed),
+        1 => Just(Event::Stop),
+    ];
+    prop::collection::vec((0..CONNECTIONS, event), 0..300)
+}
+
+/// How the executor of a test sees a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Socket {
+    None,
+    Connecting,
+    Open,
+    Closing,
+}
+
+/// An executor without sockets: what happens is what the test says.
+struct Executor<W: LoadWorkload> {
+    life: Life<W>,
+    sockets: [Socket; CONNECTIONS as usize],
+    now_ns: u64,
+}
+
+impl<W: LoadWorkload> Executor<W> {
+    fn new(workload: W, rules: Rules, pace: Pace) -> Self {
+        let region = Arc::new(workload.region());
+        let meter = Meter::new(pace.is_open(), rules.count(), Arc::default());
+        let mut life = Life::new(workload, rules, region, meter);
+        life.begin(1);
+        Self {
+            life,
+            sockets: [Socket::None; CONNECTIONS as usize],
+            now_ns: 1,
+        }
+    }
+
+    /// Tells the life something of a connection that has a socket.
+    fn tell(&mut self, index: u32, tell: impl FnOnce(&mut Life<W>, &mut Note)) {
+        let mut note = Note::new(self.now_ns);
+        tell(&mut self.life, &mut note);
+        if note.close.is_some() {
+            self.sockets[index as usize] = Socket::Closing;
+        }
+    }
+
+    fn happen(&mut self, index: u32, event: Event) {
+        let socket = self.sockets[index as usize];
+        match (event, socket) {
+            (Event::Connected, Socket::Connecting) => {
+                self.sockets[index as usize] = Socket::Open;
+                self.tell(index, |life, out| life.connected(index, out));
+            }
+            (Event::Refused(errno), Socket::Connecting) => {
+                let error = io::Error::from_raw_os_error(errno);
+                self.tell(index, |life, out| life.connect_failed(index, &error, out));
+                self.sockets[index as usize] = Socket::Closing;
+            }
+            (Event::Received(len), Socket::Open) => {
+                self.tell(index, |life, out| {
+                    life.received(index, &mut vec![0; len], out);
+                });
+            }
+            (Event::Sent, Socket::Open) => self.tell(index, |life, out| life.sent(index, out)),
+            (Event::Finished, Socket::Open) => {
+                self.tell(index, |life, out| life.peer_finished(index, out));
+            }
+            (Event::Lost, Socket::Open) => {
+                self.tell(index, |life, out| life.lost(index, libc::ECONNRESET, out));
+            }
+            (Event::Closed, Socket::Closing) => {
+                self.sockets[index as usize] = Socket::None;
+                self.life.closed(index, self.now_ns);
+            }
+            (Event::Passed(ns), _) => self.now_ns += ns,
+            (Event::Stop, _) => self.life.stop(self.now_ns),
+            _ => {}
+        }
+        self.obey();
+    }
+
+    fn obey(&mut self) {
+        self.life.pass(self.now_ns);
+        if self.life.phase() == Phase::Preparing && self.life.is_prepared() {
+            self.life.go(self.now_ns, self.now_ns);
+            self.life.pass(self.now_ns);
+        }
+        while let Some(index) = self.life.next_speaker(self.now_ns) {
+            self.tell(index, |life, out| life.speak(index, out));
+        }
+        while let Some((index, _)) = self.life.next_close() {
+            self.sockets[index as usize] = Socket::Closing;
+        }
+        while let Some(Dial { index, .. }) = self.life.next_dial(self.now_ns) {
+            assert_eq!(self.sockets[index as usize], Socket::None, "one at a time");
+            self.sockets[index as usize] = Socket::Connecting;
+        }
+    }
+
+    /// Nothing that is due by now is left undone, unless a bounded turn ended before it.
+    fn assert_nothing_is_forgotten(&mut self) {
+        for _ in 0..100_000 {
+            if self.life.is_drained(self.now_ns) {
+                return;
+            }
+            if !self.life.has_work(self.now_ns) {
+                assert!(self.life.next_wake_ns() > self.now_ns);
+                return;
+            }
+            self.obey();
+        }
+        panic!("there is always more to do: {:?}", self.life.phase());
+    }
+
+    fn end(mut self) -> (Recorded, engine::load::Accounts) {
+        self.life.finish(self.now_ns);
+        let accounts = self.life.accounts();
+        (self.life.take_recorded(), accounts)
+    }
+}
+
+/// Plays events and ends the run.
+struct Play {
+    events: Vec<(u32, Event)>,
+    rules: Rules,
+    pace: Pace,
+}
+
+impl LoadVisitor for Play {
+    type Output = (Recorded, engine::load::Accounts);
+
+    fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
+        let mut executor = Executor::new(workload, self.rules, self.pace);
+        executor.obey();
+        for (index, event) in self.events {
+            executor.happen(index, event);
+            executor.assert_nothing_is_forgotten();
+            let accounts = executor.life.accounts();
+            assert!(accounts.started >= accounts.succeeded + accounts.failed);
+        }
+        executor.end()
+    }
+}
+
+fn specs() -> impl Strategy<Value = (LoadSpec, Pace)> {
+    let pace = prop_oneof![
+        Just(Pace::Closed),
+        Just(Pace::Constant(100.0)),
+        Just(Pace::Poisson(1_000.0)),
+    ];
+    let closer = prop_oneof![Just(Closer::Client), Just(Closer::Server)];
+    let how = prop_oneof![Just(How::Fin), Just(How::Rst)];
+    (0..4, pace, closer, how, 1u32..3).prop_map(|(kind, pace, closer, how, depth)| {
+        let spec = match kind {
+            0 => LoadSpec::RequestResponse {
+                request_bytes: 10,
+                response_bytes: 10,
+                depth,
+                pace,
+                verify: false,
+                echo: false,
+            },
+            1 => LoadSpec::Transaction {
+                exchange: Some((10, 10)),
+                pace,
+                closer,
+                how,
+            },
+            2 => LoadSpec::Transaction {
+                exchange: None,
+                pace,
+                closer,
+                how,
+            },
+            _ => LoadSpec::Stream {
+                direction: Direction::Both,
+                message_bytes: 10,
+                bitrate_bits_per_second: None,
+            },
+        };
+        (spec, pace)
+    })
+}
+
+fn stops() -> impl Strategy<Value = Stop> {
+    prop_oneof![
+        (1u64..20).prop_map(Stop::Count),
+        (1u64..2_000).prop_map(|ms| Stop::After(ms * MS)),
+    ]
+}
+
+fn ramps() -> impl Strategy<Value = Ramp> {
+    prop_oneof![
+        Just(Ramp::AtOnce),
+        Just(Ramp::PerSecond(100.0)),
+        Just(Ramp::Batches {
+            connections: 2,
+            pause_ns: 50 * MS
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_connection_and_operation_is_accounted_for(
+        (spec, pace) in specs(),
+        stop in stops(),
+        ramp in ramps(),
+        warmup_ms in prop_oneof![Just(0u64), 1u64..300],
+        events in events(),
+    ) {
+        let rules = Rules { ramp, warmup_ns: warmup_ms * MS, ..rules(CONNECTIONS, stop) };
+        let timeout_ns = rules.operation_timeout_ns;
+        let (recorded, accounts) = spec.dispatch(Play { events, rules, pace });
+        prop_assert_eq!(accounts.pending(), 0, "{:?}", accounts);
+        prop_assert_eq!(
+            accounts.started,
+            accounts.succeeded + accounts.failed + accounts.unfinished
+        );
+        // A time-out is never early.
+        let timeouts = recorded.errors[ErrorKind::Timeout as usize];
+        if timeouts > 0 && recorded.errors_total() == timeouts && !recorded.failed.is_empty() {
+            prop_assert!(recorded.failed.min() * 1_001 / 1_000 >= timeout_ns);
+        }
+        // A run that counts does exactly what it was asked for, or says what is missing.
+        if let Stop::Count(count) = stop {
+            prop_assert!(recorded.operations <= count, "{} of {count}", recorded.operations);
+        }
+        prop_assert!(recorded.window_start_ns <= recorded.window_end_ns);
+    }
+}
+
+#[test]
+fn a_life_of_many_idle_connections_looks_at_none_of_them() {
+    struct Many;
+    impl LoadVisitor for Many {
+        type Output = ();
+        fn visit<W: LoadWorkload>(self, workload: W) {
+            let count = 60_000;
+            let rules = rules(count, Stop::After(u64::MAX / 2));
+            let region = Arc::new(workload.region());
+            let meter = Meter::new(false, None, Arc::default());
+            let mut life = Life::new(workload, rules, region, meter);
+            life.begin(1);
+            while let Some(dial) = life.next_dial(1) {
+                life.connected(dial.index, &mut Note::new(1));
+            }
+            assert!(life.is_prepared());
+            life.go(1, 1);
+            while let Some(index) = life.next_speaker(1) {
+                life.speak(index, &mut Note::new(1));
+            }
+            // One connection is busy for as long as nothing is due of the others.
+            let visits = life.timer_visits();
+            for turn in 2..100_000 {
+                life.received(7, &mut [0; 10], &mut Note::new(turn));
+                assert!(!life.has_work(turn));
+            }
+            assert_eq!(life.timer_visits(), visits);
+            assert_eq!(life.wake_at_ns(), None, "a look now and then suffices");
+        }
+    }
+    let mut spec = echo_spec(10, 1);
+    if let LoadSpec::RequestResponse { verify, .. } = &mut spec {
+        *verify = false;
+    }
+    spec.dispatch(Many);
+}
