@@ -83,8 +83,8 @@ impl<W: LoadWorkload> Stage<W> {
         let mut life = self.life.borrow_mut();
         let answer = tell(&mut life);
         let is_early = life.next_wake_ns() < self.alarm_ns.get();
-        let is_ending = life.phase() > Phase::Running || life.meter().is_count_reached();
-        if is_early || is_ending {
+        let is_turning = life.phase() != Phase::Running || life.meter().is_count_reached();
+        if is_early || is_turning {
             self.bell.ring();
         }
         answer

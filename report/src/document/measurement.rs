@@ -110,6 +110,7 @@ impl ErrorKind {
             ErrorKind::Timeout => "no answer in time",
             ErrorKind::Short => "answer of another size",
             ErrorKind::Long => "answer too long",
+            ErrorKind::Unsolicited => "bytes that nobody asked for",
             ErrorKind::Mismatch => "answer with wrong bytes",
             ErrorKind::NoPorts => "no local port free",
             ErrorKind::NoDescriptors => "no descriptor free",

@@ -130,6 +130,8 @@ impl<W: LoadWorkload> Talker<W> {
         self.life.skip_to_spare_source(shared_spare);
         match self.life.next_dial(now) {
             Some(dial) => self.dial(dial),
+            // Nothing is connected any more, and nobody is owed anything.
+            None if self.life.phase() >= load::Phase::Draining => {}
             None => {
                 let until_ns = self.life.next_wake_ns();
                 self.stage.sleep_until(until_ns);
