@@ -1,7 +1,7 @@
 //! The conductor of a load, which runs as the runtime's main task: orders, clocks, and what the life
 //! wants done that is not for a connection's own task.
 
-use super::super::buffer::{Pool, abandon};
+use super::super::buffer::{Pool, SharedRegion, abandon};
 use super::super::runtime::Runtime;
 use super::super::settings::Settings;
 use super::super::sys::Alarm;
@@ -15,7 +15,6 @@ use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
 use engine::load::{LoadWorkload, Phase};
-use engine::region::Region;
 use engine::tcp_info::{self, TcpInfoSummary};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -28,7 +27,7 @@ pub struct Conductor<W: LoadWorkload> {
     stage: Rc<Stage<W>>,
     lines: Vec<Rc<Line<W>>>,
     pool: Rc<Pool>,
-    region: Rc<Arc<Region>>,
+    region: SharedRegion,
     is_ready: bool,
 }
 
@@ -41,7 +40,7 @@ impl<W: LoadWorkload> Conductor<W> {
         let count = job.share.count;
         let pool = Pool::new(workload.hints().own_buffer_bytes());
         let stage = Rc::new(Stage::new(job, workload));
-        let region = Rc::new(Arc::clone(stage.life.borrow().region()));
+        let region: SharedRegion = Rc::new(Arc::clone(stage.life.borrow().region()));
         let line = |index| {
             let talker = Talker::new(Rc::clone(&stage), index);
             let turns = Rc::clone(&stage.turns);
