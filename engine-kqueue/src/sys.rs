@@ -342,12 +342,3 @@ pub fn bound_waiting(fd: RawFd, receive: bool, timeout_ns: u64) {
     };
     let _ = set_option(fd, name, &time);
 }
-
-/// Makes a descriptor non-blocking.
-pub fn set_nonblocking(fd: RawFd) {
-    // SAFETY: fcntl with these commands takes an integer and touches no memory.
-    unsafe {
-        let mode = libc::fcntl(fd, libc::F_GETFL);
-        libc::fcntl(fd, libc::F_SETFL, mode | libc::O_NONBLOCK);
-    }
-}

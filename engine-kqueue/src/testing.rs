@@ -22,6 +22,7 @@ pub struct Bench<P> {
 pub fn settings(connections: u32, buffers: u32, buffer_bytes: u32) -> Settings {
     Settings {
         connections,
+        expected: connections,
         buffer_bytes,
         buffers,
         wake_fd: -1,

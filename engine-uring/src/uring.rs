@@ -70,13 +70,19 @@ pub struct UringProactor {
     // Before `buffers`, so that the ring is gone when their memory goes.
     ring: Ring,
     buffers: Buffers,
-    connections: Box<[Connection]>,
+    /// Grows as indices are used, within what was reserved at the beginning: it never moves.
+    connections: Vec<Connection>,
     /// Indices of connections without a buffer, longest waiting first; each at most once.
     parked: VecDeque<u32>,
     gathers: Slab<Gather>,
     addresses: Slab<Address>,
     acceptor: Acceptor,
     lazy: Lazy,
+    /// A receive of one buffer ended in the event that was told last: it is armed again when that
+    /// has been dealt with, behind the answer, and not at all if that was a close.
+    rearm: Option<ConnectionId>,
+    /// Closed connections of which the kernel has held nothing: their events.
+    closed: VecDeque<ConnectionId>,
     wake_fd: RawFd,
     /// Operations whose final completion was not read yet. Cancellations are not among them.
     in_flight: u64,
@@ -114,7 +120,7 @@ impl Proactor for UringProactor {
     fn new(settings: &Settings) -> io::Result<Self> {
         let wishes = Wishes::read(&settings.options)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-        let (sq_entries, cq_entries) = queue_entries(settings.connections, &wishes);
+        let (sq_entries, cq_entries) = queue_entries(settings.expected, &wishes);
         let buffers = receive_buffers(settings, &wishes)?;
         let explain = |call, error| {
             let error = diagnose::explain(call, error, sq_entries, cq_entries, buffers.count());
@@ -136,9 +142,7 @@ impl Proactor for UringProactor {
         let mut proactor = Self {
             ring,
             buffers,
-            connections: (0..settings.connections)
-                .map(|_| Connection::free())
-                .collect(),
+            connections: Vec::with_capacity(settings.connections as usize),
             parked: VecDeque::with_capacity(settings.connections as usize),
             gathers: Slab::new(),
             addresses: Slab::new(),
@@ -149,6 +153,8 @@ impl Proactor for UringProactor {
                 cancels_missed: 0,
             },
             lazy: Lazy::default(),
+            rearm: None,
+            closed: VecDeque::with_capacity(settings.connections as usize),
             wake_fd: settings.wake_fd,
             in_flight: 0,
             turn: 1,
@@ -193,14 +199,19 @@ impl Proactor for UringProactor {
     }
 
     fn open(&mut self, id: ConnectionId, socket: OwnedFd) -> io::Result<()> {
-        let Some(connection) = self.connections.get_mut(id.index as usize) else {
+        let place = id.index as usize;
+        if place >= self.connections.capacity() {
             let text = format!(
                 "connection {} is beyond the table of {}",
                 id.index,
-                self.connections.len()
+                self.connections.capacity()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        };
+        }
+        if place >= self.connections.len() {
+            self.connections.resize_with(place + 1, Connection::free);
+        }
+        let connection = &mut self.connections[place];
         assert!(
             connection.stage == Stage::Free,
             "connection {} is still in use",
@@ -375,6 +386,9 @@ impl Proactor for UringProactor {
         if connection.receiving == Arm::Parked {
             connection.receiving = Arm::Off;
         }
+        if self.may_close_silently(id) {
+            return self.close_silently(id);
+        }
         // In this order, in one submission: the kernel takes entries in order and runs both at
         // once, so the close is the last reference but those of the cancelled operations, whose
         // final completions come in the same turn. Closing alone would cancel nothing.
@@ -404,6 +418,10 @@ impl Proactor for UringProactor {
 
     fn wait(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
         self.wait_counted = false;
+        self.rearm_last();
+        if !self.closed.is_empty() {
+            return Ok(()); // there is something to tell
+        }
         self.turn = self.turn.wrapping_add(1).max(1);
         if let Buffers::Group(group) = &mut self.buffers {
             group.publish();
@@ -419,7 +437,11 @@ impl Proactor for UringProactor {
 
     #[inline]
     fn next(&mut self) -> Option<Event> {
-        let event = self.next_completed().or_else(|| self.end_lazy_turn())?;
+        self.rearm_last();
+        let event = match self.closed.pop_front() {
+            Some(id) => Event::Closed(id),
+            None => self.next_completed().or_else(|| self.end_lazy_turn())?,
+        };
         self.counters.events += 1;
         self.counters.waits += u64::from(!self.wait_counted);
         self.wait_counted = true;

@@ -5,9 +5,12 @@
 //! blocks of its own, and above [`Outbox::PAUSE_BYTES`] of them the worker pauses receiving. So a peer that never reads costs
 //! a bounded amount of memory and starves nobody.
 
+pub mod budget;
+
 use crate::proactor::{Lease, PIECES_MAX, Piece, Proactor};
 use crate::region::Region;
 use crate::session::{How, SPACE_MAX};
+use budget::Budget;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -41,15 +44,43 @@ impl<P: Proactor> Lender for P {
 }
 
 /// Reused memory for output of the connections' own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlockPool {
+    budget: &'static Budget,
     blocks: Vec<Vec<u8>>,
     /// Scratch of [`Outbox::settle`], empty between calls.
     moved: Vec<Chunk>,
 }
 
+impl Default for BlockPool {
+    fn default() -> Self {
+        Self::within(&budget::PROCESS)
+    }
+}
+
 impl BlockPool {
+    /// A pool whose blocks count against `budget` while connections hold them.
+    pub fn within(budget: &'static Budget) -> Self {
+        Self {
+            budget,
+            blocks: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    /// Bytes of unsent output above which a connection is not received from: none, while all connections
+    /// together hold too much. Receiving goes on below half of it, or when nothing is left.
+    #[inline]
+    pub fn pause_bytes(&self) -> u64 {
+        if self.budget.is_exceeded() {
+            0
+        } else {
+            Outbox::PAUSE_BYTES
+        }
+    }
+
     fn take(&mut self) -> Vec<u8> {
+        self.budget.take(BLOCK_BYTES as u64);
         self.blocks
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES))
@@ -59,6 +90,10 @@ impl BlockPool {
         if self.blocks.len() < BLOCKS_KEPT {
             block.clear();
             self.blocks.push(block);
+        }
+        if self.budget.put(BLOCK_BYTES as u64) {
+            self.blocks.clear();
+            budget::give_memory_back();
         }
     }
 }

@@ -133,8 +133,12 @@ pub enum Event {
 /// creation from these numbers.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Size of the connection table: indices run from 0 to here.
+    /// Bound of the connection table: indices run from 0 to here. They are used from the lowest on, so a
+    /// backend need not touch what nobody has used yet.
     pub connections: u32,
+    /// Connections expected at once, at most `connections`: queues are sized by it, and hold more at a
+    /// cost only.
+    pub expected: u32,
     /// Bytes of one receive buffer.
     pub buffer_bytes: u32,
     /// Number of receive buffers, a power of two.
@@ -304,7 +308,8 @@ pub trait Proactor: Sized {
     /// Half-closes: FIN after what was handed to the kernel. Call it with no send pending.
     fn shutdown_write(&mut self, id: ConnectionId);
 
-    /// Closes whatever is pending; ends with [`Event::Closed`].
+    /// Closes whatever is pending; ends with [`Event::Closed`]. The kernel may hear of it only in the next
+    /// [`Proactor::wait`], or by [`Proactor::release`].
     fn close(&mut self, id: ConnectionId, how: How);
 
     /// The bytes of a lease.

@@ -116,9 +116,9 @@ struct Bench<P: Proactor> {
 
 impl<P: Proactor> Bench<P> {
     /// The backend and what goes with it, on the thread that will use it. `buffer_group` is the
-    /// size and number of the receive buffers.
+    /// size and number of the receive buffers; `connections` are at most, and are expected.
     fn new(
-        connections: u32,
+        (connections, expected): (u32, u32),
         (buffer_bytes, buffers): (u32, u32),
         region: Region,
         wake: &WakeEnd,
@@ -127,6 +127,7 @@ impl<P: Proactor> Bench<P> {
         crate::os::use_exact_timers();
         let settings = Settings {
             connections,
+            expected: expected.min(connections),
             buffer_bytes,
             buffers,
             wake_fd: wake.descriptor(),
@@ -305,12 +306,12 @@ impl<P: Proactor> Bench<P> {
     #[inline]
     fn regulate(&mut self, wire: &mut Wire) {
         let bytes = wire.outbox.held_bytes();
-        if !wire.receive_paused && bytes > Outbox::PAUSE_BYTES {
+        if !wire.receive_paused && bytes > self.pool.pause_bytes() {
             wire.receive_paused = true;
             self.proactor.counters_mut().receive_pauses += 1;
             self.proactor.receive_pause(wire.id);
         } else if wire.receive_paused
-            && bytes < Outbox::PAUSE_BYTES / 2
+            && (bytes == 0 || bytes < self.pool.pause_bytes() / 2)
             && wire.outbox.close.is_none()
         {
             wire.receive_paused = false;

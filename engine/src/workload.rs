@@ -214,7 +214,7 @@ pub trait LoadVisitor {
 }
 
 /// The testee's side of a workload. No slot: nothing outlives a connection there.
-pub trait ServeWorkload: Clone + Send + 'static {
+pub trait ServeWorkload: Clone + Send + Sync + 'static {
     /// One connection.
     type Session: Session + Send;
     /// A session for a connection just accepted.

@@ -172,14 +172,33 @@ fn counts_text(counts: &ServeCounts) -> String {
         grouped(counts.bytes_sent)
     );
     let rare = [
-        (counts.failed, "ended in an error"),
+        (
+            counts.failed.saturating_sub(counts.reset),
+            "ended in an error",
+        ),
+        (counts.reset, "reset by their peer"),
         (counts.idle_closed, "closed as idle"),
         (counts.over_limit, "closed because too many were open"),
         (
             counts.peer_not_reading,
             "pauses because a peer did not read",
         ),
-        (counts.accept_backoffs, "pauses because descriptors ran out"),
+        (
+            counts.accept_backoffs_descriptors(),
+            "pauses because descriptors ran out",
+        ),
+        (
+            counts.accept_backoffs_memory,
+            "pauses because the kernel had no memory for connections",
+        ),
+        (
+            counts.accept_backoffs_threads,
+            "pauses because threads ran out",
+        ),
+        (
+            counts.accept_backoffs_other,
+            "pauses because accepting failed",
+        ),
     ];
     for (count, what) in rare.into_iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {} {what}", grouped(count));

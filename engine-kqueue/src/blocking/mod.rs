@@ -5,6 +5,7 @@
 //! because a peer that must be read before it reads would block both sides for ever. Threads are
 //! stopped by shutdown(2) on their sockets.
 
+mod crew;
 mod line;
 mod load;
 mod seats;

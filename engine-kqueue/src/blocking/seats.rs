@@ -29,11 +29,14 @@ impl Seat {
         socket.map_or(0, |socket| sys::close(socket, how))
     }
 
-    /// Wakes the thread out of whatever it waits for on its socket.
-    pub fn shut(&self) {
-        if let Some(socket) = &*self.lock() {
+    /// Wakes the thread out of whatever it waits for on its socket. False if it has none.
+    pub fn shut(&self) -> bool {
+        let socket = self.lock();
+        let socket = socket.as_ref();
+        socket.is_some_and(|socket| {
             sys::shutdown_both(socket.as_raw_fd());
-        }
+            true
+        })
     }
 
     /// Asks something of the socket, if it is open.

@@ -67,6 +67,46 @@ struct Accepting {
     batch: u32,
     /// The turn of the last report.
     reported: u32,
+    /// Reports to come before a larger batch is tried again ...
+    rest: u32,
+    /// ... and how many that were the last time.
+    rested: u32,
+}
+
+impl Accepting {
+    /// The most reports between two tries of a larger batch.
+    const REST_MAX: u32 = 63;
+
+    /// How many to try for a report in `turn`. Connections arriving turn after turn are taken in
+    /// growing batches. One at a time, they cost no second accept that finds nothing: what found
+    /// nothing is tried again ever more rarely.
+    fn begin_batch(&mut self, turn: u32) -> u32 {
+        let again = self.reported.wrapping_add(1) == turn;
+        self.reported = turn;
+        if !again {
+            self.batch = 1;
+        } else if self.rest > 0 {
+            self.rest -= 1;
+        } else {
+            self.batch = (self.batch * 2).clamp(1, ACCEPT_BUDGET);
+        }
+        self.batch
+    }
+
+    /// There were fewer than were tried.
+    fn found_nothing(&mut self, taken: u32) {
+        self.left = 0;
+        self.batch = taken.max(1);
+        self.rested = (2 * self.rested + 1).min(Self::REST_MAX);
+        self.rest = self.rested;
+    }
+
+    /// There were as many as were tried.
+    fn found_all(&mut self) {
+        if self.batch > 1 {
+            self.rested = 0;
+        }
+    }
 }
 
 /// A backend on a selector. See the module text.
@@ -78,13 +118,17 @@ pub struct Readiness<S: Selector> {
     reports: Vec<Ready>,
     /// The next of `reports` to look at.
     cursor: usize,
-    connections: Box<[Connection]>,
+    /// Grows as indices are used, within what was reserved at the beginning.
+    connections: Vec<Connection>,
     buffers: Buffers,
     blocked: BlockedSends,
     /// Connections to receive from in this turn, by index.
     ready: VecDeque<u32>,
     /// Connections whose budget of this turn is used up.
     later: VecDeque<u32>,
+    /// Connections that were just accepted, and whose first bytes may be here already. The next wait
+    /// watches for them anyhow.
+    fresh: VecDeque<u32>,
     /// Connections whose interest may have changed.
     dirty: Vec<u32>,
     queue: VecDeque<Queued>,
@@ -118,11 +162,12 @@ impl<S: Selector> Readiness<S> {
             changes,
             reports: Vec::with_capacity(burst),
             cursor: 0,
-            connections: (0..count).map(|_| Connection::default()).collect(),
+            connections: Vec::with_capacity(count),
             buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
             blocked: BlockedSends::new(settings.connections),
             ready: VecDeque::with_capacity(count),
             later: VecDeque::with_capacity(count),
+            fresh: VecDeque::with_capacity(ACCEPT_BUDGET as usize),
             dirty: Vec::with_capacity(count),
             queue: VecDeque::with_capacity(2 * count + 8),
             accepting: Accepting::default(),
@@ -212,7 +257,17 @@ impl<S: Selector> Readiness<S> {
         {
             return Some(event);
         }
-        self.receive_one()
+        if let Some(event) = self.receive_one() {
+            return Some(event);
+        }
+        while let Some(index) = self.fresh.pop_front() {
+            self.connections[index as usize].readable = true;
+            self.enqueue(index);
+            if let Some(event) = self.receive_one() {
+                return Some(event);
+            }
+        }
+        None
     }
 
     fn next_queued(&mut self) -> Option<Event> {
@@ -237,12 +292,16 @@ impl<S: Selector> Readiness<S> {
             match sys::accept(listener, Self::NONBLOCKING) {
                 Ok(socket) => {
                     self.counters.system_calls += sys::ACCEPT_CALLS - 1;
+                    if self.accepting.left == 0 {
+                        self.accepting.found_all();
+                    }
                     return Some(Event::Accepted(socket));
                 }
                 Err(errno) if sys::would_block(errno) => {
                     // Another worker was faster, or this was one too many.
-                    self.accepting.left = 0;
-                    self.accepting.batch = 1;
+                    let tried = self.accepting.left + 1;
+                    let taken = self.accepting.batch.saturating_sub(tried);
+                    self.accepting.found_nothing(taken);
                 }
                 Err(errno) if sys::accept_error_is_transient(errno) => {}
                 Err(errno) => {
@@ -351,7 +410,11 @@ impl<S: Selector> Proactor for Readiness<S> {
     }
 
     fn open(&mut self, id: ConnectionId, socket: OwnedFd) -> io::Result<()> {
-        let connection = &mut self.connections[id.index as usize];
+        let place = id.index as usize;
+        if place >= self.connections.len() {
+            self.connections.resize_with(place + 1, Connection::default);
+        }
+        let connection = &mut self.connections[place];
         debug_assert!(connection.socket.is_none(), "index {} is in use", id.index);
         self.counters.system_calls += sys::suppress_sigpipe(socket.as_raw_fd());
         connection.occupy(id, socket);
@@ -365,6 +428,7 @@ impl<S: Selector> Proactor for Readiness<S> {
     fn connect(&mut self, id: ConnectionId, address: &socket2::SockAddr) {
         let level = self.options.level;
         self.counters.system_calls += 1;
+        self.connection(id).connected_here = true;
         match sys::connect(self.descriptor_at(id.index), address) {
             Err(libc::EINPROGRESS) => {
                 let connection = self.connection(id);
@@ -384,8 +448,14 @@ impl<S: Selector> Proactor for Readiness<S> {
         let connection = self.connection(id);
         connection.receiving = true;
         connection.read_wanted = true;
+        // Who was connected to speaks first or not at all; who connects has often spoken already,
+        // and where that was all, no selector has to hear of the connection.
+        let is_fresh = !connection.connected_here && !connection.readable;
         self.mark(id.index);
         self.enqueue(id.index);
+        if is_fresh && self.fresh.len() < ACCEPT_BUDGET as usize {
+            self.fresh.push_back(id.index);
+        }
     }
 
     fn receive_pause(&mut self, id: ConnectionId) {
@@ -470,6 +540,7 @@ impl<S: Selector> Proactor for Readiness<S> {
         self.reports.clear();
         self.cursor = 0;
         self.turn = self.turn.wrapping_add(1);
+        self.fresh.clear();
         // Guarded, because these are empty in most turns, and to find that out costs more inside.
         if !self.later.is_empty() {
             self.ready.append(&mut self.later);
@@ -498,6 +569,7 @@ impl<S: Selector> Proactor for Readiness<S> {
             && self.cursor == self.reports.len()
             && self.accepting.left == 0
             && self.queue.is_empty()
+            && self.fresh.is_empty()
         {
             return None;
         }

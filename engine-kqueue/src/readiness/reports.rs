@@ -142,18 +142,10 @@ impl<S: Selector> Readiness<S> {
             return Some(Event::AcceptFailed(report.err.unwrap_or(libc::EIO)));
         }
         let accepting = &mut self.accepting;
-        // Connections arriving turn after turn are taken in growing batches; a single one costs
-        // no second accept that finds nothing.
-        let again = accepting.reported.wrapping_add(1) == self.turn;
-        accepting.batch = if again {
-            (accepting.batch * 2).clamp(1, ACCEPT_BUDGET)
-        } else {
-            1
-        };
-        accepting.reported = self.turn;
+        let batch = accepting.begin_batch(self.turn);
         accepting.left = match report.avail {
             Some(waiting) => waiting.clamp(1, i64::from(ACCEPT_BUDGET)) as u32,
-            None => accepting.batch,
+            None => batch,
         };
         None
     }

@@ -14,6 +14,8 @@ pub struct Connection {
     pub generation: u32,
     /// A connect is under way.
     pub connecting: bool,
+    /// We connected, so the peer has had no time to say anything when receiving begins.
+    pub connected_here: bool,
     /// Receiving was asked for and has not ended.
     pub receiving: bool,
     /// Receiving is paused.

@@ -18,6 +18,7 @@ use engine::meter::{ServePublished, bump};
 use engine::session::{How, Session};
 use engine::socket::{self, Granted};
 use engine::tcp_info::{self, TcpInfoSummary};
+use engine::timers::Timers;
 use engine::workload::{ServeVisitor, ServeWorkload};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -62,7 +63,8 @@ struct House<W: ServeWorkload> {
     granted: RefCell<Option<Granted>>,
     accept_again_ns: Cell<Option<u64>>,
     stop_at_ns: Cell<Option<u64>>,
-    sweep_at_ns: Cell<Option<u64>>,
+    /// When to look whether the tenant of a seat is idle.
+    idle: RefCell<Timers>,
 }
 
 /// A connection of a testee.
@@ -143,7 +145,7 @@ impl<W: ServeWorkload> House<W> {
             granted: RefCell::default(),
             accept_again_ns: Cell::new(None),
             stop_at_ns: Cell::new(None),
-            sweep_at_ns: Cell::new(None),
+            idle: RefCell::default(),
             workload,
             job,
         }
@@ -175,14 +177,8 @@ impl<W: ServeWorkload> House<W> {
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
-        let idle = self.job.limits.idle_timeout_ns;
-        if let (Some(idle), None) = (idle, self.sweep_at_ns.get()) {
-            // A quarter of the timeout bounds how late a connection is closed.
-            let every_ns = (idle / 4).clamp(1_000_000, 1_000_000_000);
-            self.sweep_at_ns.set(Some(now_ns() + every_ns));
-        }
         [
-            self.sweep_at_ns.get(),
+            self.idle.borrow().next_ns(),
             self.accept_again_ns.get(),
             self.stop_at_ns.get(),
         ]
@@ -192,31 +188,37 @@ impl<W: ServeWorkload> House<W> {
     }
 
     fn sweep(&self) {
-        let now = match (self.accept_again_ns.get(), self.sweep_at_ns.get()) {
+        let now = match (self.accept_again_ns.get(), self.job.limits.idle_timeout_ns) {
             (None, None) => return,
             _ => now_ns(),
         };
         if self.accept_again_ns.get().is_some_and(|at| now >= at) {
             self.accept_again_ns.set(None);
         }
-        let idle_ns = self.job.limits.idle_timeout_ns;
-        let (Some(idle_ns), Some(_)) = (
-            idle_ns,
-            self.sweep_at_ns.get().filter(|&sweep| now >= sweep),
-        ) else {
+        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
             return;
         };
-        self.sweep_at_ns.set(None);
-        for wire in self.wires.borrow().iter().flatten() {
-            let idle = wire.with(|host| {
-                let idle = now.saturating_sub(host.last_traffic_ns) >= idle_ns;
-                idle && !std::mem::replace(&mut host.idle_closed, idle)
-            });
-            if idle {
-                bump(&self.published().idle_closed, 1);
-                wire.cut(How::Fin);
-            }
+        while let Some(seat) = self.next_to_look_at(now) {
+            self.look_for_traffic(seat, now, idle_ns);
         }
+    }
+
+    fn next_to_look_at(&self, now_ns: u64) -> Option<u32> {
+        self.idle.borrow_mut().pop_due(now_ns)
+    }
+
+    /// A seat's timer fired: ends its connection if nothing has moved for too long.
+    fn look_for_traffic(&self, seat: u32, now_ns: u64, idle_ns: u64) {
+        let wires = self.wires.borrow();
+        let Some(wire) = &wires[seat as usize] else {
+            return;
+        };
+        let idle_at_ns = wire.with(|host| host.last_traffic_ns.saturating_add(idle_ns));
+        if now_ns < idle_at_ns {
+            return self.idle.borrow_mut().arm(seat, idle_at_ns);
+        }
+        bump(&self.published().idle_closed, 1);
+        wire.cut(How::Fin);
     }
 
     // ---- accepting -------------------------------------------------------------------------
@@ -268,11 +270,8 @@ impl<W: ServeWorkload> House<W> {
         if self.job.control.order() != Order::Run {
             return;
         }
-        let exhausted = matches!(
-            socket::errno_of(error),
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
-        );
-        bump(&self.published().accept_backoffs, u64::from(exhausted));
+        self.published()
+            .count_accept_backoff(Some(socket::errno_of(error)));
         // Whatever it was, accepting again at once could spin: the connection stays in the backlog.
         self.accept_again_ns.set(Some(now_ns() + ACCEPT_BACKOFF_NS));
     }
@@ -313,12 +312,15 @@ impl<W: ServeWorkload> House<W> {
             session: self.workload.session(),
             house: Rc::clone(self),
             last_traffic_ns: now_ns(),
-            idle_closed: false,
         };
         let (pool, region) = (Rc::clone(&self.pool), Rc::clone(&self.region));
         let wire = Wire::new(host, pool, region, Rc::clone(&self.turns));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
+        if let Some(idle_ns) = self.job.limits.idle_timeout_ns {
+            let idle_at_ns = now_ns().saturating_add(idle_ns);
+            self.idle.borrow_mut().arm(seat as u32, idle_at_ns);
+        }
         self.open.set(self.open.get() + 1);
         let house = Rc::clone(self);
         R::spawn(async move {
@@ -393,7 +395,6 @@ struct Host<W: ServeWorkload> {
     session: W::Session,
     house: Rc<House<W>>,
     last_traffic_ns: u64,
-    idle_closed: bool,
 }
 
 impl<W: ServeWorkload> Host<W> {
@@ -445,8 +446,8 @@ impl<W: ServeWorkload> Party for Host<W> {
         true
     }
 
-    fn lost(&mut self, _errno: i32, _output: &mut Output) -> How {
-        bump(&self.house.published().failed, 1);
+    fn lost(&mut self, errno: i32, _output: &mut Output) -> How {
+        self.house.published().count_lost(errno);
         How::Fin
     }
 

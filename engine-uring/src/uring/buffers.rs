@@ -108,7 +108,7 @@ impl BufferRing {
         }
         // One line more than needed: buffers of whole pages would all start in the same few cache
         // sets, and small messages touch nothing but the starts.
-        let stride = (bytes as usize).next_multiple_of(ALIGNMENT);
+        let stride = (bytes as usize).next_multiple_of(ALIGNMENT) + ALIGNMENT;
         let mut buffers = Self {
             entries: Mapping::new(count as usize * size_of::<BufRingEntry>())?,
             memory: Mapping::new(count as usize * stride)?,

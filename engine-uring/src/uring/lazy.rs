@@ -30,6 +30,13 @@ pub(super) struct Lazy {
     brought: usize,
 }
 
+impl Lazy {
+    /// Whether one of this connection waits to be taken by a call.
+    pub(super) fn is_queued(&self, id: ConnectionId) -> bool {
+        self.queued == Some(id)
+    }
+}
+
 impl UringProactor {
     /// Whether a send of `len` bytes can go without a completion of its own.
     ///

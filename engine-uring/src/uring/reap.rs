@@ -81,7 +81,9 @@ impl UringProactor {
                     connection.receiving = Arm::Off;
                     connection.more_waits = cqueue::sock_nonempty(flags);
                 } else if !more {
-                    self.receive_ended(id);
+                    connection.receiving = Arm::Off;
+                    connection.more_waits = cqueue::sock_nonempty(flags);
+                    self.rearm = Some(id);
                 }
                 return Some(Event::Received(id, lease));
             }

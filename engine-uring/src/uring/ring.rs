@@ -343,7 +343,12 @@ impl Ring {
         if wait.timeout_ns.is_some() {
             args = args.timespec(&time);
         }
-        let mut flags = flags | EnterFlags::EXT_ARG;
+        let mut flags = flags;
+        // What says nothing is not read by the kernel.
+        let has_args = wait.timeout_ns.is_some() || wait.min_wait_us > 0;
+        if has_args {
+            flags |= EnterFlags::EXT_ARG;
+        }
         if self.granted.no_iowait {
             // Waiting for peers is idle time, not I/O wait: this tool reports CPU states.
             flags |= EnterFlags::NO_IOWAIT;
@@ -353,10 +358,14 @@ impl Ring {
         }
         counters.system_calls += 1;
         // SAFETY: `to_submit` entries are published and what they point to is valid (`push`);
-        // `args` is the argument that EXT_ARG announces and lives through the call.
+        // `args` is the argument that EXT_ARG announces, where it does, and lives through the call.
         let answer = unsafe {
-            self.submitter
-                .enter(to_submit, wait.completions, flags.bits(), Some(&args))
+            self.submitter.enter(
+                to_submit,
+                wait.completions,
+                flags.bits(),
+                has_args.then_some(&args),
+            )
         };
         self.sq.sync();
         answer

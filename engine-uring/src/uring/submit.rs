@@ -29,6 +29,8 @@ pub(super) const CANCEL_EVERYTHING: u8 = 12;
 pub(super) const UNCONFIRMED: u8 = 13;
 /// Putting a descriptor into the ring's table, or taking it out.
 pub(super) const TABLE: u8 = 14;
+/// A close of which nobody waits for the end.
+pub(super) const CLOSE_SILENTLY: u8 = 15;
 
 /// Larger requests are sent with a confirmation, in rounds.
 pub(super) const UNCONFIRMED_BYTES_MAX: usize = ROUND_BYTES_MIN;
@@ -369,6 +371,54 @@ impl UringProactor {
         let entry = opcode::Close::new(Fd(connection.fd)).build();
         // SAFETY: it points to nothing; the table gives the descriptor up with it.
         unsafe { self.push(entry, CLOSE, id) };
+    }
+
+    /// Whether closing has nothing to wait for: the kernel holds nothing of the connection, and what
+    /// is queued ahead of the close needs no memory that its end sets free.
+    pub(super) fn may_close_silently(&self, id: ConnectionId) -> bool {
+        // With a table of its own the ring reads the descriptor from the place when it takes the entry;
+        // with a polling thread nobody knows when that is.
+        !self.direct
+            && self.wishes.polling.is_none()
+            && !self.lazy.is_queued(id)
+            && self.connections[id.index as usize].is_quiet()
+    }
+
+    /// Closes without a completion: the descriptor goes in the next call, whatever the answer
+    /// (close(2) frees it even when it fails), and the place is free at once.
+    pub(super) fn close_silently(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id.index as usize];
+        let entry = opcode::Close::new(Fd(connection.fd))
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Token::pack(CLOSE_SILENTLY, id).0);
+        connection.vacate();
+        // SAFETY: it points to nothing; the table has given the descriptor up.
+        unsafe { self.ring.push(&entry, &mut self.counters) };
+        self.closed.push_back(id);
+    }
+
+    /// Arms the receive whose bytes were told last, unless nobody wants more.
+    #[inline]
+    pub(super) fn rearm_last(&mut self) {
+        if let Some(id) = self.rearm.take() {
+            self.rearm(id);
+        }
+    }
+
+    fn rearm(&mut self, id: ConnectionId) {
+        let connection = &self.connections[id.index as usize];
+        if connection.generation != id.generation
+            || connection.stage != Stage::Open
+            || !connection.wants_bytes
+            || connection.receiving != Arm::Off
+        {
+            return;
+        }
+        self.counters.rearms += 1;
+        // Without a sign that more is there, polling first saves a receive that finds nothing.
+        let poll_first = !connection.more_waits;
+        self.arm_receive(id, poll_first);
     }
 
     /// Asks to cancel everything that a connection has in the kernel, except what is being

@@ -302,3 +302,54 @@ fn a_reset_that_comes_with_bytes_is_noticed() {
         bench.close_and_check(id(0), How::Fin);
     }
 }
+
+/// Of a connection that has said its last the kernel holds nothing, so its close has nothing to wait for.
+#[test]
+fn a_close_after_the_end_costs_no_call_of_its_own() {
+    let Some(mut bench) = bench(2, 4, 1024) else {
+        return;
+    };
+    let mut tenant = id(0);
+    for _ in 0..3 {
+        let (mine, mut theirs) = tcp_pair();
+        bench.open(tenant, mine);
+        theirs.write_all(b"last").unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        bench.until("Finished", |proactor, event| match event {
+            Event::Received(_, lease) => {
+                proactor.give_back(lease);
+                false
+            }
+            event => matches!(event, Event::Finished(_)),
+        });
+        let before = bench.proactor.counters().system_calls;
+        bench.proactor.close(tenant, How::Fin);
+        // The wait that would come next tells it, and does not sleep on it.
+        bench.proactor.wait(None).unwrap();
+        let event = bench.proactor.next();
+        assert!(
+            matches!(event, Some(Event::Closed(closed)) if closed == tenant),
+            "{event:?}"
+        );
+        assert_eq!(bench.proactor.counters().system_calls, before);
+        // The descriptor goes with the next call, together with what the place's next tenant wants.
+        assert!(bench.events_for(Duration::from_millis(5)).is_empty());
+        assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "FIN");
+        tenant = tenant.next_generation();
+    }
+}
+
+/// What nobody has to wait for is done all the same when the backend ends at once.
+#[test]
+fn a_close_that_was_only_queued_is_made_when_the_backend_ends() {
+    let Some(mut bench) = bench(1, 4, 1024) else {
+        return;
+    };
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.until("Finished", |_, event| matches!(event, Event::Finished(_)));
+    bench.proactor.close(id(0), How::Fin);
+    assert!(bench.proactor.release());
+    assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "FIN");
+}

@@ -263,3 +263,36 @@ fn a_table_has_an_end() {
     let error = bench.proactor.open(id(2), tcp_socket().into()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 }
+
+/// Queues are locked memory: what may come costs none before it comes.
+#[test]
+fn queues_are_as_long_as_what_is_expected_and_the_table_as_what_is_allowed() {
+    let Some(mut bench) = bench(16_384, 64, 256) else {
+        return;
+    };
+    let features = bench.proactor.features();
+    let entries = |name: &str| {
+        let found = features.iter().find(|(key, _)| key == name);
+        found.expect(name).1.parse::<u32>().unwrap()
+    };
+    assert!(entries("sq_entries") <= 256 && entries("cq_entries") <= 1024);
+    // The last place is as good as the first.
+    let last = id(16_383);
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(last, mine);
+    theirs.write_all(b"x").unwrap();
+    bench.until("a byte", |proactor, event| match event {
+        Event::Received(id, lease) => {
+            proactor.give_back(lease);
+            id == last
+        }
+        other => panic!("{other:?}"),
+    });
+    bench.close_and_check(last, How::Fin);
+    assert!(
+        bench
+            .proactor
+            .open(id(16_384), tcp_socket().into())
+            .is_err()
+    );
+}

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Long enough for a loaded machine; a test that needs it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Connections that the queues of an instance are made for, at most.
+pub const EXPECTED: u32 = 64;
+
 /// A proactor and what must outlive it.
 pub struct Bench {
     pub proactor: UringProactor,
@@ -39,6 +42,7 @@ pub fn bench_with(
     let (waker, wake_end) = Waker::pair().unwrap();
     let settings = Settings {
         connections,
+        expected: connections.min(EXPECTED),
         buffer_bytes,
         buffers,
         wake_fd: wake_end.descriptor(),

@@ -34,15 +34,24 @@ pub struct ServePublished {
     pub bytes_received: AtomicU64,
     /// Bytes handed to the kernel.
     pub bytes_sent: AtomicU64,
-    /// Connections that ended in an error (reset, for instance).
+    /// Connections that ended in an error, those that their peer reset among them.
     pub failed: AtomicU64,
+    /// Connections that their peer reset or left while there was something to send: the ordinary end of
+    /// a stream whose receiver has had enough.
+    pub reset: AtomicU64,
     /// Connections closed because they were idle for too long.
     pub idle_closed: AtomicU64,
     /// Times that receiving from a connection was paused because its peer did not read.
     pub peer_not_reading: AtomicU64,
-    /// Times that accepting backed off because descriptors ran out.
+    /// Times that accepting rested after it had failed, whatever the reason.
     pub accept_backoffs: AtomicU64,
-    /// Connections closed at once because the table was full.
+    /// Of these, because the kernel had no memory.
+    pub accept_backoffs_memory: AtomicU64,
+    /// Of these, because there was no further thread to be had.
+    pub accept_backoffs_threads: AtomicU64,
+    /// Of these, for a reason that is none of descriptors, memory and threads.
+    pub accept_backoffs_other: AtomicU64,
+    /// Connections closed at once because the table, and the queue of those that wait for a place, was full.
     pub over_limit: AtomicU64,
     /// Connections that outlived the drain of a stop and were closed by the testee.
     pub cut_off: AtomicU64,
@@ -50,8 +59,61 @@ pub struct ServePublished {
     pub system_calls: AtomicU64,
 }
 
+impl ServePublished {
+    /// Counts a connection that was lost to `errno`, by kind. Several threads may count at once.
+    pub fn count_lost(&self, errno: i32) {
+        self.failed.fetch_add(1, Relaxed);
+        if matches!(errno, libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) {
+            self.reset.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts that accepting rests, by kind; `errno` is that of the accept, `None` if it was a thread that
+    /// could not be had. Several threads may count at once.
+    pub fn count_accept_backoff(&self, errno: Option<i32>) {
+        self.accept_backoffs.fetch_add(1, Relaxed);
+        let kind = match errno {
+            Some(libc::EMFILE | libc::ENFILE) => return,
+            Some(libc::ENOBUFS | libc::ENOMEM) => &self.accept_backoffs_memory,
+            None => &self.accept_backoffs_threads,
+            Some(_) => &self.accept_backoffs_other,
+        };
+        kind.fetch_add(1, Relaxed);
+    }
+}
+
 /// Adds to a counter that only the calling thread writes: a load and a store, no locked instruction.
 #[inline]
 pub fn bump(counter: &AtomicU64, by: u64) {
     counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_is_counted_by_kind() {
+        let published = ServePublished::default();
+        for errno in [libc::ECONNRESET, libc::EPIPE, libc::ETIMEDOUT] {
+            published.count_lost(errno);
+        }
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        assert_eq!((of(&published.failed), of(&published.reset)), (3, 2));
+        for errno in [
+            Some(libc::EMFILE),
+            Some(libc::ENOMEM),
+            Some(libc::EINVAL),
+            None,
+        ] {
+            published.count_accept_backoff(errno);
+        }
+        let kinds = [
+            of(&published.accept_backoffs),
+            of(&published.accept_backoffs_memory),
+            of(&published.accept_backoffs_threads),
+            of(&published.accept_backoffs_other),
+        ];
+        assert_eq!(kinds, [4, 1, 1, 1]);
+    }
 }

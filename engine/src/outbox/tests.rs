@@ -265,3 +265,22 @@ fn a_send_that_took_a_part_goes_on_where_it_ended() {
     desk.lender.memory.fill(0);
     assert!(desk.drain() == expected);
 }
+
+#[test]
+fn above_the_total_of_a_process_nobody_may_keep_anything_and_who_leaves_frees_it() {
+    static BUDGET: Budget = Budget::new(3 * BLOCK_BYTES as u64);
+    let mut desk = Desk::new();
+    desk.pool = BlockPool::within(&BUDGET);
+    let mut others = BlockPool::within(&BUDGET);
+    assert_eq!(desk.pool.pause_bytes(), Outbox::PAUSE_BYTES);
+    let lease = lease(0, 3 * BLOCK_BYTES as u32);
+    desk.outbox
+        .push_echo(&LeaseShape::from(&lease), 0..lease.len);
+    desk.settle(lease, Supply::Critical);
+    assert_eq!(desk.pool.pause_bytes(), 0, "three blocks are held");
+    assert_eq!(others.pause_bytes(), 0, "by whatever worker");
+    desk.outbox.clear(&mut desk.lender, &mut desk.pool);
+    assert_eq!(others.pause_bytes(), Outbox::PAUSE_BYTES);
+    let block = others.take();
+    others.put(block);
+}

@@ -21,6 +21,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Connections whose events a backend's queues hold without ado where nobody knows how many will come.
+const QUEUED: u32 = 1024;
+
+/// Accepted connections that may wait for a place: more than a backlog holds.
+const WAITING_MAX: usize = 8192;
+
 /// Serves `job` on backend `P` until told to stop. See [`crate::driver::Driver::serve`].
 ///
 /// # Errors
@@ -85,6 +91,8 @@ struct Server<P: Proactor, W: ServeWorkload> {
     accepting: bool,
     accept_again_ns: Option<u64>,
     dealer: Dealer,
+    /// Accepted connections for which there is no place yet.
+    waiting: VecDeque<OwnedFd>,
     granted: Option<socket::Granted>,
     is_ip: bool,
     open: u32,
@@ -97,16 +105,15 @@ struct Server<P: Proactor, W: ServeWorkload> {
 impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
         let hints = workload.hints(job.expected_message_bytes);
-        let expected = job
-            .expected_connections
-            .unwrap_or(128)
-            .min(job.limits.connections);
+        let limit = job.limits.connections;
+        let expected = job.expected_connections.unwrap_or(128).min(limit);
+        let queued = job.expected_connections.unwrap_or(QUEUED).min(limit);
         if let Some(listener) = &job.listener {
             socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
                 .map_err(|error| EngineError::Machine(format!("listener: {error}")))?;
         }
         let mut bench = Bench::new(
-            job.limits.connections,
+            (limit, queued),
             buffer_group(hints, expected),
             workload.region(),
             &job.wake,
@@ -126,6 +133,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             accepting: false,
             accept_again_ns: None,
             dealer: Dealer::new(job.handoff.take(), Arc::clone(&job.published)),
+            waiting: VecDeque::new(),
             granted: None,
             is_ip,
             open: 0,
@@ -222,6 +230,9 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
 
     fn stop_listening(&mut self) {
         self.stop_accepting();
+        while self.waiting.pop_front().is_some() {
+            self.dealer.over_limit();
+        }
         if let Some(listener) = &self.job.listener {
             socket::stop_listening(listener.as_fd());
         }
@@ -249,8 +260,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     /// Takes a connection in: one that this worker accepted, or one handed to it.
     fn admit(&mut self, fd: OwnedFd) {
         if self.open >= self.job.limits.connections {
-            // Delivered by the kernel before accepting stopped.
-            return self.dealer.over_limit();
+            return self.let_wait(fd);
         }
         socket::accepted(fd.as_fd(), self.is_ip, &self.job.socket);
         if self.granted.is_none() {
@@ -288,13 +298,19 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         }
     }
 
+    /// The kernel has delivered more than there are places: several at once, or before accepting stopped.
+    /// They wait for a place as those in the backlog do.
+    fn let_wait(&mut self, fd: OwnedFd) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back(fd);
+        } else {
+            self.dealer.over_limit();
+        }
+    }
+
     fn accept_failed(&mut self, errno: i32) {
         self.accepting = false;
-        let exhausted = matches!(
-            errno,
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
-        );
-        bump(&self.published().accept_backoffs, u64::from(exhausted));
+        self.published().count_accept_backoff(Some(errno));
         // Whatever it was, accepting again at once could spin: the connection stays in the backlog.
         self.accept_again_ns = Some(now_ns() + ACCEPT_BACKOFF_NS);
     }
@@ -386,10 +402,10 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
 
     // ---- ends ------------------------------------------------------------------------------
 
-    fn lost(&mut self, index: u32, _errno: i32) {
+    fn lost(&mut self, index: u32, errno: i32) {
         let place = &mut self.places[index as usize];
         if place.session.is_some() && !place.wire.closing {
-            bump(&self.job.published.failed, 1);
+            self.job.published.count_lost(errno);
             self.bench.close(&mut place.wire, How::Fin);
         }
     }
@@ -407,6 +423,11 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             self.job.control.order_all(Order::Stop);
         }
         self.accept_again_ns = None;
+        if self.stop_at_ns.is_none()
+            && let Some(fd) = self.waiting.pop_front()
+        {
+            return self.admit(fd);
+        }
         self.accept_if_room();
     }
 

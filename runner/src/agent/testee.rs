@@ -329,6 +329,12 @@ impl Round {
                 "connections_failed",
                 end.failed.saturating_sub(start.failed),
             ),
+            ("connections_reset", end.reset.saturating_sub(start.reset)),
+            (
+                "accept_backoffs_descriptors",
+                end.accept_backoffs_descriptors()
+                    .saturating_sub(start.accept_backoffs_descriptors()),
+            ),
             (
                 "peer_not_reading",
                 end.peer_not_reading.saturating_sub(start.peer_not_reading),

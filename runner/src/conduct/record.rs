@@ -345,7 +345,7 @@ fn engine_warnings(round: &Round) -> Vec<Message> {
                 .with_cure("use more --threads, or fewer --connections per thread"),
             );
         }
-        let backoffs = counted("accept_backoffs");
+        let backoffs = counted("accept_backoffs_descriptors");
         if backoffs > 0 {
             found.push(
                 Message::new(

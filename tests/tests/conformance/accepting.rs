@@ -13,6 +13,7 @@ linerate_tests::for_every_engine!(
     shared_listener_workers_serve_all,
     handoff_shares_evenly,
     no_more_connections_than_allowed,
+    all_that_come_at_once_are_served_in_the_end,
     idle_connections_are_closed_and_busy_ones_are_not,
     a_stop_drains_and_ends,
     a_stop_does_not_wait_for_ever,
@@ -110,15 +111,48 @@ fn no_more_connections_than_allowed(driver: &'static dyn Driver) {
             "a third connection is served beside the allowed two"
         );
         conns.remove(0);
-        // A place is free again: a new client gets it (the third may have been turned away).
-        assert!(
-            eventually(Duration::from_secs(5), || {
-                (&third.0).read(&mut [0; 1]).is_ok_and(|length| length == 1)
-                    || Conn::try_to(&testee.address).is_ok_and(|conn| served(&conn))
-            }),
-            "a place that became free is not used"
-        );
+        // A place is free again: who waited gets it, and what it had said is answered.
+        assert!(heard_within(&third, Duration::from_secs(5)), "not served");
+        assert_eq!(testee.total(|counters| &counters.over_limit), 0);
+        testee.stop();
     });
+}
+
+/// However many come at once, and however long they wait: as one leaves, the next is served.
+fn all_that_come_at_once_are_served_in_the_end(driver: &'static dyn Driver) {
+    each_family(|family| {
+        let mut plan = Plan::new(driver, family, ServeSpec::Echo);
+        plan.limits.connections = 1;
+        let testee = plan.start();
+        let conns: Vec<_> = (0..CONNECTIONS)
+            .map(|_| Conn::to(&testee.address))
+            .collect();
+        conns.iter().for_each(|conn| conn.say(b"x"));
+        let (begun, mut left) = (Instant::now(), conns);
+        while !left.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", left.len());
+            // Any of them may be the one: backlogs are first come, first served, queues of threads not.
+            let served = left
+                .iter()
+                .position(|conn| heard_within(conn, Duration::from_millis(10)));
+            if let Some(index) = served {
+                left.remove(index);
+            }
+        }
+        assert_eq!(testee.total(|counters| &counters.over_limit), 0);
+        assert_eq!(testee.total(|counters| &counters.failed), 0);
+        testee.stop();
+    });
+}
+
+/// Whether one byte comes; false if nothing does.
+fn heard_within(conn: &Conn, patience: Duration) -> bool {
+    conn.0.set_read_timeout(Some(patience)).expect("a timeout");
+    match (&conn.0).read(&mut [0; 1]) {
+        Ok(1) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+        other => panic!("turned away: {other:?}"),
+    }
 }
 
 fn idle_connections_are_closed_and_busy_ones_are_not(driver: &'static dyn Driver) {
