@@ -6,8 +6,8 @@ use report::document::Workload;
 use runner::compare::{ArmRequest, CellRequest};
 use runner::plan::PlanRequest;
 
-use crate::args::run::{CcShape, CrrShape, EchoShape, RrShape, StreamShape};
-use crate::args::run_groups::{Fill, PlanArgs};
+use crate::args::run::with_shape;
+use crate::args::run_groups::{PlanArgs, ShapeArgs};
 
 /// A run of a comparison is short, for there are many; long enough for twenty slices.
 const DURATION: &str = "2s";
@@ -82,13 +82,7 @@ impl RunLine {
 
     /// Whether `run` has this option.
     fn knows(&self, name: &str) -> bool {
-        let command = match self.workload {
-            Workload::Rr => command::<RrShape>(self.workload),
-            Workload::Echo => command::<EchoShape>(self.workload),
-            Workload::Stream => command::<StreamShape>(self.workload),
-            Workload::Crr => command::<CrrShape>(self.workload),
-            Workload::Cc => command::<CcShape>(self.workload),
-        };
+        let command = with_shape!(self.workload, S => command::<S>(self.workload));
         let mut arguments = command.get_arguments();
         arguments.any(|argument| argument.get_long() == Some(name))
     }
@@ -122,20 +116,12 @@ impl RunLine {
     /// # Errors
     /// An option that `run` does not have, or a value that it cannot read, with what helps.
     pub fn request(&self) -> Result<PlanRequest, clap::Error> {
-        match self.workload {
-            Workload::Rr => self.parse::<RrShape>(),
-            Workload::Echo => self.parse::<EchoShape>(),
-            Workload::Stream => self.parse::<StreamShape>(),
-            Workload::Crr => self.parse::<CrrShape>(),
-            Workload::Cc => self.parse::<CcShape>(),
-        }
+        with_shape!(self.workload, S => self.parse::<S>())
     }
 
-    fn parse<S: Args + Fill>(&self) -> Result<PlanRequest, clap::Error> {
+    fn parse<S: ShapeArgs>(&self) -> Result<PlanRequest, clap::Error> {
         let matches = command::<S>(self.workload).try_get_matches_from(self.words())?;
-        let mut request = PlanRequest::of(self.workload);
-        PlanArgs::<S>::from_arg_matches(&matches)?.fill(&mut request);
-        Ok(request)
+        Ok(PlanArgs::<S>::from_arg_matches(&matches)?.request())
     }
 
     /// The arm that runs it.
@@ -144,7 +130,7 @@ impl RunLine {
     /// As [`RunLine::request`].
     pub fn arm(&self, label: &str) -> Result<ArmRequest, clap::Error> {
         let mut request = self.request()?;
-        request.interval_ns.get_or_insert(INTERVAL_NS);
+        request.common.interval_ns.get_or_insert(INTERVAL_NS);
         Ok(ArmRequest {
             label: label.to_owned(),
             command: self.command(),
@@ -231,11 +217,11 @@ mod tests {
             "linerate run rr --testee-via 'ssh b' --testee-host 10.0.0.2 --engine epoll --no-nodelay"
         );
         let request = line.request().unwrap();
-        assert_eq!(request.testee_via.as_deref(), Some("ssh b"));
-        assert_eq!(request.engine.as_deref(), Some("epoll"));
-        assert_eq!(request.socket.nodelay, Some(false));
+        assert_eq!(request.common.testee_via.as_deref(), Some("ssh b"));
+        assert_eq!(request.common.engine.as_deref(), Some("epoll"));
+        assert_eq!(request.common.socket.nodelay, Some(false));
         line.unset("no-nodelay");
-        assert_eq!(line.request().unwrap().socket.nodelay, None);
+        assert_eq!(line.request().unwrap().common.socket.nodelay, None);
     }
 
     #[test]
@@ -277,7 +263,7 @@ mod tests {
         assert_eq!(line.command(), "linerate run cc --duration 2s");
         let arm = line.arm("cc").unwrap();
         assert_eq!(arm.command, "linerate run cc --duration 2s");
-        assert_eq!(arm.request.interval_ns, Some(INTERVAL_NS));
+        assert_eq!(arm.request.common.interval_ns, Some(INTERVAL_NS));
         let mut counted = RunLine::of(Workload::Cc);
         counted.set("count", Some("5k"));
         assert!(!counted.with_defaults().has("duration"));

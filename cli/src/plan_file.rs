@@ -164,8 +164,7 @@ fn named_by(own: &Table) -> String {
 }
 
 fn workload(value: Option<Value>) -> Result<report::document::Workload, String> {
-    use report::document::Workload::{Cc, Crr, Echo, Rr, Stream};
-    let all = [Rr, Echo, Stream, Crr, Cc];
+    let all = report::document::Workload::ALL;
     let names = all.map(|workload| workload.name()).join(", ");
     let Some(value) = value else {
         return Err(format!(

@@ -1,7 +1,9 @@
 //! The engine `uring`, as the registry sees it.
 
 use crate::uring::{self, UringProactor};
-use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::driver::{
+    Capabilities, Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome,
+};
 use engine::options::EngineOption;
 
 /// The engine `uring`.
@@ -22,6 +24,13 @@ impl Driver for UringDriver {
 
     fn probe(&self) -> Probe {
         uring::probe()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            is_io_uring: true,
+            ..Capabilities::default()
+        }
     }
 
     fn options(&self) -> &'static [EngineOption] {

@@ -44,6 +44,11 @@ pub trait Driver: Sync {
     /// What makes the engine or the target unusable before the go; later failures are counted.
     fn load(&self, job: LoadJob) -> Result<LoadOutcome, EngineError>;
 
+    /// What sets this engine apart, so that nobody has to know it by name.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// Refuses what this engine cannot do, with the reason, before anything starts.
     ///
     /// # Errors
@@ -68,6 +73,15 @@ pub trait Driver: Sync {
     fn check_options(&self, written: &[(String, String)]) -> Result<(), String> {
         Options::parse(self.name(), self.options(), written).map(drop)
     }
+}
+
+/// What sets an engine apart. The default is what most are: a loop on each worker's thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Each connection has a thread, so that a worker is a group of threads.
+    pub thread_per_connection: bool,
+    /// It is io_uring with nothing between: its probe says whether, and how far, io_uring works here.
+    pub is_io_uring: bool,
 }
 
 /// What [`Driver::probe`] found.

@@ -5,6 +5,8 @@
 //! No serde, no clap, no printing and no files live here.
 
 pub mod accepting;
+#[cfg(target_os = "linux")]
+pub mod affinity;
 pub mod clock;
 pub mod control;
 pub mod driver;

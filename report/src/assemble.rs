@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::document::{
     Confirmation, Cost, Direction, Finite, HostActivity, Message, Methods, MetricSummary, Plan,
-    ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window, Workload,
+    ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window,
 };
 use crate::histogram::HistogramError;
 use crate::{merge, statistics};
@@ -31,8 +31,6 @@ pub struct RoundParts {
     pub ended_early: bool,
     /// Why the round does not count; empty if it does.
     pub invalid: Vec<Message>,
-    /// The window of the round.
-    pub window: Window,
     /// The load agents.
     pub load: Vec<Side>,
     /// The testee agents; empty with a target that the run did not start.
@@ -47,7 +45,7 @@ pub struct RoundParts {
 /// If a histogram of a load agent cannot be read or has other bounds.
 pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     let measurements: Vec<_> = parts.load.iter().map(|side| &side.measured).collect();
-    let measured = merge::measurements(&measurements)?;
+    let measured = merge::measurements(&measurements, plan.interval_ns)?;
     let rates = rates(plan, &parts.load, &parts.testee);
     let cost = RoundCost {
         load: cost(
@@ -72,7 +70,7 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         number: parts.number,
         ended_early: parts.ended_early,
         invalid: parts.invalid,
-        window: parts.window,
+        window: window(&parts.load),
         load: parts.load,
         testee: parts.testee,
         measured,
@@ -80,6 +78,23 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         cost,
         hosts,
     })
+}
+
+/// From the first load agent's begin to the last one's end.
+fn window(load: &[Side]) -> Window {
+    let windows = || load.iter().map(|side| side.window);
+    let measured = || windows().filter(|window| window.length_ns > 0);
+    let begin = measured().map(|window| window.start_offset_ns).min();
+    let end = measured().map(|window| window.start_offset_ns + window.length_ns);
+    let first = windows().next().unwrap_or_default();
+    match (begin, end.max()) {
+        (Some(begin), Some(end)) => Window {
+            start_offset_ns: begin,
+            length_ns: end - begin,
+            ..first
+        },
+        _ => first,
+    }
 }
 
 /// The rounds that count: those that ended early only if there are no others, invalid ones never.
@@ -199,8 +214,8 @@ fn rates(plan: &Plan, load: &[Side], testee: &[Side]) -> Rates {
     let sent_by_load = rate(load, |side| side.measured.totals.bytes_sent);
     let to_testee = counted_by_testee.or(sent_by_load);
     let to_load = rate(load, |side| side.measured.totals.bytes_received);
-    let sends_unanswered = plan.workload == Workload::Stream
-        && plan.direction.unwrap_or(Direction::Send) != Direction::Receive;
+    let sends_unanswered =
+        plan.workload.is_bulk() && plan.direction.unwrap_or(Direction::Send) != Direction::Receive;
     let confirmation = if sends_unanswered && counted_by_testee.is_none() {
         Confirmation::SenderUnconfirmed
     } else {

@@ -2,6 +2,10 @@
 //!
 //! Percentiles are never averaged: the percentile of a union is not the mean of the percentiles.
 
+mod together;
+
+pub use together::Together;
+
 use std::collections::BTreeMap;
 
 use crate::document::{
@@ -10,11 +14,15 @@ use crate::document::{
 };
 use crate::histogram::{self, HistogramError};
 
-/// The measurements of several agents of the same round as one.
+/// The measurements of several agents of the same round as one. `interval_ns` is the length at which
+/// all of them cut their windows.
 ///
 /// # Errors
 /// If a histogram cannot be read or has other bounds.
-pub fn measurements(parts: &[&Measurement]) -> Result<Measurement, HistogramError> {
+pub fn measurements(
+    parts: &[&Measurement],
+    interval_ns: u64,
+) -> Result<Measurement, HistogramError> {
     let latency_of = |pick: fn(&Latencies) -> &Option<LatencySummary>| {
         latencies(parts.iter().map(|part| pick(&part.latency).as_ref()))
     };
@@ -30,7 +38,7 @@ pub fn measurements(parts: &[&Measurement]) -> Result<Measurement, HistogramErro
             total: latency_of(|latency| &latency.total)?,
             error: latency_of(|latency| &latency.error)?,
         },
-        intervals: intervals(parts),
+        intervals: intervals(parts, interval_ns),
     })
 }
 
@@ -95,18 +103,17 @@ fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {
     })
 }
 
-/// Intervals at the same place in the series belong together: all agents cut alike.
-fn intervals(parts: &[&Measurement]) -> Vec<Interval> {
-    let longest = parts.iter().map(|part| part.intervals.len()).max();
-    (0..longest.unwrap_or(0))
-        .map(|index| {
-            let slices: Vec<&Interval> = parts
-                .iter()
-                .filter_map(|part| part.intervals.get(index))
-                .collect();
-            interval(&slices)
-        })
-        .collect()
+fn intervals(parts: &[&Measurement], interval_ns: u64) -> Vec<Interval> {
+    let mut together = Together::new(parts.len(), interval_ns);
+    let mut merged = Vec::new();
+    for (agent, part) in parts.iter().enumerate() {
+        for interval in &part.intervals {
+            together.add(agent, *interval);
+        }
+    }
+    merged.extend(std::iter::from_fn(|| together.next_part()));
+    merged.extend(together.rest());
+    merged
 }
 
 fn interval(slices: &[&Interval]) -> Interval {
@@ -171,7 +178,7 @@ mod tests {
         // 99 fast ones here, 1 slow one there: the median is fast; an average would be in between.
         let fast = measurement(&[10_000; 99]);
         let slow = measurement(&[1_000_000]);
-        let merged = measurements(&[&fast, &slow]).unwrap();
+        let merged = measurements(&[&fast, &slow], 1_000).unwrap();
         let service = merged.latency.service.unwrap();
         assert_eq!(service.count, 100);
         assert!(service.p50_ns < 10_100 && service.p99_ns < 10_100);
@@ -202,7 +209,7 @@ mod tests {
             ],
             ..Measurement::default()
         };
-        let merged = measurements(&[&one, &two]).unwrap();
+        let merged = measurements(&[&one, &two], 1_000).unwrap();
         assert_eq!(
             merged.errors,
             [
@@ -215,8 +222,8 @@ mod tests {
 
     #[test]
     fn intervals_add_up_by_place_and_weigh_by_operations() {
-        let slice = |operations, mean_ns: f64| Interval {
-            start_offset_ns: 0,
+        let slice = |start_offset_ns, operations, mean_ns: f64| Interval {
+            start_offset_ns,
             length_ns: 1_000,
             operations,
             latency_mean_ns: Finite::new(mean_ns),
@@ -224,14 +231,14 @@ mod tests {
             ..Interval::default()
         };
         let one = Measurement {
-            intervals: vec![slice(1, 100.0), slice(1, 7.0)],
+            intervals: vec![slice(0, 1, 100.0), slice(1_000, 1, 7.0)],
             ..Measurement::default()
         };
         let two = Measurement {
-            intervals: vec![slice(3, 200.0)],
+            intervals: vec![slice(0, 3, 200.0)],
             ..Measurement::default()
         };
-        let merged = measurements(&[&one, &two]).unwrap();
+        let merged = measurements(&[&one, &two], 1_000).unwrap();
         assert_eq!(merged.intervals.len(), 2);
         assert_eq!(merged.intervals[0].operations, 4);
         assert_eq!(merged.intervals[0].latency_mean_ns, Finite::new(175.0));
@@ -246,7 +253,7 @@ mod tests {
             right in prop::collection::vec(1..=histogram::HIGHEST_NS, 0..80),
         ) {
             let whole: Vec<u64> = left.iter().chain(&right).copied().collect();
-            let merged = measurements(&[&measurement(&left), &measurement(&right)]).unwrap();
+            let merged = measurements(&[&measurement(&left), &measurement(&right)], 1_000).unwrap();
             prop_assert_eq!(merged.latency, measurement(&whole).latency);
         }
     }

@@ -1,6 +1,6 @@
 //! What a sceptic would hold against a result, found in the document itself.
 
-use crate::document::{Document, Message, Pace, Plan, Role, Round};
+use crate::document::{Document, Finite, Message, Pace, Plan, Role, Round};
 use crate::units::{grouped, human_count, human_percent};
 
 /// A load thread this busy may itself be what limits the rate.
@@ -43,11 +43,16 @@ fn generator_busy(document: &Document, round: &Round) -> Option<Message> {
             "give the load more --threads, or compare CPU per operation, or latency at a fixed \
              --rate, instead of the rate"
         };
+        let one_of_several = round.busiest_thread_share(Role::Load).map(Finite::get) == Some(busy)
+            && round.load.iter().map(|side| side.threads).sum::<u32>() > 1;
+        let (who, whose) = match one_of_several {
+            true => ("the busiest load thread was", "its own"),
+            false => ("the load threads were", "theirs"),
+        };
         Message::new(
             "generator_busy",
             format!(
-                "round {}: the load threads were {} busy, so the rate may be theirs and not the \
-                 testee's",
+                "round {}: {who} {} busy, so the rate may be {whose} and not the testee's",
                 round.number,
                 human_percent(busy)
             ),

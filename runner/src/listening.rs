@@ -2,7 +2,7 @@
 
 use crate::engines::Chosen;
 use crate::error::Failure;
-use crate::workers::{self, WorkerEnd};
+use crate::workers::{self, ThreadClock, WorkerEnd};
 use engine::control::{Control, WakeEnd};
 use engine::driver::{AcceptStrategy, Handoff, ServeJob, ServeLimits, ServeOutcome};
 use engine::endpoint::Endpoint;
@@ -26,6 +26,8 @@ const HANDOFF_QUEUE: usize = 1024;
 pub(crate) struct ListenerTask {
     pub name: String,
     pub endpoint: Endpoint,
+    /// Other processes listen on the same port.
+    pub shares_port: bool,
     pub backlog: u32,
     pub role: ServeSpec,
     pub engine: Chosen,
@@ -46,6 +48,8 @@ pub(crate) struct Listening {
     pub strategy: AcceptStrategy,
     /// Counters of each worker.
     pub published: Vec<Arc<ServePublished>>,
+    /// CPU time of each worker.
+    pub clocks: Vec<Arc<ThreadClock>>,
     /// Removes the path of a Unix socket at the end.
     _unlink: Option<Unlink>,
 }
@@ -61,6 +65,12 @@ impl Drop for Unlink {
     }
 }
 
+/// Whether the kernel spreads connections over the listeners of one port: SO_REUSEPORT of Linux
+/// (socket(7)), SO_REUSEPORT_LB of FreeBSD. Elsewhere the last listener gets them all.
+pub(crate) fn reuseport_balances() -> bool {
+    cfg!(any(target_os = "linux", target_os = "freebsd"))
+}
+
 impl ListenerTask {
     fn threads(&self) -> usize {
         self.cpus.len()
@@ -68,11 +78,11 @@ impl ListenerTask {
 
     /// How connections come to workers here, unless it was asked for by name.
     fn strategy(&self) -> AcceptStrategy {
-        let balanced = cfg!(any(target_os = "linux", target_os = "freebsd"));
         match (self.accept, self.threads(), &self.endpoint) {
             (Some(asked), _, _) => asked,
+            (None, _, _) if self.shares_port => AcceptStrategy::Reuseport,
             (None, 1, _) | (None, _, Endpoint::Unix(_)) => AcceptStrategy::Shared,
-            (None, _, Endpoint::Tcp { .. }) if balanced => AcceptStrategy::Reuseport,
+            (None, _, Endpoint::Tcp { .. }) if reuseport_balances() => AcceptStrategy::Reuseport,
             (None, _, Endpoint::Tcp { .. }) => AcceptStrategy::Handoff,
         }
     }
@@ -96,6 +106,7 @@ impl ListenerTask {
         };
         let seats = self.seats(control, strategy)?;
         let mut published = Vec::with_capacity(self.threads());
+        let mut clocks = Vec::with_capacity(self.threads());
         for ((index, listener), (wake, handoff)) in listeners.into_iter().enumerate().zip(seats) {
             let counters = Arc::new(ServePublished::default());
             published.push(Arc::clone(&counters));
@@ -113,13 +124,16 @@ impl ListenerTask {
                 expected_message_bytes: self.message_bytes,
                 engine_options: self.engine_options.clone(),
             };
-            self.start(index, job, control, report.clone())?;
+            let clock = Arc::new(ThreadClock::default());
+            clocks.push(Arc::clone(&clock));
+            self.start(index, job, control, clock, report.clone())?;
             *started += 1;
         }
         Ok(Listening {
             endpoint,
             strategy,
             published,
+            clocks,
             _unlink: unlink,
         })
     }
@@ -129,6 +143,7 @@ impl ListenerTask {
         index: usize,
         job: ServeJob,
         control: &Arc<Control>,
+        clock: Arc<ThreadClock>,
         report: impl Fn(WorkerEnd<ServeOutcome>) + Send + 'static,
     ) -> Result<(), Failure> {
         let driver = self.engine.driver;
@@ -145,6 +160,7 @@ impl ListenerTask {
             &self.name,
             index,
             self.cpus[index],
+            clock,
             move || driver.serve(job),
             report,
         )

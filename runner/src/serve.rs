@@ -239,6 +239,7 @@ fn prepare(
     let task = ListenerTask {
         name: "serve".to_owned(),
         endpoint: listener.endpoint.clone(),
+        shares_port: false,
         backlog: listener.backlog,
         role: listener.role.clone(),
         engine,

@@ -8,15 +8,15 @@
 
 use crate::error::{ExitClass, Failure};
 use crate::host::CounterDelta;
-use crate::plan::Plan;
+use crate::plan::{AgentPlan, Plan};
 use crate::profile::{Drift, ProfileTask};
-use report::document::{AppliedProfile, Host, Interval, Message, Role, Side};
+use report::document::{AppliedProfile, Host, Interval, Message, Side};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest line that is read. A result with all its histograms has some 100 KiB; a series of a
 /// million intervals some 200 MiB.
@@ -100,14 +100,13 @@ pub struct AgentHello {
 /// One agent's part of a round.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Task {
-    /// Name of the agent: `load`, `testee`.
-    pub agent: String,
-    /// Which side it is.
-    pub role: Role,
+    /// Which agent it is, and its share.
+    pub agent: AgentPlan,
     /// The whole plan.
     pub plan: Plan,
-    /// Where the load connects to; null for a testee.
-    pub target: Option<String>,
+    /// Where a load connects to. A testee: where the first of its side listens, for all share one port;
+    /// null for that first one.
+    pub endpoint: Option<String>,
     /// Where the worker threads run.
     pub cpus: CpuWish,
     /// Whether the environment of the host is wanted (once per run is enough).
@@ -124,15 +123,21 @@ pub enum CpuWish {
     Unpinned,
     /// Thread i on the i-th CPU, around again when there are more threads.
     List(Vec<u32>),
-    /// The agent is alone on its host and chooses.
-    Choose,
+    /// The agents of its side are alone on their host, with so many threads together: it chooses for all
+    /// of them, and takes those from `first` on.
+    Choose {
+        /// Threads of those before it.
+        first: u32,
+        /// Threads of all of them.
+        of: u32,
+    },
 }
 
 /// A prepared agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared {
-    /// Where a testee really listens.
-    pub listen: Option<String>,
+    /// Where a testee really listens; where a load really connects to, for a name has addresses.
+    pub endpoint: Option<String>,
     /// The environment, if it was asked for.
     pub host: Option<Host>,
     /// Engine in use.
@@ -260,11 +265,11 @@ mod tests {
 
     #[test]
     fn messages_are_one_line_each_and_come_back() {
+        let plan = Plan::new(PlanRequest::default()).unwrap();
         let task = Task {
-            agent: "load".into(),
-            role: Role::Load,
-            plan: Plan::new(PlanRequest::default()).unwrap(),
-            target: Some("unix:///a\nb".into()),
+            agent: plan.agents().remove(1),
+            plan,
+            endpoint: Some("unix:///a\nb".into()),
             cpus: CpuWish::List(vec![3]),
             describe_host: true,
             profile: None,
@@ -272,7 +277,8 @@ mod tests {
         let ToAgent::Plan(back) = there_and_back(&ToAgent::Plan(Box::new(task.clone()))) else {
             panic!("another message came back");
         };
-        assert_eq!((back.target, back.cpus), (task.target, task.cpus));
+        assert_eq!((back.endpoint, back.cpus), (task.endpoint, task.cpus));
+        assert_eq!(back.agent, task.agent);
         assert_eq!(back.plan.request(), task.plan.request());
         for message in [ToAgent::Stop, ToAgent::Finish, ToAgent::Abort] {
             assert_eq!(

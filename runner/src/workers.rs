@@ -3,9 +3,10 @@
 use crate::error::Failure;
 use crate::host::{Topology, allowed_cpus, default_placement, format_cpu_list};
 use crate::wire::CpuWish;
-use core_affinity::CoreId;
+use engine::clock;
 use engine::driver::EngineError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 
 /// Where a worker was asked to run and where it may.
@@ -13,6 +14,34 @@ use std::thread::{Builder, JoinHandle};
 pub(crate) struct Pinned {
     pub requested: Option<u32>,
     pub granted: Vec<u32>,
+}
+
+/// The CPU time of a worker's thread, for whoever samples it meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadClock {
+    /// The thread, once it runs.
+    thread: OnceLock<i32>,
+    /// What it had used when its work was done: its own clock ends with it.
+    at_end_ns: OnceLock<u64>,
+}
+
+impl ThreadClock {
+    fn begin(&self) {
+        if let Some(thread) = clock::own_thread() {
+            let _ = self.thread.set(thread);
+        }
+    }
+
+    fn end(&self) {
+        let _ = self.at_end_ns.set(clock::own_thread_cpu_ns());
+    }
+
+    /// CPU time so far, ns; `None` before it runs, or where threads have no clock.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        let thread = *self.thread.get()?;
+        let at_end_ns = || self.at_end_ns.get().copied();
+        at_end_ns().or_else(|| clock::thread_cpu_ns(thread).or_else(at_end_ns))
+    }
 }
 
 /// A worker that has returned.
@@ -23,11 +52,13 @@ pub(crate) struct WorkerEnd<T> {
     pub result: Result<T, Failure>,
 }
 
-/// Starts worker `index` on a thread of its own; `report` is told how it ended, whatever happens.
+/// Starts worker `index` on a thread of its own, which `clock` times; `report` is told how it ended,
+/// whatever happens.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     index: usize,
     cpu: Option<u32>,
+    clock: Arc<ThreadClock>,
     job: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
     report: impl FnOnce(WorkerEnd<T>) + Send + 'static,
 ) -> Result<JoinHandle<()>, Failure> {
@@ -35,10 +66,12 @@ pub(crate) fn spawn<T: Send + 'static>(
     Builder::new()
         .name(format!("{name}-{index}"))
         .spawn(move || {
+            clock.begin();
             let (pinned, result) = match pin(index, cpu) {
                 Ok(pinned) => (pinned, guarded(index, job)),
                 Err(failure) => (Pinned::default(), Err(failure)),
             };
+            clock.end();
             report(WorkerEnd {
                 index,
                 pinned,
@@ -77,8 +110,7 @@ fn pin(index: usize, cpu: Option<u32>) -> Result<Pinned, Failure> {
         });
     };
     let before = current_cpus();
-    // core_affinity indexes a fixed bit set with it.
-    let exists = cpu < 1024 && core_affinity::set_for_current(CoreId { id: cpu as usize });
+    let exists = set_cpu(cpu);
     let granted = current_cpus();
     if exists && (granted == [cpu] || !cfg!(target_os = "linux")) {
         return Ok(Pinned {
@@ -93,6 +125,24 @@ fn pin(index: usize, cpu: Option<u32>) -> Result<Pinned, Failure> {
     )))
 }
 
+/// Whether the system took it; what it made of it is read back.
+#[cfg(target_os = "linux")]
+fn set_cpu(cpu: u32) -> bool {
+    engine::affinity::pin(cpu).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_cpu(cpu: u32) -> bool {
+    // core_affinity indexes a fixed bit set with it.
+    cpu < 1024 && core_affinity::set_for_current(core_affinity::CoreId { id: cpu as usize })
+}
+
+#[cfg(target_os = "linux")]
+fn current_cpus() -> Vec<u32> {
+    engine::affinity::allowed().unwrap_or_default()
+}
+
+#[cfg(not(target_os = "linux"))]
 fn current_cpus() -> Vec<u32> {
     core_affinity::get_core_ids()
         .unwrap_or_default()
@@ -127,13 +177,14 @@ pub(crate) fn cpus_for(
             check_allowed(cpus)?;
             Ok((around(cpus), Vec::new()))
         }
-        CpuWish::Choose => {
+        CpuWish::Choose { first, of } => {
             let allowed = allowed_cpus().unwrap_or_default();
-            let placement = default_placement(&Topology::detect(), &allowed, 0, threads as usize);
-            if placement.load_cpus.is_empty() {
+            let placement = default_placement(&Topology::detect(), &allowed, 0, *of as usize);
+            let own = placement.load_cpus.get(*first as usize..).unwrap_or(&[]);
+            if own.is_empty() {
                 return Ok((vec![None; threads as usize], placement.notes));
             }
-            Ok((around(&placement.load_cpus), placement.notes))
+            Ok((around(own), placement.notes))
         }
     }
 }
@@ -160,9 +211,13 @@ mod tests {
         job: impl FnOnce() -> Result<u32, EngineError> + Send + 'static,
     ) -> WorkerEnd<u32> {
         let (sender, receiver) = channel();
-        let thread = spawn("test", 3, cpu, job, move |end| sender.send(end).unwrap()).unwrap();
+        let clock = Arc::new(ThreadClock::default());
+        assert_eq!(clock.cpu_ns(), None, "it has not begun");
+        let report = move |end| sender.send(end).unwrap();
+        let thread = spawn("test", 3, cpu, Arc::clone(&clock), job, report).unwrap();
         let end = receiver.recv().unwrap();
         thread.join().unwrap();
+        assert!(!cfg!(target_os = "linux") || clock.cpu_ns().is_some_and(|ns| ns > 0));
         end
     }
 
@@ -201,6 +256,12 @@ mod tests {
         let (cpus, _) = cpus_for(&CpuWish::List(vec![first]), 2).unwrap();
         assert_eq!(cpus, [Some(first), Some(first)]);
         assert_eq!(cpus_for(&CpuWish::Unpinned, 2).unwrap().0, [None, None]);
-        assert_eq!(cpus_for(&CpuWish::Choose, 2).unwrap().0.len(), 2);
+        assert_eq!(
+            cpus_for(&CpuWish::Choose { first: 0, of: 2 }, 2)
+                .unwrap()
+                .0
+                .len(),
+            2
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `--profile` and its two sides. The profile is read with the arguments, so that what is none is found with them.
 
 use clap::Args;
-use runner::plan::PlanRequest;
+use runner::plan::CommonRequest;
 use runner::profile::load;
 use sysctl_profiles::Profile;
 
@@ -37,7 +37,7 @@ pub struct ProfileArgs {
 }
 
 impl Fill for ProfileArgs {
-    fn fill(&self, request: &mut PlanRequest) {
+    fn fill(&self, request: &mut CommonRequest) {
         request.profile_allow_lower = self.allow_lower;
         request.profile_skip_read_only = self.skip_read_only;
         request.profile_load = self.profile_load.clone().or(self.profile.clone());

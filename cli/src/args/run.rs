@@ -4,10 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use report::document as doc;
 use report::units::{parse_rate, parse_size};
-use runner::plan::PlanRequest;
+use runner::plan::{
+    CcRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PlanRequest, RrRequest,
+    ShapeRequest, StreamRequest,
+};
 
 use super::count_u32;
-use super::run_groups::{Fill, PaceArgs, RunOutputArgs, WorkloadArgs, either};
+use super::run_groups::{PaceArgs, RunOutputArgs, ShapeArgs, WorkloadArgs, either};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -258,90 +261,125 @@ pub enum CloseHow {
 }
 
 impl Workload {
+    /// What is asked for, with nothing filled in, and where the result goes.
+    fn parts(&self) -> (PlanRequest, &RunOutputArgs) {
+        match self {
+            Self::Rr(args) => (args.plan.request(), &args.output),
+            Self::Echo(args) => (args.plan.request(), &args.output),
+            Self::Stream(args) => (args.plan.request(), &args.output),
+            Self::Crr(args) => (args.plan.request(), &args.output),
+            Self::Cc(args) => (args.plan.request(), &args.output),
+        }
+    }
+
     /// What is asked for, with nothing filled in.
     pub fn request(&self) -> PlanRequest {
-        let (workload, parts): (doc::Workload, &dyn Fill) = match self {
-            Self::Rr(args) => (doc::Workload::Rr, &args.plan),
-            Self::Echo(args) => (doc::Workload::Echo, &args.plan),
-            Self::Stream(args) => (doc::Workload::Stream, &args.plan),
-            Self::Crr(args) => (doc::Workload::Crr, &args.plan),
-            Self::Cc(args) => (doc::Workload::Cc, &args.plan),
-        };
-        let mut request = PlanRequest::of(workload);
-        parts.fill(&mut request);
-        request
+        self.parts().0
     }
 
     /// Where the result goes.
     pub fn output(&self) -> &RunOutputArgs {
-        match self {
-            Self::Rr(args) => &args.output,
-            Self::Echo(args) => &args.output,
-            Self::Stream(args) => &args.output,
-            Self::Crr(args) => &args.output,
-            Self::Cc(args) => &args.output,
+        self.parts().1
+    }
+}
+
+/// The expression with `$shape` standing for the arguments of a workload that is known by its name only.
+macro_rules! with_shape {
+    ($workload:expr, $shape:ident => $body:expr) => {{
+        use crate::args::run;
+        use report::document::Workload;
+        match $workload {
+            Workload::Rr => {
+                type $shape = run::RrShape;
+                $body
+            }
+            Workload::Echo => {
+                type $shape = run::EchoShape;
+                $body
+            }
+            Workload::Stream => {
+                type $shape = run::StreamShape;
+                $body
+            }
+            Workload::Crr => {
+                type $shape = run::CrrShape;
+                $body
+            }
+            Workload::Cc => {
+                type $shape = run::CcShape;
+                $body
+            }
+        }
+    }};
+}
+pub(crate) use with_shape;
+
+impl ShapeArgs for RrShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Rr(RrRequest {
+            exchange: self.exchange.request(),
+            depth: self.depth.depth,
+            pace: self.pace.request(),
+        })
+    }
+}
+
+impl ShapeArgs for EchoShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Echo(EchoRequest {
+            message_bytes: self.message.size,
+            depth: self.depth.depth,
+            verify: either(self.message.verify, self.message.no_verify),
+            pace: self.pace.request(),
+        })
+    }
+}
+
+impl ShapeArgs for StreamShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Stream(StreamRequest {
+            direction: self.direction.map(Into::into),
+            message_bytes: self.size,
+            bitrate_bits_per_second: self.bitrate,
+            pacing_rate_bits_per_second: self.pacing_rate,
+        })
+    }
+}
+
+impl ShapeArgs for CrrShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Crr(CrrRequest {
+            exchange: self.exchange.request(),
+            ending: self.ending.request(),
+            pace: self.pace.request(),
+        })
+    }
+}
+
+impl ShapeArgs for CcShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Cc(CcRequest {
+            ending: self.ending.request(),
+            pace: self.pace.request(),
+        })
+    }
+}
+
+impl ExchangeArgs {
+    fn request(&self) -> ExchangeRequest {
+        ExchangeRequest {
+            request_bytes: self.request,
+            response_bytes: self.response,
         }
     }
 }
 
-impl Fill for RrShape {
-    fn fill(&self, request: &mut PlanRequest) {
-        self.exchange.fill(request);
-        self.depth.fill(request);
-        self.pace.fill(request);
-    }
-}
-
-impl Fill for EchoShape {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.message_bytes = self.message.size;
-        request.verify = either(self.message.verify, self.message.no_verify);
-        self.depth.fill(request);
-        self.pace.fill(request);
-    }
-}
-
-impl Fill for StreamShape {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.direction = self.direction.map(Into::into);
-        request.message_bytes = self.size;
-        request.bitrate_bits_per_second = self.bitrate;
-        request.pacing_rate_bits_per_second = self.pacing_rate;
-    }
-}
-
-impl Fill for CrrShape {
-    fn fill(&self, request: &mut PlanRequest) {
-        self.exchange.fill(request);
-        self.ending.fill(request);
-        self.pace.fill(request);
-    }
-}
-
-impl Fill for CcShape {
-    fn fill(&self, request: &mut PlanRequest) {
-        self.ending.fill(request);
-        self.pace.fill(request);
-    }
-}
-
-impl Fill for ExchangeArgs {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.request_bytes = self.request;
-        request.response_bytes = self.response;
-    }
-}
-
-impl Fill for DepthArgs {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.depth = self.depth;
-    }
-}
-
-impl Fill for EndingArgs {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.closer = self.closer.map(Into::into);
-        request.close = self.close.map(Into::into);
+impl EndingArgs {
+    fn request(&self) -> EndingRequest {
+        EndingRequest {
+            closer: self.closer.map(Into::into),
+            close: self.close.map(Into::into),
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use report::units::{parse_count, parse_duration_ns, parse_size};
-use runner::plan::{PlacementKind, PlanRequest, SocketRequest};
+use runner::plan::{
+    CommonRequest, PaceRequest, PlacementKind, PlanRequest, ShapeRequest, SocketRequest,
+};
 
 use super::profile::ProfileArgs;
 use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
@@ -43,22 +45,35 @@ pub struct PlanArgs<S: Args> {
     pub series: SeriesArgs,
 }
 
-/// Part of a command line that a plan is made from.
+/// Part of a command line that every workload has.
 pub trait Fill {
     /// Writes what was given into the request.
-    fn fill(&self, request: &mut PlanRequest);
+    fn fill(&self, request: &mut CommonRequest);
 }
 
-impl<S: Args + Fill> Fill for PlanArgs<S> {
-    fn fill(&self, request: &mut PlanRequest) {
-        self.testee.fill(request);
-        self.load.fill(request);
-        self.shape.fill(request);
-        request.socket = self.socket.request();
-        self.placement.fill(request);
-        self.engines.fill(request);
-        self.profile.fill(request);
-        request.interval_ns = self.series.interval;
+/// The part of a command line that is the workload's own.
+pub trait ShapeArgs: Args {
+    /// What is asked for.
+    fn shape(&self) -> ShapeRequest;
+}
+
+impl<S: ShapeArgs> PlanArgs<S> {
+    /// What is asked for, with nothing filled in.
+    pub fn request(&self) -> PlanRequest {
+        let mut common = CommonRequest {
+            socket: self.socket.request(),
+            interval_ns: self.series.interval,
+            ..CommonRequest::default()
+        };
+        self.testee.fill(&mut common);
+        self.load.fill(&mut common);
+        self.placement.fill(&mut common);
+        self.engines.fill(&mut common);
+        self.profile.fill(&mut common);
+        PlanRequest {
+            common,
+            shape: self.shape.shape(),
+        }
     }
 }
 
@@ -89,18 +104,24 @@ pub struct TesteeArgs {
     #[arg(long, value_name = "ENDPOINT")]
     pub testee_listen: Option<String>,
 
-    /// Threads of linerate's own testee [default: 1]
+    /// Processes of linerate's own testee, which listen on one port together: each has its own limit of
+    /// descriptors (TCP only) [default: 1]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub testee_agents: Option<u32>,
+
+    /// Threads of each of linerate's own testee processes [default: 1]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub testee_threads: Option<u32>,
 }
 
 impl Fill for TesteeArgs {
-    fn fill(&self, request: &mut PlanRequest) {
+    fn fill(&self, request: &mut CommonRequest) {
         request.target = self.target.clone();
         request.testee_via = self.testee_via.clone();
         request.testee_host = self.testee_host.clone();
         request.testee_command = self.testee_command.clone();
         request.testee_listen = self.testee_listen.clone();
+        request.testee_agents = self.testee_agents;
         request.testee_threads = self.testee_threads;
     }
 }
@@ -113,7 +134,11 @@ pub struct LoadArgs {
     #[arg(short, long, value_name = "N", value_parser = count_u32)]
     pub connections: Option<u32>,
 
-    /// Load threads, each with its share of the connections [default: 1]
+    /// Load processes, each with its share of the connections and its own limit of descriptors [default: 1]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub load_agents: Option<u32>,
+
+    /// Threads of each load process, each with its share of the connections [default: 1]
     #[arg(short, long, value_name = "N", value_parser = count_u32)]
     pub threads: Option<u32>,
 
@@ -154,8 +179,9 @@ pub struct LoadArgs {
 }
 
 impl Fill for LoadArgs {
-    fn fill(&self, request: &mut PlanRequest) {
+    fn fill(&self, request: &mut CommonRequest) {
         request.connections = self.connections;
+        request.load_agents = self.load_agents;
         request.threads = self.threads;
         request.duration_ns = self.duration;
         request.count = self.count;
@@ -192,10 +218,13 @@ pub enum Arrival {
     Poisson,
 }
 
-impl Fill for PaceArgs {
-    fn fill(&self, request: &mut PlanRequest) {
-        request.rate_per_second = self.rate;
-        request.poisson = self.arrival == Some(Arrival::Poisson);
+impl PaceArgs {
+    /// What was asked for.
+    pub fn request(&self) -> PaceRequest {
+        PaceRequest {
+            rate_per_second: self.rate,
+            poisson: self.arrival == Some(Arrival::Poisson),
+        }
     }
 }
 
@@ -302,7 +331,7 @@ pub enum PlacementChoice {
 }
 
 impl Fill for PlacementArgs {
-    fn fill(&self, request: &mut PlanRequest) {
+    fn fill(&self, request: &mut CommonRequest) {
         request.client_cpus = self.client_cpus.clone();
         request.testee_cpus = self.testee_cpus.clone();
         request.placement = self.placement.map(|choice| match choice {
@@ -329,7 +358,7 @@ pub struct EngineArgs {
 }
 
 impl Fill for EngineArgs {
-    fn fill(&self, request: &mut PlanRequest) {
+    fn fill(&self, request: &mut CommonRequest) {
         request.engine = self.engine.clone();
         request.testee_engine = self.testee_engine.clone();
     }

@@ -2,7 +2,10 @@
 
 use clap::Parser;
 use report::document as doc;
-use runner::plan::{PlacementKind, Plan, PlanRequest, RoleName, ServePlan, ServeRequest};
+use runner::plan::{
+    CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PaceRequest, PlacementKind, Plan,
+    PlanRequest, RoleName, RrRequest, ServePlan, ServeRequest, ShapeRequest, StreamRequest,
+};
 
 use super::{Cli, Command};
 
@@ -45,6 +48,13 @@ fn refused(line: &str) -> String {
     }
 }
 
+fn pace(rate_per_second: f64, poisson: bool) -> PaceRequest {
+    PaceRequest {
+        rate_per_second: Some(rate_per_second),
+        poisson,
+    }
+}
+
 /// The request of the workload with one change.
 fn with(workload: doc::Workload, change: impl FnOnce(&mut PlanRequest)) -> PlanRequest {
     let mut request = PlanRequest::of(workload);
@@ -63,98 +73,146 @@ fn command_lines_become_requests() {
         ("crr", Crr, |_| {}),
         ("cc", Cc, |_| {}),
         ("rr tcp://127.0.0.1:9000", Rr, |r| {
-            r.target = Some("tcp://127.0.0.1:9000".into())
+            r.common.target = Some("tcp://127.0.0.1:9000".into())
         }),
         ("rr -c 64 -t 2 -d 30s -w 2s -r 5", Rr, |r| {
-            (r.connections, r.threads, r.repeat) = (Some(64), Some(2), Some(5));
-            (r.duration_ns, r.warmup_ns) = (Some(30_000_000_000), Some(2_000_000_000));
+            (r.common.connections, r.common.threads, r.common.repeat) =
+                (Some(64), Some(2), Some(5));
+            (r.common.duration_ns, r.common.warmup_ns) =
+                (Some(30_000_000_000), Some(2_000_000_000));
         }),
         ("rr --count 10k --interval 500ms", Rr, |r| {
-            (r.count, r.interval_ns) = (Some(10_000), Some(500_000_000));
+            (r.common.count, r.common.interval_ns) = (Some(10_000), Some(500_000_000));
         }),
         ("rr --request 100 --response 64K --depth 4", Rr, |r| {
-            (r.request_bytes, r.response_bytes, r.depth) = (Some(100), Some(65_536), Some(4));
+            r.shape = ShapeRequest::Rr(RrRequest {
+                exchange: ExchangeRequest {
+                    request_bytes: Some(100),
+                    response_bytes: Some(65_536),
+                },
+                depth: Some(4),
+                ..RrRequest::default()
+            });
         }),
         ("rr --rate 20k --arrival poisson", Rr, |r| {
-            (r.rate_per_second, r.poisson) = (Some(20_000.0), true);
+            r.shape = ShapeRequest::Rr(RrRequest {
+                pace: pace(20_000.0, true),
+                ..RrRequest::default()
+            });
         }),
         ("crr --rate 0.5 --arrival constant", Crr, |r| {
-            r.rate_per_second = Some(0.5)
+            r.shape = ShapeRequest::Crr(CrrRequest {
+                pace: pace(0.5, false),
+                ..CrrRequest::default()
+            });
         }),
         (
             "rr --timeout 250ms --connect-timeout 1s --drain 0",
             Rr,
             |r| {
-                (r.timeout_ns, r.connect_timeout_ns) = (Some(250_000_000), Some(1_000_000_000));
-                r.drain_ns = Some(0);
+                (r.common.timeout_ns, r.common.connect_timeout_ns) =
+                    (Some(250_000_000), Some(1_000_000_000));
+                r.common.drain_ns = Some(0);
             },
         ),
         ("echo --size 1K --verify", Echo, |r| {
-            (r.message_bytes, r.verify) = (Some(1024), Some(true))
+            r.shape = ShapeRequest::Echo(EchoRequest {
+                message_bytes: Some(1024),
+                verify: Some(true),
+                ..EchoRequest::default()
+            });
         }),
         ("echo --verify --no-verify", Echo, |r| {
-            r.verify = Some(false)
+            r.shape = ShapeRequest::Echo(EchoRequest {
+                verify: Some(false),
+                ..EchoRequest::default()
+            });
         }),
         ("stream --direction both --size 1M", Stream, |r| {
-            (r.direction, r.message_bytes) = (Some(doc::Direction::Both), Some(1 << 20));
+            r.shape = ShapeRequest::Stream(StreamRequest {
+                direction: Some(doc::Direction::Both),
+                message_bytes: Some(1 << 20),
+                ..StreamRequest::default()
+            });
         }),
         ("stream --bitrate 2G --pacing-rate 10Gbit/s", Stream, |r| {
-            r.bitrate_bits_per_second = Some(2_000_000_000);
-            r.pacing_rate_bits_per_second = Some(10_000_000_000);
+            r.shape = ShapeRequest::Stream(StreamRequest {
+                bitrate_bits_per_second: Some(2_000_000_000),
+                pacing_rate_bits_per_second: Some(10_000_000_000),
+                ..StreamRequest::default()
+            });
         }),
         ("crr --closer server --close rst", Crr, |r| {
-            (r.closer, r.close) = (Some(doc::Closer::Server), Some(doc::CloseHow::Rst));
+            r.shape = ShapeRequest::Crr(CrrRequest {
+                ending: EndingRequest {
+                    closer: Some(doc::Closer::Server),
+                    close: Some(doc::CloseHow::Rst),
+                },
+                ..CrrRequest::default()
+            });
         }),
         ("rr --source 10.0.0.1,10.0.0.2", Rr, |r| {
-            r.sources = vec!["10.0.0.1".into(), "10.0.0.2".into()];
+            r.common.sources = vec!["10.0.0.1".into(), "10.0.0.2".into()];
         }),
-        ("rr --no-nodelay", Rr, |r| r.socket.nodelay = Some(false)),
+        ("rr --no-nodelay", Rr, |r| {
+            r.common.socket.nodelay = Some(false)
+        }),
         ("rr --no-nodelay --nodelay", Rr, |r| {
-            r.socket.nodelay = Some(true)
+            r.common.socket.nodelay = Some(true)
         }),
         (
             "rr --sndbuf 64K --rcvbuf 1M --congestion bbr --mss 1400",
             Rr,
             |r| {
-                (r.socket.send_buffer_bytes, r.socket.receive_buffer_bytes) =
-                    (Some(65_536), Some(1 << 20));
-                (r.socket.congestion_control, r.socket.mss_bytes) =
-                    (Some("bbr".into()), Some(1400));
+                (
+                    r.common.socket.send_buffer_bytes,
+                    r.common.socket.receive_buffer_bytes,
+                ) = (Some(65_536), Some(1 << 20));
+                (
+                    r.common.socket.congestion_control,
+                    r.common.socket.mss_bytes,
+                ) = (Some("bbr".into()), Some(1400));
             },
         ),
         (
             "rr --tos 0x10 --busy-poll 50us --fast-open --keepalive 30s",
             Rr,
             |r| {
-                (r.socket.tos, r.socket.busy_poll_us) = (Some(0x10), Some(50));
-                (r.socket.fast_open, r.socket.keepalive_s) = (true, Some(30));
+                (r.common.socket.tos, r.common.socket.busy_poll_us) = (Some(0x10), Some(50));
+                (r.common.socket.fast_open, r.common.socket.keepalive_s) = (true, Some(30));
             },
         ),
+        ("rr -c 9 --load-agents 3 --testee-agents 2", Rr, |r| {
+            (r.common.connections, r.common.load_agents) = (Some(9), Some(3));
+            r.common.testee_agents = Some(2);
+        }),
         ("rr --client-cpus 2 --testee-cpus 0,3-4", Rr, |r| {
-            (r.client_cpus, r.testee_cpus) = (Some("2".into()), Some("0,3-4".into()));
+            (r.common.client_cpus, r.common.testee_cpus) = (Some("2".into()), Some("0,3-4".into()));
         }),
         ("rr --placement same-core", Rr, |r| {
-            r.placement = Some(PlacementKind::SameCore)
+            r.common.placement = Some(PlacementKind::SameCore)
         }),
         ("rr --placement default", Rr, |r| {
-            r.placement = Some(PlacementKind::DifferentCores)
+            r.common.placement = Some(PlacementKind::DifferentCores)
         }),
         ("rr --engine epoll --testee-engine auto", Rr, |r| {
-            (r.engine, r.testee_engine) = (Some("epoll".into()), Some("auto".into()));
+            (r.common.engine, r.common.testee_engine) = (Some("epoll".into()), Some("auto".into()));
         }),
         (
             "rr --testee-via ssh --testee-host 10.0.0.2 --testee-command /opt/linerate",
             Rr,
             |r| {
-                (r.testee_via, r.testee_host) = (Some("ssh".into()), Some("10.0.0.2".into()));
-                r.testee_command = Some("/opt/linerate".into());
+                (r.common.testee_via, r.common.testee_host) =
+                    (Some("ssh".into()), Some("10.0.0.2".into()));
+                r.common.testee_command = Some("/opt/linerate".into());
             },
         ),
         (
             "rr --testee-listen unix:///tmp/x.sock --testee-threads 1",
             Rr,
             |r| {
-                (r.testee_listen, r.testee_threads) = (Some("unix:///tmp/x.sock".into()), Some(1));
+                (r.common.testee_listen, r.common.testee_threads) =
+                    (Some("unix:///tmp/x.sock".into()), Some(1));
             },
         ),
     ];

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use report::comparison::{StopReason, Vary};
-use report::document::{Document, Workload};
+use report::document::Document;
 use report::findings::Finding;
 use report::units::{counted, human_bit_rate, human_count, human_ns};
 use runner::compare::{
@@ -12,7 +12,7 @@ use runner::compare::{
 };
 use runner::conduct::{Cancel, Phase};
 use runner::error::{ExitClass, Failure};
-use runner::plan::PlanRequest;
+use runner::plan::CommonRequest;
 
 use crate::args::compare::{ArmsArgs, Asked, CompareArgs, MethodArgs, Side};
 use crate::args::run_groups::OutputArgs;
@@ -118,26 +118,24 @@ fn check_sides(vary: Side, line: &RunLine, options: &[&str]) -> Result<(), Probl
 
 /// The side in which the arms of a plan file differ.
 fn varied(cells: &[CellRequest]) -> Vary {
-    let all_like_the_first = |reset: fn(&mut PlanRequest)| {
+    let all_like_the_first = |reset: fn(&mut CommonRequest)| {
         cells.iter().all(|cell| {
             let mut requests = cell.arms.iter().map(|arm| {
                 let mut request = arm.request.clone();
-                reset(&mut request);
+                reset(&mut request.common);
                 request
             });
             let first = requests.next();
             requests.all(|request| Some(request) == first)
         })
     };
-    let without_testee = |request: &mut PlanRequest| {
-        (
-            request.testee_engine,
-            request.testee_threads,
-            request.testee_cpus,
-        ) = (None, None, None);
+    let without_testee = |common: &mut CommonRequest| {
+        (common.testee_engine, common.testee_cpus) = (None, None);
+        (common.testee_threads, common.testee_agents) = (None, None);
     };
-    let without_load = |request: &mut PlanRequest| {
-        (request.engine, request.threads, request.client_cpus) = (None, None, None);
+    let without_load = |common: &mut CommonRequest| {
+        (common.engine, common.client_cpus) = (None, None);
+        (common.threads, common.load_agents) = (None, None);
     };
     if all_like_the_first(without_testee) {
         Vary::Testee
@@ -299,7 +297,7 @@ fn in_short(document: &Document) -> String {
         return "nothing".to_owned();
     };
     let rates = &round.rates;
-    if document.plan.workload == Workload::Stream {
+    if document.plan.workload.is_bulk() {
         let bits = rates.throughput_bits_per_second;
         return bits.map_or_else(String::new, |bits| human_bit_rate(bits.get()));
     }

@@ -114,8 +114,11 @@ impl Observer for Watcher<'_> {
         }
     }
 
+    fn window_part(&mut self, _round: u32, part: &Interval) {
+        self.progress.interval(part);
+    }
+
     fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
-        self.progress.interval(interval);
         self.outlet.event(&Event::interval(round, agent, *interval));
     }
 

@@ -113,14 +113,11 @@ impl State {
         );
         if let Some(mean) = interval
             .latency_mean_ns
-            .filter(|_| self.workload != Workload::Stream)
+            .filter(|_| !self.workload.is_bulk())
         {
             line += &format!("  mean {}", human_ns(mean.get()));
         }
-        if let Some(max) = interval
-            .latency_max_ns
-            .filter(|_| self.workload != Workload::Stream)
-        {
+        if let Some(max) = interval.latency_max_ns.filter(|_| !self.workload.is_bulk()) {
             line += &format!("  max {}", human_ns(max as f64));
         }
         line + &format!("  {} failed", grouped(interval.errors))
@@ -134,13 +131,11 @@ fn seconds(ns: u64) -> String {
 
 fn speed(workload: Workload, interval: &Interval) -> String {
     let length_s = interval.length_ns.max(1) as f64 / 1e9;
-    match workload {
-        Workload::Stream => {
-            let bytes = interval.bytes_sent + interval.bytes_received;
-            human_bit_rate(bytes as f64 * 8.0 / length_s)
-        }
-        _ => format!("{}/s", human_count(interval.operations as f64 / length_s)),
+    if workload.is_bulk() {
+        let bytes = interval.bytes_sent + interval.bytes_received;
+        return human_bit_rate(bytes as f64 * 8.0 / length_s);
     }
+    format!("{}/s", human_count(interval.operations as f64 / length_s))
 }
 
 /// Progress being shown; dropped, it clears its line.

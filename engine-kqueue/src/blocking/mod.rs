@@ -12,7 +12,9 @@ mod seats;
 mod serve;
 
 use crate::options::{BLOCKING as BLOCKING_OPTIONS, BlockingOptions};
-use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::driver::{
+    Capabilities, Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome,
+};
 use engine::options::EngineOption;
 use engine::workload::LoadSpec;
 
@@ -37,6 +39,13 @@ impl Driver for BlockingDriver {
 
     fn probe(&self) -> Probe {
         Probe::Available(features())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            thread_per_connection: true,
+            ..Capabilities::default()
+        }
     }
 
     fn options(&self) -> &'static [EngineOption] {

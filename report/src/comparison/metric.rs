@@ -103,9 +103,9 @@ impl Metric {
     /// judged by throughput and CPU per KiB; they have no latency.
     pub fn primary(workload: Workload, vary: Vary) -> Vec<Metric> {
         let cpu = Metric::cpu(workload, vary);
-        match workload {
-            Workload::Stream => vec![Metric::Throughput, cpu],
-            _ => vec![Metric::Rate, Metric::LatencyP99, cpu],
+        match workload.is_bulk() {
+            true => vec![Metric::Throughput, cpu],
+            false => vec![Metric::Rate, Metric::LatencyP99, cpu],
         }
     }
 
@@ -143,16 +143,16 @@ impl Metric {
         let pair = PAIRS
             .into_iter()
             .find(|(operations, bytes)| self == *operations || self == *bytes);
-        match (pair, workload) {
+        match (pair, workload.is_bulk()) {
             (None, _) => self,
-            (Some((_, bytes)), Workload::Stream) => bytes,
-            (Some((operations, _)), _) => operations,
+            (Some((_, bytes)), true) => bytes,
+            (Some((operations, _)), false) => operations,
         }
     }
 
     /// Whether `workload` has it, in the terms in which it is judged.
     pub fn is_of(self, workload: Workload) -> bool {
-        let is_latency_of_stream = workload == Workload::Stream && self.is_latency();
+        let is_latency_of_stream = workload.is_bulk() && self.is_latency();
         !is_latency_of_stream && self.in_terms_of(workload) == self
     }
 

@@ -264,15 +264,15 @@ fn series(workload: Workload, intervals: &[Interval]) -> RateSeries {
     let mut lengths: Vec<u64> = intervals.iter().map(|slice| slice.length_ns).collect();
     lengths.sort_unstable();
     let slice_ns = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
-    let amount = |slice: &Interval| match workload {
-        Workload::Stream => (slice.bytes_sent + slice.bytes_received) as f64 * 8.0,
-        _ => slice.operations as f64,
+    let amount = |slice: &Interval| match workload.is_bulk() {
+        true => (slice.bytes_sent + slice.bytes_received) as f64 * 8.0,
+        false => slice.operations as f64,
     };
     RateSeries {
         slice_ns,
-        unit: match workload {
-            Workload::Stream => "bit/s",
-            _ => "1/s",
+        unit: match workload.is_bulk() {
+            true => "bit/s",
+            false => "1/s",
         }
         .to_owned(),
         values: intervals

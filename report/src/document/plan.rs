@@ -22,8 +22,12 @@ pub struct Plan {
     pub connections: u64,
     /// Worker threads of each load agent.
     pub threads: u32,
-    /// Worker threads of linerate's own testee; null with a target that the run did not start.
+    /// Worker threads of each of linerate's own testee agents; null with a target that the run did not start.
     pub testee_threads: Option<u32>,
+    /// Number of linerate's own testee agents, which share one port; null with a target that the run did
+    /// not start, and in documents of versions that had one.
+    #[serde(default)]
+    pub testee_agents: Option<u32>,
     /// Engines asked for, as given (`auto`, `uring`, `epoll` ...).
     pub engine: EngineRequest,
     /// Nominal length of the measured window; null if the run ends by count.
@@ -81,6 +85,34 @@ pub enum Workload {
 }
 
 impl Workload {
+    /// All of them.
+    pub const ALL: [Workload; 5] = [
+        Workload::Rr,
+        Workload::Echo,
+        Workload::Stream,
+        Workload::Crr,
+        Workload::Cc,
+    ];
+
+    /// Whether bytes are what counts: then the result is a throughput, one operation is whatever one
+    /// system call moved, and there is no latency.
+    pub fn is_bulk(self) -> bool {
+        matches!(self, Workload::Stream)
+    }
+
+    /// Whether every operation opens and closes a connection.
+    pub fn reconnects(self) -> bool {
+        matches!(self, Workload::Crr | Workload::Cc)
+    }
+
+    /// What its operations are called, in the plural.
+    pub fn operations(self) -> &'static str {
+        match self {
+            Workload::Cc => "connections",
+            _ => "operations",
+        }
+    }
+
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -121,6 +153,9 @@ impl Direction {
 pub struct Target {
     /// Where the load connected to, for example `tcp://127.0.0.1:9000` or `unix:///run/x.sock`.
     pub endpoint: String,
+    /// The address that was used, where the endpoint has a name; left out where it is the address itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// `tcp` or `unix`.
     pub transport: String,
     /// True if the path to the target never leaves the machine: a loopback address or a Unix

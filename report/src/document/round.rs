@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::side::usable_cpus;
 use super::{Finite, Measurement, Message, Role, Side, Unknown};
 
 /// One round. `measured`, `rates` and `cost` follow from the sides; [`crate::assemble::round`]
@@ -36,15 +37,28 @@ pub struct Round {
 }
 
 impl Round {
-    /// CPU time of a role as a share of what its threads could use at once, with so many connections
-    /// held open; `None` where its CPU time is not known.
+    /// How busy the threads of a role were: CPU time as a share of what they could use at once, with so
+    /// many connections held open, or that of the busiest of them, if that is more, for it limits the
+    /// rate alone. `None` where its CPU time is not known.
     pub fn busy_share(&self, role: Role, connections: u64) -> Option<Finite> {
         let (sides, cost) = match role {
             Role::Load => (&self.load, &self.cost.load),
             Role::Testee => (&self.testee, &self.cost.testee),
         };
-        let usable: u64 = sides.iter().map(|side| side.usable_cpus(connections)).sum();
-        Finite::ratio(cost.cpu_cores_busy?.get(), usable as f64)
+        let usable = usable_cpus(sides, connections);
+        let all = Finite::ratio(cost.cpu_cores_busy?.get(), usable as f64)?;
+        let busiest = self.busiest_thread_share(role).unwrap_or(all);
+        Some(if busiest > all { busiest } else { all })
+    }
+
+    /// CPU time of the busiest thread of a role as a share of its window, where it is known.
+    pub fn busiest_thread_share(&self, role: Role) -> Option<Finite> {
+        let sides = match role {
+            Role::Load => &self.load,
+            Role::Testee => &self.testee,
+        };
+        let shares = sides.iter().filter_map(|side| side.busiest_thread_share);
+        shares.max_by(|one, other| one.get().total_cmp(&other.get()))
     }
 }
 

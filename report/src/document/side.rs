@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Measurement, Unknown, Window};
+use super::{Finite, Measurement, Unknown, Window};
 
 /// What an agent was there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,9 @@ pub struct Side {
     pub role: Role,
     /// Id of the host that it ran on.
     pub host: String,
+    /// Its process on that host; left out in documents of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// Its own window; agents start and stop a little apart.
     pub window: Window,
     /// What moved the bytes.
@@ -46,6 +49,11 @@ pub struct Side {
     /// True if the engine has a thread per connection.
     #[serde(default)]
     pub thread_per_connection: bool,
+    /// CPU time of its busiest worker thread as a share of the window: at 1 that thread did nothing else,
+    /// whatever the others did. Left out where threads are not known apart (a thread per connection,
+    /// other systems than Linux).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busiest_thread_share: Option<Finite>,
     /// Each worker: where it ran and how many connections it had.
     pub workers: Vec<Worker>,
     /// How connections came to workers; null on the load side.
@@ -66,24 +74,37 @@ pub struct Side {
 }
 
 impl Side {
-    /// CPUs that its threads can use at once: no more than there are threads, and no more than they may
-    /// run on, as far as that is known. `connections` are those held open at the same time.
-    pub fn usable_cpus(&self, connections: u64) -> u64 {
-        let threads = match self.thread_per_connection {
+    /// Its threads; of an engine with a thread per connection, as many as `connections`.
+    fn thread_count(&self, connections: u64) -> u64 {
+        match self.thread_per_connection {
             true => connections.max(1),
             false => u64::from(self.threads),
-        };
-        let granted = self.workers.iter().flat_map(|worker| &worker.cpus_granted);
-        let cpus: BTreeSet<&u32> = granted.collect();
-        // A worker whose CPUs are not known may run anywhere.
-        let all_known = self
-            .workers
-            .iter()
-            .all(|worker| !worker.cpus_granted.is_empty());
-        match all_known && !cpus.is_empty() {
-            true => threads.min(cpus.len() as u64),
-            false => threads,
         }
+    }
+
+    /// The CPUs that its threads may run on; `None` where they are not known of every worker: one of
+    /// which they are not may run anywhere.
+    fn cpus_granted(&self) -> Option<BTreeSet<u32>> {
+        let known = |worker: &Worker| !worker.cpus_granted.is_empty();
+        if self.workers.is_empty() || !self.workers.iter().all(known) {
+            return None;
+        }
+        let granted = self.workers.iter().flat_map(|worker| &worker.cpus_granted);
+        Some(granted.copied().collect())
+    }
+}
+
+/// CPUs that the threads of all `sides`, which share a host, can use at once: no more than there are
+/// threads, and no more than they may run on, as far as that is known. `connections` are those that
+/// all of them hold open at the same time.
+pub(super) fn usable_cpus(sides: &[Side], connections: u64) -> u64 {
+    let each = connections.div_ceil(sides.len().max(1) as u64);
+    let threads = sides.iter().map(|side| side.thread_count(each)).sum();
+    let granted: Option<Vec<BTreeSet<u32>>> = sides.iter().map(Side::cpus_granted).collect();
+    let cpus: BTreeSet<u32> = granted.into_iter().flatten().flatten().collect();
+    match cpus.len() as u64 {
+        0 => threads,
+        cpus => cpus.min(threads),
     }
 }
 
@@ -123,6 +144,9 @@ pub struct Worker {
     pub cpus_granted: Vec<u32>,
     /// Connections that it served over the round.
     pub connections: u64,
+    /// CPU time of its thread in the window; left out where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ns: Option<u64>,
 }
 
 /// How accepted connections come to workers.
@@ -223,4 +247,7 @@ pub struct SocketOption {
     pub requested: Option<String>,
     /// As read back from a socket; null if it cannot be read.
     pub granted: Option<String>,
+    /// Why it was not read back; left out where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted_unknown: Option<String>,
 }

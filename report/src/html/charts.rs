@@ -2,7 +2,7 @@
 
 use super::svg::{Band, Bar, Bars, Line, Lines, Panel, Panels, Scale, Track, trimmed};
 use crate::assemble::counted;
-use crate::document::{Document, Finite, HostActivity, Interval, Round, Workload};
+use crate::document::{Document, Finite, HostActivity, Interval, Round};
 use crate::histogram::{Histogram, HistogramError};
 use crate::pooled::{self, Pooled};
 use crate::units::{human_bit_rate, human_count, human_duration_ns, human_ns};
@@ -156,7 +156,7 @@ struct Rate {
 }
 
 fn rate(document: &Document) -> Rate {
-    if document.plan.workload == Workload::Stream {
+    if document.plan.workload.is_bulk() {
         Rate {
             metric: "throughput_bits_per_second",
             title: "payload, as the load counted it",
@@ -201,7 +201,7 @@ pub(super) fn rate_over_time(document: &Document) -> Option<Panels> {
         .and_then(|summary| summary.metrics.get(rate.metric))
         .map(|metric| metric.mean.get());
     let show = |value: f64| match rate.show {
-        _ if document.plan.workload == Workload::Stream => (rate.show)(value),
+        _ if document.plan.workload.is_bulk() => (rate.show)(value),
         show => format!("{}/s", show(value)),
     };
     Some(Panels {

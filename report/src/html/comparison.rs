@@ -374,7 +374,7 @@ fn cpu(cell: &Cell, analysis: &Analysis) -> Option<super::svg::Bars> {
         Metric::LoadCpuPerKib,
         Metric::TesteeCpuPerKib,
     ];
-    let is_stream = cell.workload == crate::document::Workload::Stream;
+    let is_stream = cell.workload.is_bulk();
     let wanted = if is_stream {
         &wanted[2..]
     } else {

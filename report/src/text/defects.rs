@@ -1,7 +1,7 @@
 //! What the answer must not be quoted without: operations that failed, a schedule that was not kept.
 
 use crate::assemble::counted;
-use crate::document::{Document, Workload};
+use crate::document::Document;
 use crate::units::{grouped, human_percent};
 use crate::warnings;
 
@@ -30,7 +30,7 @@ pub(crate) fn failures(document: &Document) -> Option<String> {
     match failed {
         0 => None,
         // What fails in a stream is a connection, and its operations are single writes or reads.
-        _ if document.plan.workload == Workload::Stream => Some(match failed {
+        _ if document.plan.workload.is_bulk() => Some(match failed {
             1 => "1 failure".to_owned(),
             _ => format!("{} failures", grouped(failed)),
         }),

@@ -3,7 +3,7 @@
 use super::layout::{Paint, Paper};
 use super::{defects, rounds};
 use crate::document::{
-    Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status, Workload,
+    Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status,
 };
 use crate::units::{
     format_size, grouped, human_bit_rate, human_bytes, human_count, human_duration_ns, human_ns,
@@ -30,9 +30,10 @@ pub(crate) fn sentence(document: &Document) -> String {
 }
 
 fn workload(plan: &Plan) -> String {
-    match (plan.workload, plan.direction) {
-        (Workload::Stream, Some(direction)) => format!("stream ({})", direction.name()),
-        (workload, _) => workload.name().to_owned(),
+    let name = plan.workload.name();
+    match plan.direction {
+        Some(direction) => format!("{name} ({})", direction.name()),
+        None => name.to_owned(),
     }
 }
 
@@ -63,7 +64,7 @@ fn answer(document: &Document) -> Option<String> {
             .get(name)
             .map(|metric| mean_with_interval(metric, show))
     };
-    if document.plan.workload == Workload::Stream {
+    if document.plan.workload.is_bulk() {
         let throughput = rate("throughput_bits_per_second", human_bit_rate)?;
         let unconfirmed = document
             .rounds
@@ -77,7 +78,7 @@ fn answer(document: &Document) -> Option<String> {
         return Some(throughput + &remark);
     }
     let operations = rate("rate_per_second", human_count)?;
-    let unit = operation(document.plan.workload);
+    let unit = document.plan.workload.operations();
     let mut answer = match defects::overload(document) {
         Some(asked) => format!("{operations} of {} {unit}/s asked for", human_count(asked)),
         None => format!("{operations} {unit}/s"),
@@ -120,13 +121,6 @@ fn of_which_time(document: &Document) -> String {
     }
 }
 
-fn operation(workload: Workload) -> &'static str {
-    match workload {
-        Workload::Cc => "connections",
-        _ => "operations",
-    }
-}
-
 fn why_not(document: &Document) -> String {
     if let Some(error) = document.errors.first() {
         return error.text.trim_end_matches('.').to_owned();
@@ -160,14 +154,14 @@ fn engines(document: &Document) -> String {
 pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
     let plan = &document.plan;
     let mut parts = vec![pace(plan)];
-    if plan.workload != Workload::Stream {
+    if !plan.workload.is_bulk() {
         parts.push(format!("depth {} per connection", plan.depth));
     }
     parts.extend(sizes(plan));
     if let Some(limit) = plan.bitrate_bits_per_second {
         parts.push(format!("at most {}", human_bit_rate(limit as f64)));
     }
-    if matches!(plan.workload, Workload::Crr | Workload::Cc) {
+    if plan.workload.reconnects() {
         parts.push("a new connection for every operation".to_owned());
     }
     if plan.verify {
@@ -182,9 +176,7 @@ pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
 
 fn pace(plan: &Plan) -> String {
     match &plan.pace {
-        Pace::Closed if plan.workload == Workload::Stream => {
-            "as fast as the connections take it".to_owned()
-        }
+        Pace::Closed if plan.workload.is_bulk() => "as fast as the connections take it".to_owned(),
         Pace::Closed => {
             "closed loop (a slow answer also delays the operations behind it, unmeasured)"
                 .to_owned()

@@ -1,7 +1,7 @@
 //! What to run next: the same command with one thing changed.
 
 use super::layout::{Paint, Paper};
-use crate::document::{Document, Pace, Status, Workload};
+use crate::document::{Document, Pace, Status};
 use crate::foreign::is_order;
 use crate::units::format_count;
 
@@ -73,8 +73,9 @@ fn other_engine(document: &Document) -> &'static str {
 
 /// Half of the measured rate to two significant digits, where an open loop says more.
 fn half_of_the_rate(document: &Document) -> Option<u64> {
-    let applies = document.plan.pace == Pace::Closed
-        && matches!(document.plan.workload, Workload::Rr | Workload::Echo);
+    let workload = document.plan.workload;
+    let applies =
+        document.plan.pace == Pace::Closed && !workload.is_bulk() && !workload.reconnects();
     let metrics = &document.summary.as_ref()?.metrics;
     let half = metrics.get("rate_per_second")?.mean.get() / 2.0;
     if !applies || half < 1.0 {

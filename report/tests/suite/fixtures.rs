@@ -62,6 +62,7 @@ pub fn plan(workload: Workload) -> Plan {
         direction: None,
         target: Target {
             endpoint: "tcp://127.0.0.1:40001".to_owned(),
+            address: None,
             transport: "tcp".to_owned(),
             loopback: true,
             own_testee: true,
@@ -71,6 +72,7 @@ pub fn plan(workload: Workload) -> Plan {
         connections: 1,
         threads: 1,
         testee_threads: Some(1),
+        testee_agents: Some(1),
         engine: EngineRequest {
             load: "auto".to_owned(),
             testee: Some("auto".to_owned()),
@@ -130,6 +132,7 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
         agent: role.name().to_owned(),
         role,
         host: "local".to_owned(),
+        pid: None,
         window: window(),
         engine: EngineUse {
             requested: "auto".to_owned(),
@@ -144,10 +147,12 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
         },
         threads: 1,
         thread_per_connection: false,
+        busiest_thread_share: None,
         workers: vec![Worker {
             cpu_requested: Some(cpu),
             cpus_granted: vec![cpu],
             connections: 1,
+            cpu_ns: None,
         }],
         accept_strategy: (!load).then_some(AcceptStrategy::Reuseport),
         process: ProcessCost {
@@ -209,6 +214,7 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             name: "nodelay".to_owned(),
             requested: Some("on".to_owned()),
             granted: Some("on".to_owned()),
+            granted_unknown: None,
         }],
         unknown: if load {
             vec![Unknown::new(
@@ -327,7 +333,6 @@ fn rr_parts(number: u32, operations: u64) -> RoundParts {
         number,
         ended_early: false,
         invalid: Vec::new(),
-        window: window(),
         load: vec![side(Role::Load, "uring", 0, operations, [operations; 2])],
         testee: vec![side(Role::Testee, "uring", 2, operations, [operations; 2])],
         hosts: vec![activity()],
@@ -359,12 +364,14 @@ fn stream_foreign_target() -> Document {
         direction: Some(Direction::Send),
         target: Target {
             endpoint: "tcp://10.0.0.2:9001".to_owned(),
+            address: None,
             transport: "tcp".to_owned(),
             loopback: false,
             own_testee: false,
             testee_via: None,
         },
         testee_threads: None,
+        testee_agents: None,
         engine: EngineRequest {
             load: "epoll".to_owned(),
             testee: None,
@@ -484,7 +491,7 @@ fn crr_interrupted() -> Document {
     let operations = 60_100;
     let mut parts = rr_parts(1, operations);
     parts.ended_early = true;
-    parts.window.length_ns = 2_500_000_000;
+    parts.load[0].window.length_ns = 2_500_000_000;
     for side in parts.load.iter_mut().chain(&mut parts.testee) {
         side.window.length_ns = 2_500_000_000;
         side.measured.totals.connections_opened = operations;

@@ -307,6 +307,9 @@ fn threads_that_share_a_cpu_are_busy_when_it_is() {
     assert_eq!(busy(&round, 4), 1.0, "two threads, one CPU");
     round.load[0].workers[1].cpus_granted = vec![1];
     assert_eq!(busy(&round, 4), 0.5, "two threads, two CPUs");
+    round.load[0].busiest_thread_share = Finite::new(0.99);
+    assert_eq!(busy(&round, 4), 0.99, "one of them is saturated");
+    round.load[0].busiest_thread_share = None;
     // A thread per connection may use as many CPUs as there are connections, and no more than it may.
     round.load[0].thread_per_connection = true;
     (round.load[0].threads, round.load[0].workers) = (1, vec![worker]);

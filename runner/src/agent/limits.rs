@@ -1,28 +1,57 @@
 //! Descriptors and ports, counted before the first connection and not in the middle.
 
 use crate::error::Failure;
-use crate::host::process_memory;
-use crate::plan::{Plan, document_reconnects};
+use crate::host::{available_bytes, process_memory};
+use crate::plan::{AgentPlan, Plan};
 use engine::endpoint::Target;
 use engine::os::raise_descriptor_limit;
 use report::document::Message;
+use report::units::human_bytes;
 
 /// Standard streams, wakers, rings, timers, files being read.
 const OWN_DESCRIPTORS: u64 = 64;
 const DESCRIPTORS_PER_THREAD: u64 = 8;
 
-/// Raises the limit of descriptors, and checks that the plan's connections over `threads` workers
+/// Raises the limit of descriptors, and checks that the agent's connections over `threads` workers
 /// fit. Where operations close connections, as many again may be closing.
-pub(super) fn check_descriptors(plan: &Plan, threads: u32, side: &str) -> Result<(), Failure> {
-    let connections = plan.connections;
-    let closing = u64::from(connections) * u64::from(document_reconnects(plan.workload));
+pub(super) fn check_descriptors(
+    plan: &Plan,
+    agent: &AgentPlan,
+    threads: u32,
+) -> Result<(), Failure> {
+    let connections = agent.share.connections;
+    let closing = u64::from(connections) * u64::from(plan.workload().reconnects());
     let limit = raise_descriptor_limit()
         .map_err(|error| Failure::machine(format!("read the descriptor limit: {error}")))?;
     let needed = u64::from(connections)
         + closing
         + OWN_DESCRIPTORS
         + DESCRIPTORS_PER_THREAD * u64::from(threads);
-    fits(needed, connections, limit.soft, side)
+    fits(needed, connections, limit.soft, agent.role.name())
+}
+
+/// What is known of an operation in flight: when it was due, and when it was sent.
+const OPERATION_BYTES: u64 = 16;
+
+/// Checks that what the load must remember of operations in flight fits into memory: all agents of
+/// this host have it at the same time.
+pub(super) fn check_memory(plan: &Plan) -> Result<(), Failure> {
+    // Where it is not shown, the system itself refuses.
+    let available = available_bytes().unwrap_or(u64::MAX);
+    has_room(plan.connections, plan.depth(), available)
+}
+
+fn has_room(connections: u32, depth: u32, available_bytes: u64) -> Result<(), Failure> {
+    let needed = u64::from(connections) * u64::from(depth) * OPERATION_BYTES;
+    if needed <= available_bytes {
+        return Ok(());
+    }
+    Err(Failure::machine(format!(
+        "{connections} connections with a depth of {depth} need {} for their operations in flight, and {} of memory \
+         are available: use a smaller --depth, or fewer --connections",
+        human_bytes(needed as f64),
+        human_bytes(available_bytes as f64)
+    )))
 }
 
 fn fits(needed: u64, connections: u32, limit: u64, side: &str) -> Result<(), Failure> {
@@ -31,8 +60,8 @@ fn fits(needed: u64, connections: u32, limit: u64, side: &str) -> Result<(), Fai
     }
     Err(Failure::machine(format!(
         "{connections} connections need {needed} descriptors in the {side} process, and its limit is {limit}: \
-         use at most {} --connections, or raise the hard limit (ulimit -Hn, LimitNOFILE= in a unit, or \
-         limits.conf)",
+         use at most {} --connections, spread them over more processes with --{side}-agents, or raise the hard \
+         limit (ulimit -Hn, LimitNOFILE= in a unit, or limits.conf)",
         most(needed, connections, limit)
     )))
 }
@@ -144,6 +173,23 @@ mod tests {
             "1072 descriptors",
             "limit is 1024",
             "at most 952",
+        ] {
+            assert!(error.text.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_with_the_sum() {
+        let available = 8 << 30;
+        assert!(has_room(19_000, 16, available).is_ok());
+        let error = has_room(19_000, 65_536, available).unwrap_err();
+        assert_eq!(error.class.code(), 3);
+        for part in [
+            "19000 connections",
+            "depth of 65536",
+            "18.6 GiB",
+            "8.00 GiB",
+            "--depth",
         ] {
             assert!(error.text.contains(part), "{error}");
         }

@@ -3,17 +3,18 @@
 
 mod starting;
 
-use super::samples::{Edges, NEVER_BEGAN, Series};
+use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN, Series};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::host::Traffic;
-use crate::plan::{Plan, document_reconnects};
+use crate::plan::Plan;
 use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
-use crate::workers::{WorkerEnd, cpus_for};
+use crate::workers::{ThreadClock, WorkerEnd, cpus_for};
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::LoadOutcome;
+use engine::endpoint::Endpoint;
 use engine::meter::{Published, Recorded};
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{Message, Side, Unknown, Window};
@@ -30,9 +31,10 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     let plan = &task.plan;
     let engine = plan.engine.choose().map_err(Failure::machine)?;
     check_engine(plan, &engine)?;
-    limits::check_descriptors(plan, plan.threads, "load")?;
+    limits::check_descriptors(plan, &task.agent, plan.threads)?;
+    limits::check_memory(plan)?;
     let target = target(task)?;
-    let reconnects = document_reconnects(plan.workload);
+    let reconnects = plan.workload().reconnects();
     let mut warnings = limits::check_ports(&target, plan.connections, reconnects)?;
     let (cpus, notes) = cpus_for(&task.cpus, plan.threads)?;
     warnings.extend(
@@ -44,18 +46,19 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         Some(address) => Traffic::To(address.ip()),
         None => Traffic::UnixSocket,
     };
-    let published = start_workers(agent, plan, &engine, &target, &cpus)?;
-    agent.wait_ready(plan.threads as usize, opening_time(plan))?;
-    agent.prepared(task, None, traffic, &engine, warnings)?;
+    let (published, clocks) = start_workers(agent, task, &engine, &target, &cpus)?;
+    agent.wait_ready(plan.threads as usize, opening_time(plan), &plan.engine)?;
+    let address = Endpoint::of_address(&target.address).map(|endpoint| endpoint.to_string());
+    agent.prepared(task, address, traffic, &engine, warnings)?;
     let Some(go_ns) = agent.wait_for_go()? else {
         agent.control.order_all(Order::Abort);
         return Ok(());
     };
     let late_ns = now_ns().saturating_sub(go_ns);
-    let mut round = Round::new(plan, go_ns, published);
+    let mut round = Round::new(plan, go_ns, published, clocks);
     round.conduct(agent)?;
     agent.say(&FromAgent::Over)?;
-    let mut result = round.result(plan, &engine)?;
+    let mut result = round.result(task, &engine)?;
     result.warnings.extend(late_go(late_ns, plan));
     wait_for_finish(agent)?;
     agent.end_settings(&mut result);
@@ -75,7 +78,7 @@ fn wait_for_finish<W: Write>(agent: &mut Agent<W>) -> Result<(), Ended> {
 }
 
 fn check_engine(plan: &Plan, engine: &Chosen) -> Result<(), Failure> {
-    engine.driver.check_load(&plan.load).map_err(|why| {
+    engine.driver.check_load(plan.load_spec()).map_err(|why| {
         Failure::usage(format!(
             "engine {} cannot run this load: {why}",
             engine.driver.name()
@@ -100,6 +103,8 @@ struct Round {
     edges: Edges,
     series: Series,
     ends: Vec<WorkerEnd<LoadOutcome>>,
+    /// What all workers recorded, once they have returned.
+    recorded: Recorded,
     workers: usize,
     drain_ns: u64,
     stopped: bool,
@@ -107,7 +112,12 @@ struct Round {
 }
 
 impl Round {
-    fn new(plan: &Plan, go_ns: u64, published: Vec<Arc<Published>>) -> Self {
+    fn new(
+        plan: &Plan,
+        go_ns: u64,
+        published: Vec<Arc<Published>>,
+        clocks: Vec<Arc<ThreadClock>>,
+    ) -> Self {
         let window_start_ns = go_ns + plan.warmup_ns;
         let window_end_ns = plan.duration_ns().map(|ns| window_start_ns + ns);
         Self {
@@ -115,10 +125,11 @@ impl Round {
             window_start_ns,
             window_end_ns,
             give_up_ns: window_end_ns.map(|end| end + plan.drain_ns + END_MARGIN_NS),
-            edges: Edges::new(),
+            edges: Edges::new(clocks),
             workers: published.len(),
-            series: Series::new(published, plan.interval_ns),
+            series: Series::new(published, plan.interval_ns, window_start_ns),
             ends: Vec::new(),
+            recorded: Recorded::new(),
             drain_ns: plan.drain_ns,
             stopped: false,
             aborted: false,
@@ -128,7 +139,6 @@ impl Round {
     fn conduct<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
         if self.window_start_ns == self.go_ns {
             self.edges.begin_before(self.window_start_ns);
-            self.series.begin(self.window_start_ns);
         }
         agent.control.go(self.go_ns);
         while self.ends.len() < self.workers {
@@ -140,23 +150,28 @@ impl Round {
                     }
                     self.ends.push(*end);
                 }
-                Some(Note::Said(ToAgent::Stop)) => self.stop(agent)?,
+                Some(Note::Said(ToAgent::Stop)) => self.stop(agent),
                 Some(_) => {}
             }
         }
-        if self.edges.has_begun() && !self.edges.has_ended() {
-            self.edges.end();
-            if let Some(last) = self.series.cut() {
-                agent.interval(last)?;
-            }
+        self.edges.end();
+        for outcome in self.ends.iter().filter_map(|end| end.result.as_ref().ok()) {
+            self.recorded.merge(&outcome.recorded);
         }
-        Ok(())
+        match self.series.finish(&self.recorded) {
+            Some(last) => agent.interval(last),
+            None => Ok(()),
+        }
     }
 
     fn next_instant_ns(&self) -> u64 {
         let give_up_ns = self.give_up_ns.unwrap_or(u64::MAX);
         if !self.edges.has_begun() && !self.stopped {
-            return self.window_start_ns.min(give_up_ns);
+            let ahead_ns = match self.edges.is_prepared() {
+                true => 0,
+                false => AHEAD_NS,
+            };
+            return (self.window_start_ns - ahead_ns).min(give_up_ns);
         }
         if self.edges.has_ended() || self.stopped {
             return give_up_ns;
@@ -173,7 +188,8 @@ impl Round {
         if !self.edges.has_begun() {
             if now >= self.window_start_ns && !self.stopped {
                 self.edges.begin();
-                self.series.begin(self.window_start_ns);
+            } else if !self.edges.is_prepared() {
+                self.edges.prepare();
             }
             return Ok(());
         }
@@ -182,9 +198,11 @@ impl Round {
         }
         let over = self.window_end_ns.is_some_and(|end| now >= end);
         if over {
+            // The last interval is cut with what the workers bring home.
             self.edges.end();
+            return Ok(());
         }
-        if (over || now >= self.series.next_ns())
+        if now >= self.series.next_ns()
             && let Some(interval) = self.series.cut()
         {
             agent.interval(interval)?;
@@ -193,19 +211,12 @@ impl Round {
     }
 
     /// The user ends the run early: the window ends now.
-    fn stop<W: Write>(&mut self, agent: &mut Agent<W>) -> Result<(), Ended> {
+    fn stop<W: Write>(&mut self, agent: &Agent<W>) {
         agent.control.order_all(Order::Stop);
         self.edges.end();
         let give_up_ns = now_ns() + self.drain_ns + END_MARGIN_NS;
         self.give_up_ns = Some(self.give_up_ns.map_or(give_up_ns, |at| at.min(give_up_ns)));
-        let first = !std::mem::replace(&mut self.stopped, true);
-        if first
-            && self.edges.has_begun()
-            && let Some(last) = self.series.cut()
-        {
-            agent.interval(last)?;
-        }
-        Ok(())
+        self.stopped = true;
     }
 
     fn give_up<W: Write>(&mut self, agent: &Agent<W>) -> Result<(), Ended> {
@@ -224,17 +235,15 @@ impl Round {
         .into())
     }
 
-    fn result(mut self, plan: &Plan, engine: &Chosen) -> Result<AgentResult, Failure> {
+    fn result(mut self, task: &Task, engine: &Chosen) -> Result<AgentResult, Failure> {
+        let plan = &task.plan;
         self.ends.sort_by_key(|end| end.index);
         let (pins, outcomes): (Vec<_>, Vec<LoadOutcome>) = self
             .ends
             .into_iter()
             .filter_map(|end| Some((end.pinned, end.result.ok()?)))
             .unzip();
-        let mut recorded = Recorded::new();
-        for outcome in &outcomes {
-            recorded.merge(&outcome.recorded);
-        }
+        let recorded = self.recorded;
         self.edges
             .correct(recorded.process_at_start, recorded.process_at_end);
         let backend = side::backend_sum(outcomes.iter().map(|outcome| &outcome.backend));
@@ -260,20 +269,30 @@ impl Round {
                 true => format!("the engine {} does not count them", engine.driver.name()),
                 false => NEVER_BEGAN.to_owned(),
             });
+        let threads_ns = self.edges.threads_cpu_ns();
+        let threads_ns = match side::has_thread_per_connection(engine) {
+            true => vec![None; threads_ns.len()],
+            false => threads_ns,
+        };
         let features = outcomes.iter().flat_map(|o| o.features.clone());
         let options = outcomes.iter().flat_map(|o| o.options_granted.clone());
         let side = Side {
-            agent: "load".to_owned(),
-            role: report::document::Role::Load,
+            agent: task.agent.name.clone(),
+            role: task.agent.role,
             host: String::new(),
+            pid: Some(std::process::id()),
             window: window(&recorded, self.go_ns, plan),
             engine: side::engine_use(&plan.engine, engine, features.collect(), options.collect()),
             threads: plan.threads,
             thread_per_connection: side::has_thread_per_connection(engine),
+            busiest_thread_share: self.edges.busiest_share(&threads_ns),
             workers: pins
                 .iter()
                 .zip(&outcomes)
-                .map(|(pin, outcome)| side::worker(pin, outcome.connections_opened))
+                .zip(threads_ns)
+                .map(|((pin, outcome), cpu_ns)| {
+                    side::worker(pin, outcome.connections_opened, cpu_ns)
+                })
                 .collect(),
             accept_strategy: None,
             process: self.edges.cost(syscalls),
@@ -291,7 +310,11 @@ impl Round {
             ended_early: recorded.interrupted || self.aborted,
             drifts: Vec::new(),
             not_put_back: None,
-            warnings: warnings(&outcomes, &recorded),
+            warnings: {
+                let mut found = warnings(&outcomes, &recorded);
+                found.extend(self.edges.other_cpus());
+                found
+            },
             side,
         })
     }
@@ -366,12 +389,15 @@ fn warnings(outcomes: &[LoadOutcome], recorded: &Recorded) -> Vec<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlanRequest;
+    use crate::plan::{CommonRequest, PlanRequest};
 
     #[test]
     fn a_late_go_is_told_with_what_it_cut() {
         let plan = Plan::new(PlanRequest {
-            warmup_ns: Some(1_000_000_000),
+            common: CommonRequest {
+                warmup_ns: Some(1_000_000_000),
+                ..CommonRequest::default()
+            },
             ..PlanRequest::default()
         })
         .unwrap();

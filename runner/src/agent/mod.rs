@@ -10,6 +10,7 @@ mod side;
 mod testee;
 
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
+use crate::engines::{AUTO, EngineChoice};
 use crate::error::{ExitClass, Failure};
 use crate::host::{Traffic, describe};
 use crate::profile::{Drift, Settings};
@@ -138,8 +139,8 @@ impl<W: Write> Agent<W> {
         engine::os::use_exact_timers();
         self.greet()?;
         let task = self.receive_task()?;
-        self.settings = Settings::begin(task.profile.as_ref(), &task.agent)?;
-        let done = match task.role {
+        self.settings = Settings::begin(task.profile.as_ref(), &task.agent.name)?;
+        let done = match task.agent.role {
             Role::Load => load::run(self, &task),
             Role::Testee => testee::run(self, &task),
         };
@@ -214,8 +215,14 @@ impl<W: Write> Agent<W> {
         }
     }
 
-    /// Waits until `workers` are ready; the reason of the first that is not.
-    fn wait_ready(&mut self, workers: usize, timeout: Duration) -> Result<(), Ended> {
+    /// Waits until `workers` are ready; the reason of the first that is not. `choice` is the engine as
+    /// it was asked for.
+    fn wait_ready(
+        &mut self,
+        workers: usize,
+        timeout: Duration,
+        choice: &EngineChoice,
+    ) -> Result<(), Ended> {
         let Err(why) = self.control.wait_ready(workers, timeout) else {
             return Ok(());
         };
@@ -235,13 +242,14 @@ impl<W: Write> Agent<W> {
                 "{why}; the machine is overloaded: use fewer --connections, or another engine"
             ))
         };
-        Err(failure.unwrap_or_else(overloaded).into())
+        let failure = failure.unwrap_or_else(overloaded);
+        Err(not_asked_for(failure, choice).into())
     }
 
     fn prepared(
         &mut self,
         task: &Task,
-        listen: Option<String>,
+        endpoint: Option<String>,
         traffic: Traffic,
         engine: &crate::engines::Chosen,
         mut warnings: Vec<Message>,
@@ -249,7 +257,7 @@ impl<W: Write> Agent<W> {
         let host = task.describe_host.then(|| describe_host(traffic));
         warnings.extend(self.settings.take_warnings());
         self.say(&FromAgent::Prepared(Box::new(Prepared {
-            listen,
+            endpoint,
             host,
             engine: engine.driver.name().to_owned(),
             engine_reason: engine.reason.clone(),
@@ -291,6 +299,14 @@ fn also(ended: Ended, put_back: Result<Vec<Drift>, Failure>) -> Ended {
     Ended::Failed(failure)
 }
 
+/// What this machine cannot do with the engine that `auto` took, it may do with another.
+fn not_asked_for(mut failure: Failure, choice: &EngineChoice) -> Failure {
+    if choice.name == AUTO && failure.class == ExitClass::Machine {
+        failure.text += "; the engine was chosen by auto: another may do, see `linerate engines`";
+    }
+    failure
+}
+
 fn own_hello() -> AgentHello {
     AgentHello {
         protocol: PROTOCOL,
@@ -316,7 +332,8 @@ fn network_namespace() -> Option<String> {
 }
 
 pub(crate) fn describe_host(traffic: Traffic) -> Host {
-    let io_uring = match crate::engines::find("uring").map(|driver| driver.probe()) {
+    let raw = crate::engines::all().find(|driver| driver.capabilities().is_io_uring);
+    let io_uring = match raw.map(|driver| driver.probe()) {
         Some(Probe::Available(_)) => Ok(()),
         Some(Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. }) => Err(reason),
         None => Err("io_uring is a Linux interface".to_owned()),

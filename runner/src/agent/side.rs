@@ -33,7 +33,7 @@ pub(super) fn engine_use(
 
 /// Whether the engine has a thread per connection, so that pinned workers are groups of threads.
 pub(super) fn has_thread_per_connection(chosen: &Chosen) -> bool {
-    chosen.driver.name() == "blocking"
+    chosen.driver.capabilities().thread_per_connection
 }
 
 /// Engine options asked for, beside what the workers were granted.
@@ -72,11 +72,12 @@ fn engine_options(
 }
 
 /// One worker.
-pub(super) fn worker(pinned: &Pinned, connections: u64) -> Worker {
+pub(super) fn worker(pinned: &Pinned, connections: u64, cpu_ns: Option<u64>) -> Worker {
     Worker {
         cpu_requested: pinned.requested,
         cpus_granted: pinned.granted.clone(),
         connections,
+        cpu_ns,
     }
 }
 
@@ -235,6 +236,10 @@ pub(super) fn tcp_info(
 /// Options asked for, beside what the system granted.
 pub(super) fn socket_options(plan: &Plan, granted: Option<&Granted>) -> Vec<SocketOption> {
     let mut requested = plan.requested_socket_options();
+    let nothing_read = match granted {
+        Some(_) => "the system did not say",
+        None => "no socket was there to ask",
+    };
     let default = Granted::default();
     let granted = granted.unwrap_or(&default);
     let read_back = [
@@ -249,6 +254,7 @@ pub(super) fn socket_options(plan: &Plan, granted: Option<&Granted>) -> Vec<Sock
         .map(|(name, granted)| SocketOption {
             name: name.to_owned(),
             requested: requested.remove(name),
+            granted_unknown: granted.is_none().then(|| nothing_read.to_owned()),
             granted,
         })
         .collect();
@@ -256,6 +262,7 @@ pub(super) fn socket_options(plan: &Plan, granted: Option<&Granted>) -> Vec<Sock
         name,
         requested: Some(value),
         granted: None,
+        granted_unknown: Some("the system took it; it is not read back".to_owned()),
     }));
     options.retain(|option| option.requested.is_some() || option.granted.is_some());
     options
@@ -313,8 +320,8 @@ mod tests {
     #[test]
     fn options_are_shown_as_requested_and_as_granted() {
         let mut request = PlanRequest::default();
-        request.socket.send_buffer_bytes = Some(65_536);
-        request.socket.tos = Some(0x10);
+        request.common.socket.send_buffer_bytes = Some(65_536);
+        request.common.socket.tos = Some(0x10);
         let plan = Plan::new(request).unwrap();
         let granted = Granted {
             send_buffer_bytes: Some(131_072),
@@ -325,6 +332,8 @@ mod tests {
         assert_eq!(find("sndbuf").requested.as_deref(), Some("64K"));
         assert_eq!(find("sndbuf").granted.as_deref(), Some("128K"));
         assert_eq!(find("tos").granted, None);
+        assert!(find("tos").granted_unknown.is_some(), "a null has a reason");
+        assert_eq!(find("sndbuf").granted_unknown, None);
     }
 
     #[test]

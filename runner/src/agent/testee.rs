@@ -1,11 +1,11 @@
 //! The testee's agent: listens, serves, and samples itself in the load's window.
 
-use super::samples::{Edges, NEVER_BEGAN};
+use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::host::Traffic;
-use crate::listening::{ListenerTask, Listening};
+use crate::listening::{self, ListenerTask, Listening};
 use crate::plan::{Plan, TesteePlan};
 use crate::serve::ServeCounts;
 use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
@@ -15,7 +15,7 @@ use engine::control::Order;
 use engine::driver::{AcceptStrategy, ServeLimits, ServeOutcome};
 use engine::endpoint::Endpoint;
 use engine::tcp_info::TcpInfoSummary;
-use report::document::{Measurement, Message, Role, Side, Totals, Unknown, Window};
+use report::document::{Measurement, Message, Side, Totals, Unknown, Window};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         return Err(Failure::usage("a testee agent was given a plan with a foreign target").into());
     };
     let engine = testee.engine.choose().map_err(Failure::machine)?;
-    limits::check_descriptors(plan, testee.threads, "testee")?;
+    limits::check_descriptors(plan, &task.agent, testee.threads)?;
+    let listen = endpoint(task, testee)?;
     let (cpus, notes) = cpus_for(&task.cpus, testee.threads)?;
     let warnings = notes
         .into_iter()
@@ -45,7 +46,8 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         // The agent outlives its workers, or is exiting.
         let _ = sender.send(Note::Testee(Box::new(end)));
     };
-    let listening = listener(plan, testee, &engine, cpus).open(&agent.control, &report, &mut 0)?;
+    let listening =
+        listener(task, testee, listen, &engine, cpus).open(&agent.control, &report, &mut 0)?;
     // From here on every way out ends the workers before the socket's path goes.
     let outcome = serve(agent, task, testee, &engine, &listening, warnings);
     if outcome.is_err() {
@@ -54,17 +56,34 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     outcome
 }
 
+/// Where it listens: the first of several finds the port that the others share.
+fn endpoint(task: &Task, testee: &TesteePlan) -> Result<Endpoint, Failure> {
+    if task.agent.has_peers() && !listening::reuseport_balances() {
+        return Err(Failure::machine(
+            "--testee-agents: on this system connections are not spread over processes that listen on one \
+             port (Linux and FreeBSD do); use --testee-threads",
+        ));
+    }
+    match &task.endpoint {
+        None => Ok(testee.listen.clone()),
+        Some(text) => text.parse().map_err(Failure::usage),
+    }
+}
+
 fn listener(
-    plan: &Plan,
+    task: &Task,
     testee: &TesteePlan,
+    endpoint: Endpoint,
     engine: &Chosen,
     cpus: Vec<Option<u32>>,
 ) -> ListenerTask {
+    let (plan, agent) = (&task.plan, &task.agent);
     ListenerTask {
         name: "testee".to_owned(),
-        endpoint: testee.listen.clone(),
+        endpoint,
+        shares_port: agent.has_peers(),
         backlog: plan.connections.clamp(1024, 65_535),
-        role: testee.role.clone(),
+        role: plan.shape.testee.clone(),
         engine: engine.clone(),
         engine_options: testee.engine.options.clone(),
         cpus,
@@ -76,8 +95,8 @@ fn listener(
             one_off: false,
             drain_ns: DRAIN_NS,
         },
-        expected_connections: Some(plan.connections.div_ceil(testee.threads)),
-        message_bytes: plan.message_bytes(),
+        expected_connections: Some(agent.share.connections.div_ceil(testee.threads)),
+        message_bytes: plan.shape.message_bytes,
     }
 }
 
@@ -90,7 +109,7 @@ fn serve<W: Write>(
     warnings: Vec<Message>,
 ) -> Result<(), Ended> {
     let plan = &task.plan;
-    agent.wait_ready(testee.threads as usize, READY_DEADLINE)?;
+    agent.wait_ready(testee.threads as usize, READY_DEADLINE, &testee.engine)?;
     let listen = Some(listening.endpoint.to_string());
     agent.prepared(task, listen, traffic(&listening.endpoint), engine, warnings)?;
     let Some(go_ns) = agent.wait_for_go()? else {
@@ -98,14 +117,14 @@ fn serve<W: Write>(
         return Ok(());
     };
     let mut round = Round {
-        edges: Edges::new(),
+        edges: Edges::new(listening.clocks.clone()),
         at_start: ServeCounts::default(),
         at_end: ServeCounts::default(),
         ends: Vec::new(),
     };
     round.conduct(agent, plan, go_ns, listening)?;
     round.stop(agent, testee.threads as usize)?;
-    let mut result = round.result(plan, testee, engine, listening, go_ns);
+    let mut result = round.result(task, testee, engine, listening, go_ns);
     agent.end_settings(&mut result);
     agent.say(&FromAgent::Result(Box::new(result)))
 }
@@ -144,11 +163,13 @@ impl Round {
         }
         loop {
             let until_ns = match (self.edges.has_begun(), self.edges.has_ended()) {
+                (false, _) if !self.edges.is_prepared() => start_ns - AHEAD_NS,
                 (false, _) => start_ns,
                 (true, false) => end_ns.min(deadline_ns),
                 (true, true) => deadline_ns,
             };
             match agent.next(until_ns)? {
+                None if !self.edges.is_prepared() && now_ns() < start_ns => self.edges.prepare(),
                 None if !self.edges.has_begun() => {
                     self.edges.begin();
                     self.at_start = ServeCounts::of(&listening.published);
@@ -207,22 +228,30 @@ impl Round {
 
     fn result(
         mut self,
-        plan: &Plan,
+        task: &Task,
         testee: &TesteePlan,
         engine: &Chosen,
         listening: &Listening,
         go_ns: u64,
     ) -> AgentResult {
+        let plan = &task.plan;
         self.ends.sort_by_key(|end| end.index);
         let accepted = listening
             .published
             .iter()
             .map(|worker| ServeCounts::of(std::slice::from_ref(worker)).accepted);
+        let threads_ns = self.edges.threads_cpu_ns();
+        let threads_ns = match side::has_thread_per_connection(engine) {
+            true => vec![None; threads_ns.len()],
+            false => threads_ns,
+        };
+        let busiest_thread_share = self.edges.busiest_share(&threads_ns);
         let workers = self
             .ends
             .iter()
             .zip(accepted)
-            .map(|(end, accepted)| side::worker(&end.pinned, accepted))
+            .zip(threads_ns)
+            .map(|((end, accepted), cpu_ns)| side::worker(&end.pinned, accepted, cpu_ns))
             .collect();
         let outcomes: Vec<&ServeOutcome> = self
             .ends
@@ -241,9 +270,10 @@ impl Round {
         let features = outcomes.iter().flat_map(|o| o.features.clone());
         let options = outcomes.iter().flat_map(|o| o.options_granted.clone());
         let side = Side {
-            agent: "testee".to_owned(),
-            role: Role::Testee,
+            agent: task.agent.name.clone(),
+            role: task.agent.role,
             host: String::new(),
+            pid: Some(std::process::id()),
             window: self.window(plan, go_ns),
             engine: side::engine_use(
                 &testee.engine,
@@ -253,6 +283,7 @@ impl Round {
             ),
             threads: testee.threads,
             thread_per_connection: side::has_thread_per_connection(engine),
+            busiest_thread_share,
             workers,
             accept_strategy: Some(document_strategy(listening.strategy)),
             process: self.edges.cost(self.system_calls(&outcomes)),
@@ -268,7 +299,7 @@ impl Round {
             ended_early: false,
             drifts: Vec::new(),
             not_put_back: None,
-            warnings: Vec::new(),
+            warnings: self.edges.other_cpus().into_iter().collect(),
         }
     }
 

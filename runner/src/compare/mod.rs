@@ -222,10 +222,9 @@ fn cell_plan(cell: &CellRequest, vary: Vary) -> Result<CellPlan, PlanError> {
                 cure: "name each once; the baseline is measured a second time anyway, as a control",
             });
         }
-        let plan = Plan::new(PlanRequest {
-            repeat: None,
-            ..arm.request.clone()
-        })?;
+        let mut request = arm.request.clone();
+        request.common.repeat = None;
+        let plan = Plan::new(request)?;
         let entrant = |label: String, role| Entrant {
             label,
             role,

@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 
 fn arm(label: &str) -> ArmRequest {
     let mut request = PlanRequest::of(Workload::Rr);
-    request.testee_engine = Some(label.split_whitespace().next().unwrap().to_owned());
-    (request.duration_ns, request.warmup_ns) = (Some(1_000_000_000), Some(0));
+    let common = &mut request.common;
+    common.testee_engine = Some(label.split_whitespace().next().unwrap().to_owned());
+    (common.duration_ns, common.warmup_ns) = (Some(1_000_000_000), Some(0));
     ArmRequest {
         label: label.to_owned(),
         command: format!("linerate run rr --testee-engine {label}"),
@@ -145,7 +146,6 @@ impl Stage {
             number: 1,
             ended_early: false,
             invalid: Vec::new(),
-            window: side(Role::Load).window,
             load: vec![side(Role::Load)],
             testee: vec![side(Role::Testee)],
             hosts: self.activity(),
@@ -535,8 +535,8 @@ fn a_foreign_target_has_no_process_to_judge() {
     let mut foreign = request(&["epoll", "blocking"], 1);
     foreign.vary = Vary::Both;
     for arm in &mut foreign.cells[0].arms {
-        arm.request.testee_engine = None;
-        arm.request.target = Some("tcp://127.0.0.1:9".into());
+        arm.request.common.testee_engine = None;
+        arm.request.common.target = Some("tcp://127.0.0.1:9".into());
     }
     let experiment = Experiment::new(foreign).unwrap();
     let metrics = &experiment.cells[0].primary_metrics;

@@ -1,7 +1,7 @@
 //! One agent as the conductor holds it: a way to speak, a stream of what it says, and its life.
 
 use crate::error::Failure;
-use crate::plan::TesteePlan;
+use crate::plan::AgentPlan;
 use crate::wire::{FromAgent, Line, ToAgent, read_line, write_line};
 use report::foreign::shown;
 use std::collections::VecDeque;
@@ -24,12 +24,11 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Starts agents.
 pub(super) trait Launcher {
-    /// Starts the agent `name`; what it says goes to `heard` under `number`.
+    /// Starts the agent; what it says goes to `heard` under `number`.
     fn launch(
         &self,
-        name: &str,
+        agent: &AgentPlan,
         number: usize,
-        via: Option<&TesteePlan>,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure>;
 }
@@ -59,11 +58,11 @@ pub(super) struct ProcessLauncher;
 impl Launcher for ProcessLauncher {
     fn launch(
         &self,
-        name: &str,
+        agent: &AgentPlan,
         number: usize,
-        via: Option<&TesteePlan>,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
+        let name = &agent.name;
         let own = std::env::current_exe().map_err(|error| {
             Failure::machine(format!(
                 "find linerate's own binary to start the {name} agent: {error}; start it by its path"
@@ -71,11 +70,9 @@ impl Launcher for ProcessLauncher {
         })?;
         let mut words: Vec<std::ffi::OsString> = Vec::new();
         let mut program = own.into_os_string();
-        if let Some(testee) = via {
-            words.extend(testee.via.iter().map(Into::into));
-            if let Some(command) = &testee.command {
-                program = command.into();
-            }
+        words.extend(agent.via.iter().map(Into::into));
+        if let Some(command) = &agent.command {
+            program = command.into();
         }
         words.push(program);
         words.push("agent".into());
@@ -93,13 +90,13 @@ impl Launcher for ProcessLauncher {
                     "start the {name} agent with '{command}': {error}; check the command and that it may be executed"
                 ))
             })?;
-        Link::of_child(name, number, child, heard)
+        Link::of_child(agent.clone(), number, child, heard)
     }
 }
 
 /// An agent. Dropping it ends it: first its input is closed, then it is killed, and it is awaited.
 pub(super) struct Link {
-    pub name: String,
+    pub agent: AgentPlan,
     input: Option<Box<dyn Write + Send>>,
     child: Option<Child>,
     tail: Arc<Mutex<VecDeque<String>>>,
@@ -110,7 +107,7 @@ pub(super) struct Link {
 
 impl Link {
     fn of_child(
-        name: &str,
+        agent: AgentPlan,
         number: usize,
         mut child: Child,
         heard: Sender<Heard>,
@@ -118,7 +115,7 @@ impl Link {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let stderr = child.stderr.take();
         let mut link = Self {
-            name: name.to_owned(),
+            agent,
             input: input.map(|input| Box::new(input) as Box<dyn Write + Send>),
             child: Some(child),
             tail: Arc::default(),
@@ -127,11 +124,11 @@ impl Link {
             at_once: false,
         };
         if let Some(output) = output {
-            start_listening(name, number, output, heard)?;
+            start_listening(&link.agent.name, number, output, heard)?;
         }
         if let Some(stderr) = stderr {
             let tail = Arc::clone(&link.tail);
-            link.tail_reader = Some(thread(name, move || keep_tail(stderr, &tail))?);
+            link.tail_reader = Some(thread(&link.agent.name, move || keep_tail(stderr, &tail))?);
         }
         Ok(link)
     }
@@ -139,15 +136,15 @@ impl Link {
     /// An agent on a pair of streams, without a process of its own.
     #[cfg(test)]
     pub fn of_streams(
-        name: &str,
+        agent: &AgentPlan,
         number: usize,
         input: impl Write + Send + 'static,
         output: impl Read + Send + 'static,
         heard: Sender<Heard>,
     ) -> Result<Self, Failure> {
-        start_listening(name, number, output, heard)?;
+        start_listening(&agent.name, number, output, heard)?;
         Ok(Self {
-            name: name.to_owned(),
+            agent: agent.clone(),
             input: Some(Box::new(input)),
             child: None,
             tail: Arc::default(),

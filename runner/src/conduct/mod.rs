@@ -2,6 +2,7 @@
 //! report, and assembles the document. Whatever happens, no process is left behind.
 
 mod cancel;
+mod hearing;
 mod link;
 mod placement;
 mod profiles;
@@ -16,8 +17,9 @@ use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use link::{Launcher, ProcessLauncher};
 use record::Record;
-use report::document::{AppliedProfile, Document, Interval, Message, Round};
+use report::document::{self, AppliedProfile, Document, Interval, Message};
 use report::findings::Finding;
+use round::{Preparation, Round};
 
 /// Watches a run. Every method is called on the conducting thread.
 pub trait Observer {
@@ -41,9 +43,14 @@ pub trait Observer {
         let _ = phase;
     }
 
-    /// A part of the window has passed.
+    /// A part of a load agent's window has passed.
     fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
         let _ = (round, agent, interval);
+    }
+
+    /// A part of the window has passed for all load agents: what they did in it together.
+    fn window_part(&mut self, round: u32, part: &Interval) {
+        let _ = (round, part);
     }
 
     /// What `doctor` would say of a host, told before anything is measured: warnings and problems. It comes as a
@@ -58,7 +65,7 @@ pub trait Observer {
     }
 
     /// A round is over.
-    fn round_ended(&mut self, round: &Round) {
+    fn round_ended(&mut self, round: &document::Round) {
         let _ = round;
     }
 }
@@ -116,8 +123,8 @@ fn conduct_with(
             break;
         }
         observer.round_started(number, plan.repeat());
-        let outcome = round::run(launcher, plan, number, &mut record, observer, cancel);
-        if let Err(failure) = outcome.and_then(|parts| record.add_round(number, parts, observer)) {
+        let outcome = one_round(launcher, plan, number, &mut record, observer, cancel);
+        if let Err(failure) = outcome {
             let ended_by_user = failure.class == ExitClass::Interrupted;
             let document = Box::new(record.fail(&failure, ended_by_user, observer));
             return Err(RunError {
@@ -136,12 +143,22 @@ fn conduct_with(
     }
 }
 
-/// The failure of a run that the user ended before there was anything to report.
-fn interrupted() -> Failure {
-    Failure {
-        class: ExitClass::Interrupted,
-        text: "interrupted before the round could be measured".to_owned(),
-    }
+/// Runs one round: what its preparation found is recorded, and told, before anything is measured.
+fn one_round(
+    launcher: &dyn Launcher,
+    plan: &Plan,
+    number: u32,
+    record: &mut Record,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    let mut round = Round::new(plan, number, cancel);
+    let mut found = Preparation::default();
+    let prepared = round.prepare(launcher, &mut found, observer);
+    record.add_preparation(found, observer);
+    prepared?;
+    let outcome = round.measure(observer)?;
+    record.add_round(number, outcome, observer)
 }
 
 #[cfg(test)]

@@ -1,50 +1,50 @@
 //! Which agent applies which profile.
 
 use crate::error::Failure;
-use crate::plan::{ONE_SET, Plan};
-use crate::profile::{Profile, ProfileTask};
+use crate::plan::{AgentPlan, ONE_SET, Plan};
+use crate::profile::ProfileTask;
 use crate::wire::AgentHello;
+use report::document::Role;
 
-/// The profiles of both sides.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Profiles {
-    pub testee: Option<ProfileTask>,
-    pub load: Option<ProfileTask>,
-}
-
-/// Decides for `plan`, given what the agents said of themselves, the testee's first if there is one.
+/// Decides for the agents of `plan`, given what each of them said of itself, both in the order in which
+/// they are prepared.
 ///
-/// Where both sides share a kernel and its network namespace, the testee applies the settings, for it
-/// is prepared first: some act when it listens.
+/// Of agents that share a kernel and its network namespace the first applies the settings: some act
+/// when a testee listens, which is prepared before the load.
 ///
 /// # Errors
 /// When one set of settings would have to be two.
-pub(super) fn decide(plan: &Plan, hellos: &[AgentHello]) -> Result<Profiles, Failure> {
-    let request = plan.request();
-    let (load, testee) = (&request.profile_load, &request.profile_testee);
-    let shared = match (plan.testee(), hellos) {
-        (Some(own), [testee, load, ..]) => own.via.is_empty() || share_settings(testee, load),
-        _ => false,
+pub(super) fn decide(
+    plan: &Plan,
+    agents: &[AgentPlan],
+    hellos: &[AgentHello],
+) -> Result<Vec<Option<ProfileTask>>, Failure> {
+    let request = &plan.request().common;
+    let of = |agent: &AgentPlan| match agent.role {
+        Role::Load => &request.profile_load,
+        Role::Testee => &request.profile_testee,
     };
-    if shared && load != testee {
-        return Err(Failure::usage(format!(
-            "the two sides are given different profiles, but {ONE_SET}"
-        )));
-    }
-    let allow_lower = request.profile_allow_lower;
-    let skip_read_only = request.profile_skip_read_only;
-    let task = |profile: &Option<Profile>, settings| {
-        profile.clone().map(|profile| ProfileTask {
+    let all: Vec<(&AgentPlan, &AgentHello)> = agents.iter().zip(hellos).collect();
+    let mut tasks = Vec::new();
+    for (index, (agent, hello)) in all.iter().enumerate() {
+        let shares = |other: &&(&AgentPlan, &AgentHello)| {
+            agent.is_here() && other.0.is_here() || share_settings(hello, other.1)
+        };
+        let first = all[..index].iter().find(shares);
+        let profile = of(agent);
+        if first.is_some_and(|(other, _)| of(other) != profile) {
+            return Err(Failure::usage(format!(
+                "the two sides are given different profiles, but {ONE_SET}"
+            )));
+        }
+        tasks.push(profile.clone().map(|profile| ProfileTask {
             profile,
-            settings,
-            allow_lower,
-            skip_read_only,
-        })
-    };
-    Ok(Profiles {
-        testee: task(testee, true),
-        load: task(load, !shared),
-    })
+            settings: first.is_none(),
+            allow_lower: request.profile_allow_lower,
+            skip_read_only: request.profile_skip_read_only,
+        }));
+    }
+    Ok(tasks)
 }
 
 fn share_settings(one: &AgentHello, other: &AgentHello) -> bool {
@@ -56,7 +56,8 @@ fn share_settings(one: &AgentHello, other: &AgentHello) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlanRequest;
+    use crate::plan::{CommonRequest, PlanRequest};
+    use crate::profile::Profile;
 
     /// A bundled profile.
     fn profile(name: &str) -> Option<Profile> {
@@ -74,47 +75,77 @@ mod tests {
         }
     }
 
-    /// The plan of two sides with these profiles.
+    /// What the testee and the load are to do with these profiles.
     fn decided(
         load: Option<Profile>,
         testee: Option<Profile>,
         hellos: [AgentHello; 2],
-    ) -> Result<Profiles, Failure> {
+    ) -> Result<[Option<ProfileTask>; 2], Failure> {
+        let tasks = of_agents(1, load, testee, &hellos)?;
+        Ok(tasks.try_into().expect("two agents"))
+    }
+
+    fn of_agents(
+        of_each: u32,
+        load: Option<Profile>,
+        testee: Option<Profile>,
+        hellos: &[AgentHello],
+    ) -> Result<Vec<Option<ProfileTask>>, Failure> {
         let mut plan = Plan::new(PlanRequest {
-            testee_via: Some("ssh b".into()),
-            testee_host: Some("10.0.0.2".into()),
+            common: CommonRequest {
+                testee_via: Some("ssh b".into()),
+                testee_host: Some("10.0.0.2".into()),
+                connections: Some(of_each),
+                load_agents: Some(of_each),
+                testee_agents: Some(of_each),
+                ..CommonRequest::default()
+            },
             ..PlanRequest::default()
         })
         .unwrap();
         // Past the validation: what the texts say does not matter here.
-        (plan.request.profile_load, plan.request.profile_testee) = (load, testee);
-        decide(&plan, &hellos)
+        let common = &mut plan.request.common;
+        (common.profile_load, common.profile_testee) = (load, testee);
+        decide(&plan, &plan.agents(), hellos)
     }
 
     #[test]
     fn each_host_and_each_namespace_has_its_own() {
         let (here, there) = (hello("k", "1"), hello("k", "2"));
-        let profiles = decided(
+        let [testee, load] = decided(
             profile("10gbe"),
             profile("low-latency"),
             [there, here.clone()],
         )
         .unwrap();
-        assert!(profiles.load.unwrap().settings && profiles.testee.unwrap().settings);
-        let profiles = decided(profile("10gbe"), None, [hello("l", "1"), here]).unwrap();
-        assert!(profiles.load.unwrap().settings && profiles.testee.is_none());
+        assert!(load.unwrap().settings && testee.unwrap().settings);
+        let [testee, load] = decided(profile("10gbe"), None, [hello("l", "1"), here]).unwrap();
+        assert!(load.unwrap().settings && testee.is_none());
     }
 
     #[test]
     fn one_kernel_has_one_set() {
         let both = || [hello("k", "1"), hello("k", "1")];
-        let profiles = decided(profile("10gbe"), profile("10gbe"), both()).unwrap();
-        assert!(!profiles.load.unwrap().settings && profiles.testee.unwrap().settings);
+        let [testee, load] = decided(profile("10gbe"), profile("10gbe"), both()).unwrap();
+        assert!(!load.unwrap().settings && testee.unwrap().settings);
         for (load, testee) in [("10gbe", Some("low-latency")), ("10gbe", None)] {
             let testee = testee.and_then(profile);
             let failure = decided(profile(load), testee, both()).unwrap_err();
             assert_eq!(failure.class.code(), 2);
             assert!(failure.text.contains("one kernel"), "{failure}");
         }
+    }
+
+    #[test]
+    fn of_several_agents_of_a_kernel_the_first_applies() {
+        let (there, here) = (hello("l", "1"), hello("k", "1"));
+        let hellos = [there.clone(), there, here.clone(), here];
+        let tasks = of_agents(2, profile("10gbe"), profile("low-latency"), &hellos).unwrap();
+        let settings: Vec<bool> = tasks
+            .into_iter()
+            .flatten()
+            .map(|task| task.settings)
+            .collect();
+        assert_eq!(settings, [true, false, true, false]);
     }
 }

@@ -1,34 +1,32 @@
 //! The document as it grows: hosts, rounds, warnings, and how it ends.
 
 use super::Observer;
+use super::round::{Machines, Preparation, RoundOutcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::doctor;
 use crate::error::{ExitClass, Failure};
+use crate::host::THROTTLED;
 use crate::plan::{Plan, is_loopback};
 use crate::profile::Drift;
-use crate::wire::{AgentResult, Prepared};
+use crate::wire::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{
     AppliedProfile, ClockOffset, Confirmation, Document, Host, Message, ProfileKey, Role, Round,
-    Side, Status, Workload,
+    Side, Status,
 };
 use report::findings::{self, Finding};
-use report::{units::grouped, warnings};
+use report::units::{grouped, human_ns};
+use report::warnings;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// What the agents of a round brought home.
-#[derive(Debug)]
-pub(super) struct RoundOutcome {
-    pub load: AgentResult,
-    pub testee: Option<AgentResult>,
-}
 
 /// The document while it grows.
 pub(super) struct Record {
     document: Document,
     /// Both sides in one host's description.
     one_host: bool,
+    /// The document has the endpoint that the load connects to.
+    target_known: bool,
     /// Why the round in progress does not count.
     invalid: Vec<Message>,
 }
@@ -47,6 +45,7 @@ impl Record {
         Self {
             document,
             one_host: true,
+            target_known: false,
             invalid: Vec::new(),
         }
     }
@@ -59,10 +58,30 @@ impl Record {
         }
     }
 
-    /// Says where the sides run. `here`: both are plain processes of this host.
-    pub fn set_machines(&mut self, here: bool, same_machine: bool, observer: &mut dyn Observer) {
-        self.one_host = here;
-        if !here && same_machine {
+    /// Adds what preparing a round brought.
+    pub fn add_preparation(&mut self, found: Preparation, observer: &mut dyn Observer) {
+        for note in found.placement_notes {
+            self.warn(Message::new("placement", note), observer);
+        }
+        if let Some(machines) = found.machines {
+            self.set_machines(machines, observer);
+        }
+        if let Some(target) = found.target {
+            let mut loads = found
+                .agents
+                .iter()
+                .filter(|(agent, _)| agent.role == Role::Load);
+            let address = loads.find_map(|(_, prepared)| prepared.endpoint.as_deref());
+            self.set_target(&target, address);
+        }
+        for (agent, prepared) in found.agents {
+            self.add_prepared(agent.role, prepared, observer);
+        }
+    }
+
+    fn set_machines(&mut self, machines: Machines, observer: &mut dyn Observer) {
+        self.one_host = machines.here;
+        if !machines.here && machines.same {
             let warning = Message::new(
                 "same_machine",
                 "both hosts of this result are one machine (the same running kernel): system-wide CPU times and \
@@ -72,24 +91,24 @@ impl Record {
         }
     }
 
-    /// The endpoint that the load really connects to.
-    pub fn set_target(&mut self, target: &str) {
+    /// The endpoint that the load really connects to, and the address that it has there: those of the first
+    /// round, for another may find another port.
+    fn set_target(&mut self, target: &str, address: Option<&str>) {
+        if std::mem::replace(&mut self.target_known, true) {
+            return;
+        }
         let shown = &mut self.document.plan.target;
         target.clone_into(&mut shown.endpoint);
-        if let Ok(endpoint) = target.parse::<Endpoint>() {
+        shown.address = address
+            .filter(|address| *address != target)
+            .map(str::to_owned);
+        if let Ok(endpoint) = address.unwrap_or(target).parse::<Endpoint>() {
             shown.loopback = is_loopback(&endpoint);
             endpoint.kind().clone_into(&mut shown.transport);
         }
     }
 
-    pub fn add_prepared(
-        &mut self,
-        agent: &str,
-        role: Role,
-        prepared: Prepared,
-        observer: &mut dyn Observer,
-    ) {
-        observer.prepared(agent, &prepared.engine, &prepared.engine_reason);
+    fn add_prepared(&mut self, role: Role, prepared: Prepared, observer: &mut dyn Observer) {
         for warning in prepared.warnings {
             self.warn(warning, observer);
         }
@@ -175,7 +194,7 @@ impl Record {
     }
 
     /// The testee's clock against the load's.
-    pub fn set_clock_offset(&mut self, offset: ClockOffset) {
+    fn set_clock_offset(&mut self, offset: ClockOffset) {
         if let Some(host) = self
             .document
             .hosts
@@ -201,44 +220,40 @@ impl Record {
         outcome: RoundOutcome,
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
-        let RoundOutcome { load, testee } = outcome;
-        let mut invalid = std::mem::take(&mut self.invalid);
-        let mut not_put_back = load.not_put_back;
-        invalid.extend(
-            load.drifts
-                .iter()
-                .map(|drift| drifted(number, LOCAL, drift)),
-        );
-        let mut hosts = vec![load.activity.into_host_activity(LOCAL)];
-        let (mut sides, mut found) = (Vec::new(), load.warnings);
-        if let Some(testee) = testee {
-            if !self.one_host {
-                hosts.push(testee.activity.into_host_activity(REMOTE));
-            }
-            let host = self.host_of(Role::Testee);
-            invalid.extend(
-                testee
-                    .drifts
-                    .iter()
-                    .map(|drift| drifted(number, host, drift)),
-            );
-            found.extend(testee.warnings);
-            not_put_back = not_put_back.or(testee.not_put_back);
-            sides.push(at_host(testee.side, self.host_of(Role::Testee)));
+        if let Some(offset) = outcome.clock_offset.filter(|_| number == 1) {
+            self.set_clock_offset(offset);
         }
-        let load_side = at_host(load.side, LOCAL);
-        let parts = RoundParts {
+        let mut parts = RoundParts {
             number,
-            ended_early: load.ended_early,
-            invalid,
-            window: load_side.window,
-            load: vec![load_side],
-            testee: sides,
-            hosts,
+            ended_early: outcome.load.iter().any(|load| load.ended_early),
+            invalid: std::mem::take(&mut self.invalid),
+            load: Vec::new(),
+            testee: Vec::new(),
+            hosts: Vec::new(),
         };
+        let (mut found, mut not_put_back) = (Vec::new(), None);
+        for agent in outcome.load.into_iter().chain(outcome.testee) {
+            let host = self.host_of(agent.side.role);
+            let drifts = agent.drifts.iter();
+            parts
+                .invalid
+                .extend(drifts.map(|drift| drifted(number, host, drift)));
+            found.extend(agent.warnings);
+            not_put_back = not_put_back.or(agent.not_put_back);
+            // Agents of one host have seen the same of it.
+            if !parts.hosts.iter().any(|known| known.host == host) {
+                parts.hosts.push(agent.activity.into_host_activity(host));
+            }
+            let side = at_host(agent.side, host);
+            match side.role {
+                Role::Load => parts.load.push(side),
+                Role::Testee => parts.testee.push(side),
+            }
+        }
         let round = assemble::round(&self.document.plan, parts)
             .map_err(|error| Failure::machine(format!("put round {number} together: {error}")))?;
         found.extend(engine_warnings(&round));
+        found.extend(throttled(&round));
         found.extend(round.invalid.iter().cloned());
         for warning in found {
             self.warn(warning, observer);
@@ -296,7 +311,7 @@ impl Record {
         for warning in warnings::from_rounds(&self.document) {
             self.warn(warning, observer);
         }
-        let unconfirmed = self.document.plan.workload == Workload::Stream
+        let unconfirmed = self.document.plan.workload.is_bulk()
             && self
                 .document
                 .rounds
@@ -362,6 +377,22 @@ fn engine_warnings(round: &Round) -> Vec<Message> {
         }
     }
     found
+}
+
+/// A CPU quota stopped the processes: then the quota was measured.
+fn throttled(round: &Round) -> Option<Message> {
+    let (host, us) = round.hosts.iter().find_map(|activity| {
+        let us = activity.kernel_counters.get(THROTTLED)?;
+        Some((&activity.host, *us))
+    })?;
+    let text = format!(
+        "round {}: the CPU quota of its control group stopped linerate on host {host} for {} (summed over CPUs): the \
+         result is also that of the quota",
+        round.number,
+        human_ns(us as f64 * 1e3)
+    );
+    let cure = "measure without a quota (cpu.max of the control group), or with fewer --threads";
+    Some(Message::new("throttled", text).with_cure(cure))
 }
 
 /// A setting that somebody else wrote while the round ran.

@@ -1,27 +1,23 @@
-//! One round: fresh agents, from their hello to their bye.
+//! One round: fresh agents, from their hello to their bye. It returns facts; what becomes of them in
+//! the document is [`super::record`]'s.
 
-use super::link::{Heard, Launcher, Link, Sound};
-use super::placement::wishes;
-use super::profiles;
-use super::record::{Record, RoundOutcome};
-use super::{Cancel, Observer, Phase, interrupted};
+use super::hearing::Hearing;
+use super::link::Launcher;
+use super::placement::{Wishes, wishes};
+use super::{Cancel, Observer, Phase, profiles};
 use crate::agent::boot_id;
 use crate::build_info::VERSION;
-use crate::error::{ExitClass, Failure};
-use crate::plan::{Plan, TargetPlan, TesteePlan};
+use crate::error::Failure;
+use crate::plan::{AgentPlan, Plan, TargetPlan};
 use crate::profile::ProfileTask;
-use crate::wire::{
-    AgentHello, AgentResult, CpuWish, FromAgent, Prepared, Task, ToAgent, check_versions,
-};
+use crate::wire::{AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions};
 use engine::clock::now_ns;
 use engine::endpoint::Endpoint;
-use report::document::{ClockOffset, Message, Role};
+use report::document::{ClockOffset, Role};
+use report::merge::Together;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How often the user's wish to end is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 const HELLO_DEADLINE: Duration = Duration::from_secs(20);
 /// A launcher may have to build up a connection first.
 const HELLO_DEADLINE_VIA: Duration = Duration::from_secs(60);
@@ -31,67 +27,51 @@ const PINGS: u32 = 16;
 /// From deciding on the go to the go: every agent must have heard of it by then.
 const GO_AHEAD_NS: u64 = 100_000_000;
 const RESULT_DEADLINE: Duration = Duration::from_secs(30);
-/// What the load's agent allows itself beyond drain, twice, and some more.
+/// What the load's agents allow themselves beyond drain, twice, and some more.
 const END_MARGIN: Duration = Duration::from_secs(30);
 /// Longer than any round may take.
 const COUNT_DEADLINE: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// Runs one round.
-pub(super) fn run(
-    launcher: &dyn Launcher,
-    plan: &Plan,
-    number: u32,
-    record: &mut Record,
-    observer: &mut dyn Observer,
-    cancel: &Cancel,
-) -> Result<RoundOutcome, Failure> {
-    observer.phase(Phase::Preparing);
-    let (sender, heard) = channel();
-    let mut stage = Stage {
-        plan,
-        number,
-        agents: Vec::new(),
-        heard,
-        observer,
-        cancel,
-        held: Vec::new(),
-        greeted: false,
-        gone: Vec::new(),
-        leftover: None,
-    };
-    let outcome = stage.play(launcher, sender, record);
-    if outcome.is_err() {
-        let at_once = stage.cancel.is_raised_twice();
-        for agent in &mut stage.agents {
-            agent.say(&ToAgent::Abort);
-            if at_once {
-                agent.end_at_once();
-            }
-        }
-    }
-    outcome
+/// What preparing a round brought, as far as it came.
+#[derive(Debug, Default)]
+pub(super) struct Preparation {
+    /// Where the sides run.
+    pub machines: Option<Machines>,
+    /// What a reader must know of where the threads run.
+    pub placement_notes: Vec<String>,
+    /// The agents that are prepared, in order.
+    pub agents: Vec<(AgentPlan, Prepared)>,
+    /// The endpoint that the load really connects to.
+    pub target: Option<String>,
 }
 
-/// A round in progress.
-struct Stage<'a> {
+/// Where the sides run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machines {
+    /// All agents are plain processes of this host.
+    pub here: bool,
+    /// The testee's host is the load's, maybe in another namespace.
+    pub same: bool,
+}
+
+/// What the agents of a round brought home.
+#[derive(Debug)]
+pub(super) struct RoundOutcome {
+    /// The testee's clock against ours, where it is another host's.
+    pub clock_offset: Option<ClockOffset>,
+    pub load: Vec<AgentResult>,
+    pub testee: Vec<AgentResult>,
+}
+
+/// A round in progress. Dropping it before its end aborts what is left of it.
+pub(super) struct Round<'a> {
     plan: &'a Plan,
     number: u32,
-    agents: Vec<Link>,
-    heard: Receiver<Heard>,
-    observer: &'a mut dyn Observer,
-    cancel: &'a Cancel,
-    /// What was said before it was asked for.
-    held: Vec<(usize, FromAgent)>,
-    /// Agents that have said hello: what they print before is a launcher's greeting.
-    greeted: bool,
-    /// Agents that have said bye.
-    gone: Vec<usize>,
+    hearing: Hearing<'a>,
+    machines: Machines,
     /// Removed after the agents have ended, if a killed testee could not. Dropped last.
     leftover: Option<Leftover>,
 }
-
-/// Where an agent's threads run, and the profile of its side.
-type Wish = (CpuWish, Option<ProfileTask>);
 
 /// The path of a Unix socket that a testee of this host makes.
 struct Leftover(PathBuf);
@@ -103,102 +83,124 @@ impl Drop for Leftover {
     }
 }
 
-impl Stage<'_> {
-    fn play(
-        &mut self,
-        launcher: &dyn Launcher,
-        sender: Sender<Heard>,
-        record: &mut Record,
-    ) -> Result<RoundOutcome, Failure> {
-        let testee = self.plan.testee();
-        if let Some(testee) = testee {
-            let via = Some(testee).filter(|testee| !testee.via.is_empty());
-            self.agents
-                .push(launcher.launch("testee", 0, via, sender.clone())?);
+impl<'a> Round<'a> {
+    /// Round `number`, in which nothing has happened yet.
+    pub fn new(plan: &'a Plan, number: u32, cancel: &'a Cancel) -> Self {
+        Self {
+            plan,
+            number,
+            hearing: Hearing::new(plan, cancel),
+            machines: Machines {
+                here: true,
+                same: true,
+            },
+            leftover: None,
         }
-        let load = self.agents.len();
-        self.agents
-            .push(launcher.launch("load", load, None, sender)?);
-        let hellos = self.greet(testee)?;
-        let here = testee.is_none_or(|testee| testee.via.is_empty());
-        let same_machine = here || hellos[0].boot_id.is_some() && hellos[0].boot_id == boot_id();
-        let wishes = wishes(self.plan, same_machine);
-        let profiles = profiles::decide(self.plan, &hellos)?;
-        if self.number == 1 {
-            for note in &wishes.notes {
-                record.warn(Message::new("placement", note.clone()), self.observer);
-            }
-            record.set_machines(here, same_machine, self.observer);
-        }
-        let target = match &self.plan.target {
-            TargetPlan::Foreign(endpoint) => endpoint.to_string(),
-            TargetPlan::Own(testee) => {
-                let wish = (wishes.testee, profiles.testee);
-                self.prepare_testee(testee, wish, record)?
-            }
-        };
-        if self.number == 1 {
-            record.set_target(&target);
-        }
-        let wish = (wishes.load, profiles.load);
-        let prepared = self.prepare(load, Role::Load, Some(target), wish)?;
-        record.add_prepared("load", Role::Load, prepared, self.observer);
-        let offsets = self.compare_clocks()?;
-        if let (1, false, Some(offset)) = (self.number, here, offsets.first()) {
-            record.set_clock_offset(*offset);
-        }
-        self.start(&offsets);
-        self.watch(load)?;
-        let results = self.collect()?;
-        outcome(results)
     }
 
     // ---- preparing -------------------------------------------------------------------------
 
-    fn greet(&mut self, testee: Option<&TesteePlan>) -> Result<Vec<AgentHello>, Failure> {
+    /// Starts the agents and prepares them: testees listen, loads have their connections. What is
+    /// known is in `found`, also where it fails.
+    pub fn prepare(
+        &mut self,
+        launcher: &dyn Launcher,
+        found: &mut Preparation,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        observer.phase(Phase::Preparing);
+        let agents = self.plan.agents();
+        for agent in &agents {
+            self.hearing.launch(launcher, agent)?;
+        }
+        let hellos = self.greet()?;
+        self.machines = machines(&agents, &hellos);
+        found.machines = Some(self.machines);
+        let wishes = wishes(self.plan, self.machines.same);
+        found.placement_notes.clone_from(&wishes.notes);
+        let profiles = profiles::decide(self.plan, &agents, &hellos)?;
+        let orders = Orders { wishes, profiles };
+        let target = match &self.plan.target {
+            TargetPlan::Foreign(endpoint) => endpoint.to_string(),
+            TargetPlan::Own(_) => self.prepare_testees(&orders, found, observer)?,
+        };
+        found.target = Some(target.clone());
+        self.prepare_loads(&target, &orders, found, observer)
+    }
+
+    /// Prepares the load agents. A name may have several addresses: the first agent finds the one that
+    /// all of them use.
+    fn prepare_loads(
+        &mut self,
+        target: &str,
+        orders: &Orders,
+        found: &mut Preparation,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
+        let loads = self.hearing.of(Role::Load);
+        let (first, others) = loads.split_at(1);
+        self.order(first, Some(target), orders);
+        self.await_prepared(first, found, observer)?;
+        let address = found
+            .agents
+            .last()
+            .and_then(|(_, load)| load.endpoint.clone());
+        self.order(others, address.as_deref().or(Some(target)), orders);
+        self.await_prepared(others, found, observer)
+    }
+
+    fn greet(&mut self) -> Result<Vec<AgentHello>, Failure> {
         let hello = ToAgent::Hello {
             protocol: crate::wire::PROTOCOL,
             version: VERSION.to_owned(),
         };
-        for agent in &mut self.agents {
-            agent.say(&hello);
-        }
-        let via = testee.is_some_and(|testee| !testee.via.is_empty());
+        let agents = self.hearing.all();
+        self.hearing.say_to(&agents, &hello);
+        let via = !self.hearing.agents().all(AgentPlan::is_here);
         let deadline = if via {
             HELLO_DEADLINE_VIA
         } else {
             HELLO_DEADLINE
         };
         let mut hellos = Vec::new();
-        for agent in 0..self.agents.len() {
-            let hello = self.expect(agent, "hello", deadline, |said| match said {
-                FromAgent::Hello(hello) => Ok(*hello),
-                other => Err(other),
-            })?;
-            let whose = format!("the {} agent", self.agents[agent].name);
+        for agent in agents {
+            let hello = self
+                .hearing
+                .expect(agent, "hello", deadline, |said| match said {
+                    FromAgent::Hello(hello) => Ok(*hello),
+                    other => Err(other),
+                })?;
+            let whose = format!("the {} agent", self.hearing.agent(agent).name);
             check_versions(VERSION, hello.protocol, &hello.version, &whose)?;
             hellos.push(hello);
         }
-        self.greeted = true;
+        self.hearing.set_greeted();
         Ok(hellos)
     }
 
-    /// Prepares the own testee and returns where it listens.
-    fn prepare_testee(
+    /// Prepares the own testee and returns where the load reaches it. The first agent finds the port,
+    /// which the others share.
+    fn prepare_testees(
         &mut self,
-        testee: &TesteePlan,
-        wish: Wish,
-        record: &mut Record,
+        orders: &Orders,
+        found: &mut Preparation,
+        observer: &mut dyn Observer,
     ) -> Result<String, Failure> {
-        let prepared = self.prepare(0, Role::Testee, None, wish)?;
-        let listen = prepared.listen.clone().unwrap_or_default();
-        if let (true, Endpoint::Unix(path)) = (testee.via.is_empty(), &testee.listen) {
+        let testees = self.hearing.of(Role::Testee);
+        let (first, others) = testees.split_at(1);
+        self.order(first, None, orders);
+        self.await_prepared(first, found, observer)?;
+        let prepared = found.agents.last().map(|(_, prepared)| &prepared.endpoint);
+        let listen = prepared.cloned().flatten().unwrap_or_default();
+        let asked = self.plan.testee().map(|testee| &testee.listen);
+        if let (true, Some(Endpoint::Unix(path))) = (self.machines.here, asked) {
             self.leftover = Some(Leftover(path.clone()));
         }
-        record.add_prepared("testee", Role::Testee, prepared, self.observer);
+        self.order(others, Some(&listen), orders);
+        self.await_prepared(others, found, observer)?;
         // A testee that was given a name, or all addresses, is reached as the user said.
-        Ok(match (&testee.listen, listen.parse()) {
-            (Endpoint::Tcp { host, .. }, Ok(Endpoint::Tcp { port, .. })) => Endpoint::Tcp {
+        Ok(match (asked, listen.parse()) {
+            (Some(Endpoint::Tcp { host, .. }), Ok(Endpoint::Tcp { port, .. })) => Endpoint::Tcp {
                 host: self.reachable(host),
                 port,
             }
@@ -209,7 +211,7 @@ impl Stage<'_> {
 
     /// All addresses are no address to connect to: the host that the user named, or loopback.
     fn reachable(&self, host: &str) -> String {
-        let named = self.plan.request.testee_host.as_deref();
+        let named = self.plan.request.common.testee_host.as_deref();
         match host {
             "0.0.0.0" => named.unwrap_or("127.0.0.1").to_owned(),
             "::" => named.unwrap_or("::1").to_owned(),
@@ -217,44 +219,85 @@ impl Stage<'_> {
         }
     }
 
-    fn prepare(
+    /// Tells agents what to do.
+    fn order(&mut self, agents: &[usize], endpoint: Option<&str>, orders: &Orders) {
+        for &number in agents {
+            let agent = self.hearing.agent(number).clone();
+            let task = Task {
+                cpus: orders.wishes.of(self.plan, &agent),
+                // Once per host and run is enough.
+                describe_host: self.number == 1 && agent.number == 0,
+                agent,
+                plan: self.plan.clone(),
+                endpoint: endpoint.map(str::to_owned),
+                profile: orders.profiles[number].clone(),
+            };
+            self.hearing
+                .say_to(&[number], &ToAgent::Plan(Box::new(task)));
+        }
+    }
+
+    /// Hears of each that it is prepared.
+    fn await_prepared(
         &mut self,
-        agent: usize,
-        role: Role,
-        target: Option<String>,
-        (cpus, profile): Wish,
-    ) -> Result<Prepared, Failure> {
-        let task = Task {
-            agent: self.agents[agent].name.clone(),
-            role,
-            plan: self.plan.clone(),
-            target,
-            cpus,
-            describe_host: self.number == 1,
-            profile,
-        };
-        self.agents[agent].say(&ToAgent::Plan(Box::new(task)));
+        agents: &[usize],
+        found: &mut Preparation,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Failure> {
         let deadline = Duration::from_nanos(self.plan.connect_timeout_ns)
             + Duration::from_millis(u64::from(self.plan.connections))
             + PREPARE_MARGIN;
-        self.expect(agent, "prepared", deadline, |said| match said {
-            FromAgent::Prepared(prepared) => Ok(*prepared),
-            other => Err(other),
-        })
+        for &agent in agents {
+            let prepared = self
+                .hearing
+                .expect(agent, "prepared", deadline, |said| match said {
+                    FromAgent::Prepared(prepared) => Ok(*prepared),
+                    other => Err(other),
+                })?;
+            let agent = self.hearing.agent(agent).clone();
+            observer.prepared(&agent.name, &prepared.engine, &prepared.engine_reason);
+            found.agents.push((agent, prepared));
+        }
+        Ok(())
+    }
+
+    // ---- running ---------------------------------------------------------------------------
+
+    /// Lets the prepared agents go at one instant, and brings home what came of it.
+    pub fn measure(&mut self, observer: &mut dyn Observer) -> Result<RoundOutcome, Failure> {
+        let offsets = self.compare_clocks()?;
+        let of_testee = offsets.first().copied();
+        self.start(&offsets, observer);
+        self.watch(observer)?;
+        let results = self.collect()?;
+        let mut outcome = RoundOutcome {
+            clock_offset: of_testee.filter(|_| !self.machines.here),
+            load: Vec::new(),
+            testee: Vec::new(),
+        };
+        for (role, result) in results {
+            match role {
+                Role::Load => outcome.load.push(result),
+                Role::Testee => outcome.testee.push(result),
+            }
+        }
+        Ok(outcome)
     }
 
     /// Every agent's clock against ours, from the ping with the shortest round trip.
     fn compare_clocks(&mut self) -> Result<Vec<ClockOffset>, Failure> {
         let mut offsets = Vec::new();
-        for agent in 0..self.agents.len() {
+        for agent in self.hearing.all() {
             let mut best: Option<(u64, i64)> = None;
             for number in 0..PINGS {
                 let sent_ns = now_ns();
-                self.agents[agent].say(&ToAgent::Ping { number });
-                let at_ns = self.expect(agent, "pong", PONG_DEADLINE, |said| match said {
-                    FromAgent::Pong { number: n, at_ns } if n == number => Ok(at_ns),
-                    other => Err(other),
-                })?;
+                self.hearing.say_to(&[agent], &ToAgent::Ping { number });
+                let at_ns =
+                    self.hearing
+                        .expect(agent, "pong", PONG_DEADLINE, |said| match said {
+                            FromAgent::Pong { number: n, at_ns } if n == number => Ok(at_ns),
+                            other => Err(other),
+                        })?;
                 let round_trip_ns = now_ns() - sent_ns;
                 let middle_ns = sent_ns + round_trip_ns / 2;
                 if best.is_none_or(|(shortest_ns, _)| round_trip_ns < shortest_ns) {
@@ -273,25 +316,24 @@ impl Stage<'_> {
         Ok(offsets)
     }
 
-    // ---- running ---------------------------------------------------------------------------
-
-    fn start(&mut self, offsets: &[ClockOffset]) {
+    fn start(&mut self, offsets: &[ClockOffset], observer: &mut dyn Observer) {
         let slowest_ns = offsets.iter().map(|offset| offset.error_ns).max();
         let at_ns = now_ns() + GO_AHEAD_NS + 4 * slowest_ns.unwrap_or(0);
-        for (agent, offset) in self.agents.iter_mut().zip(offsets) {
-            agent.say(&ToAgent::Go {
+        for (agent, offset) in offsets.iter().enumerate() {
+            let go = ToAgent::Go {
                 at_ns: at_ns.wrapping_add_signed(offset.offset_ns),
-            });
+            };
+            self.hearing.say_to(&[agent], &go);
         }
-        self.observer.phase(if self.plan.warmup_ns > 0 {
+        observer.phase(if self.plan.warmup_ns > 0 {
             Phase::WarmingUp
         } else {
             Phase::Measuring
         });
     }
 
-    /// Relays intervals until the load's workers have returned.
-    fn watch(&mut self, load: usize) -> Result<(), Failure> {
+    /// Relays intervals until the workers of every load agent have returned.
+    fn watch(&mut self, observer: &mut dyn Observer) -> Result<(), Failure> {
         let started = Instant::now();
         let warm = started + Duration::from_nanos(self.plan.warmup_ns + GO_AHEAD_NS);
         let mut deadline = started
@@ -299,198 +341,88 @@ impl Stage<'_> {
                 Duration::from_nanos(ns + self.plan.warmup_ns + self.plan.drain_ns + GO_AHEAD_NS)
                     + END_MARGIN
             });
+        let mut running = self.hearing.of(Role::Load);
+        let first_load = running.first().copied().unwrap_or(0);
+        let mut together = Together::new(running.len(), self.plan.interval_ns);
         let (mut warming, mut stopping) = (self.plan.warmup_ns > 0, false);
-        loop {
+        while let Some(&next) = running.first() {
             let now = Instant::now();
             if warming && !stopping && now >= warm {
                 warming = false;
-                self.observer.phase(Phase::Measuring);
+                observer.phase(Phase::Measuring);
             }
-            if self.cancel.is_raised() && !stopping {
+            if self.hearing.is_cancelled() && !stopping {
                 stopping = true;
-                self.observer.phase(Phase::Stopping);
-                self.agents
-                    .iter_mut()
-                    .for_each(|agent| agent.say(&ToAgent::Stop));
+                observer.phase(Phase::Stopping);
+                let all = self.hearing.all();
+                self.hearing.say_to(&all, &ToAgent::Stop);
                 deadline = now + Duration::from_nanos(self.plan.drain_ns) + END_MARGIN;
             }
-            match self.next(deadline, true)? {
-                Some((agent, FromAgent::Over)) if agent == load => return Ok(()),
-                Some((agent, FromAgent::Interval(interval))) => {
-                    let name = self.agents[agent].name.clone();
-                    self.observer.interval(self.number, &name, &interval);
+            match self.hearing.next(deadline, true)? {
+                Some((agent, FromAgent::Over)) if running.contains(&agent) => {
+                    running.retain(|&other| other != agent);
                 }
-                Some((agent, said)) => return Err(self.confused(agent, "over", &said)),
-                None if Instant::now() >= deadline => return Err(self.silent(load, "over")),
+                Some((agent, FromAgent::Interval(interval))) => {
+                    let name = &self.hearing.agent(agent).name;
+                    observer.interval(self.number, name, &interval);
+                    together.add(agent.wrapping_sub(first_load), interval);
+                    while let Some(part) = together.next_part() {
+                        observer.window_part(self.number, &part);
+                    }
+                }
+                Some((agent, said)) => return Err(self.hearing.confused(agent, "over", &said)),
+                None if Instant::now() >= deadline => {
+                    return Err(self.hearing.silent(next, "over"));
+                }
                 None => {}
             }
         }
+        if let Some(part) = together.rest() {
+            observer.window_part(self.number, &part);
+        }
+        Ok(())
     }
 
-    /// Asks for the results, the load's agent last, and for the agents' end.
-    fn collect(&mut self) -> Result<Vec<AgentResult>, Failure> {
-        self.agents
-            .iter_mut()
-            .for_each(|agent| agent.say(&ToAgent::Finish));
-        let mut results: Vec<Option<AgentResult>> = self.agents.iter().map(|_| None).collect();
+    /// Asks for the results, and for the agents' end.
+    fn collect(&mut self) -> Result<Vec<(Role, AgentResult)>, Failure> {
+        let agents = self.hearing.all();
+        self.hearing.say_to(&agents, &ToAgent::Finish);
+        let mut results: Vec<Option<AgentResult>> = agents.iter().map(|_| None).collect();
         let deadline = Instant::now() + RESULT_DEADLINE;
-        while self.gone.len() < self.agents.len() {
-            match self.next(deadline, true)? {
+        while let Some(late) = self.hearing.first_that_stays() {
+            match self.hearing.next(deadline, true)? {
                 Some((agent, FromAgent::Result(result))) => results[agent] = Some(*result),
-                Some((agent, FromAgent::Bye)) if results[agent].is_some() => self.gone.push(agent),
+                Some((agent, FromAgent::Bye)) if results[agent].is_some() => {
+                    self.hearing.set_gone(agent);
+                }
                 // An interval that the user's stop has cut off.
                 Some((_, FromAgent::Interval(_))) => {}
-                Some((agent, said)) => return Err(self.confused(agent, "result", &said)),
+                Some((agent, said)) => return Err(self.hearing.confused(agent, "result", &said)),
                 None if Instant::now() >= deadline => {
-                    let late = (0..self.agents.len()).find(|agent| !self.gone.contains(agent));
-                    return Err(self.silent(late.unwrap_or(0), "result"));
+                    return Err(self.hearing.silent(late, "result"));
                 }
                 None => {}
             }
         }
-        // Agents that said bye exit by themselves; dropping them awaits it.
-        self.agents.clear();
-        Ok(results.into_iter().flatten().collect())
-    }
-
-    // ---- hearing ---------------------------------------------------------------------------
-
-    fn expect<T>(
-        &mut self,
-        agent: usize,
-        what: &str,
-        patience: Duration,
-        pick: impl Fn(FromAgent) -> Result<T, FromAgent>,
-    ) -> Result<T, Failure> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let held = self.held.iter().position(|(from, _)| *from == agent);
-            let said = match held {
-                Some(index) => Some(self.held.remove(index)),
-                None => self.next(deadline, false)?,
-            };
-            match said {
-                Some((from, said)) if from == agent => {
-                    return pick(said).map_err(|other| self.confused(agent, what, &other));
-                }
-                // Hellos may come in any order.
-                Some((from, said @ FromAgent::Hello(_))) => self.held.push((from, said)),
-                Some((from, said)) => return Err(self.confused(from, "nothing", &said)),
-                None if Instant::now() >= deadline => return Err(self.silent(agent, what)),
-                None => {}
-            }
-        }
-    }
-
-    /// What is said next, within [`LOOK`]. `orderly`: a first wish to end is handled by the caller.
-    fn next(
-        &mut self,
-        deadline: Instant,
-        orderly: bool,
-    ) -> Result<Option<(usize, FromAgent)>, Failure> {
-        if self.cancel.is_raised_twice() || self.cancel.is_raised() && !orderly {
-            return Err(interrupted());
-        }
-        let patience = LOOK.min(deadline.saturating_duration_since(Instant::now()));
-        let heard = match self.heard.recv_timeout(patience) {
-            Ok(heard) => heard,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
-        };
-        match heard.what {
-            Sound::Said(FromAgent::Failed(failure)) => Err(self.failed(heard.agent, failure)),
-            Sound::Said(said) => Ok(Some((heard.agent, said))),
-            Sound::Other { text, why } => self.overheard(heard.agent, &text, &why),
-            Sound::Closed => self.closed(heard.agent),
-        }
-    }
-
-    fn failed(&mut self, agent: usize, failure: Failure) -> Failure {
-        // What looks like a bad peer may be the other agent's death.
-        let dead = (0..self.agents.len()).find(|&other| {
-            other != agent && !self.gone.contains(&other) && self.agents[other].has_ended()
-        });
-        if let Some(dead) = dead {
-            return self.death(dead);
-        }
-        let name = &self.agents[agent].name;
-        let refused = failure.class == ExitClass::Peer
-            && !self.plan.has_own_testee()
-            && failure.text.starts_with("connect");
-        let text = match (name.as_str(), refused) {
-            ("load", true) => format!(
-                "{}; check the address, and that a server listens there and answers",
-                failure.text
-            ),
-            ("load", false) => failure.text,
-            (name, _) => format!("{name}: {}", failure.text),
-        };
-        Failure { text, ..failure }
-    }
-
-    fn overheard(
-        &mut self,
-        agent: usize,
-        text: &str,
-        why: &str,
-    ) -> Result<Option<(usize, FromAgent)>, Failure> {
-        if !self.greeted {
-            return Ok(None);
-        }
-        Err(Failure::peer(format!(
-            "the {} agent said something that is no message ({why}): '{text}'; its launcher must leave stdout alone",
-            self.agents[agent].name
-        )))
-    }
-
-    fn closed(&mut self, agent: usize) -> Result<Option<(usize, FromAgent)>, Failure> {
-        if self.gone.contains(&agent) {
-            return Ok(None);
-        }
-        Err(self.death(agent))
-    }
-
-    fn death(&mut self, agent: usize) -> Failure {
-        let via = self.plan.request.testee_via.as_deref();
-        let agent = &mut self.agents[agent];
-        let launcher = via
-            .filter(|_| agent.name == "testee")
-            .map_or_else(String::new, |via| format!(", started through '{via}',"));
-        let cure = if self.greeted {
-            "look for it in the system's log (the out-of-memory killer, for instance) and run again"
-        } else {
-            "try the command by hand: it must start linerate and pass stdin and stdout through"
-        };
-        let (how, last_words) = agent.obituary();
-        Failure::peer(format!(
-            "the {} agent{launcher} {how} before the round was over{last_words}; {cure}",
-            agent.name
-        ))
-    }
-
-    fn confused(&self, agent: usize, expected: &str, said: &FromAgent) -> Failure {
-        let said = serde_json::to_string(said).unwrap_or_default();
-        let said: String = said.chars().take(100).collect();
-        Failure::peer(format!(
-            "the {} agent said {said} when '{expected}' was expected; this is a bug in linerate",
-            self.agents[agent].name
-        ))
-    }
-
-    fn silent(&self, agent: usize, what: &str) -> Failure {
-        Failure::peer(format!(
-            "the {} agent did not say '{what}' in time; its machine or launcher hangs: try again, or look at it there",
-            self.agents[agent].name
-        ))
+        let roles: Vec<Role> = self.hearing.agents().map(|agent| agent.role).collect();
+        self.hearing.see_off();
+        let results = roles.into_iter().zip(results);
+        Ok(results
+            .filter_map(|(role, result)| Some((role, result?)))
+            .collect())
     }
 }
 
-/// The testee's agent comes first, if there is one.
-fn outcome(mut results: Vec<AgentResult>) -> Result<RoundOutcome, Failure> {
-    let load = results
-        .pop()
-        .ok_or_else(|| Failure::peer("no agent brought a result; this is a bug in linerate"))?;
-    Ok(RoundOutcome {
-        load,
-        testee: results.pop(),
-    })
+/// What the agents are told beside the plan.
+struct Orders {
+    wishes: Wishes,
+    /// By agent.
+    profiles: Vec<Option<ProfileTask>>,
+}
+
+fn machines(agents: &[AgentPlan], hellos: &[AgentHello]) -> Machines {
+    let here = agents.iter().all(AgentPlan::is_here);
+    let own = boot_id();
+    let same = here || own.is_some() && hellos.first().is_some_and(|hello| hello.boot_id == own);
+    Machines { here, same }
 }

@@ -2,9 +2,9 @@
 
 use super::link::{Heard, Launcher, Link};
 use super::*;
-use crate::plan::{PlanRequest, TesteePlan};
+use crate::plan::{AgentPlan, CommonRequest, PlanRequest};
 use crate::wire::{FromAgent, write_line};
-use report::document::{Status, Workload, unexplained_nulls};
+use report::document::{Role, Round, Status, Workload, unexplained_nulls};
 use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -16,21 +16,21 @@ struct Threads;
 impl Launcher for Threads {
     fn launch(
         &self,
-        name: &str,
+        agent: &AgentPlan,
         number: usize,
-        _: Option<&TesteePlan>,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let read = theirs.try_clone().unwrap();
         std::thread::spawn(move || crate::agent::run(read, theirs));
-        Link::of_streams(name, number, ours.try_clone().unwrap(), ours, heard)
+        Link::of_streams(agent, number, ours.try_clone().unwrap(), ours, heard)
     }
 }
 
 #[derive(Default)]
 struct Log {
     intervals: usize,
+    parts: usize,
     rounds: u32,
     warnings: Vec<Message>,
     findings: Vec<(String, Finding)>,
@@ -43,6 +43,10 @@ impl Observer for Log {
         if let Some(cancel) = self.cancel_at_interval.take() {
             cancel.raise();
         }
+    }
+
+    fn window_part(&mut self, _: u32, _: &Interval) {
+        self.parts += 1;
     }
 
     fn finding(&mut self, host: &str, finding: &Finding) {
@@ -59,13 +63,17 @@ impl Observer for Log {
 }
 
 fn quick(workload: Workload) -> PlanRequest {
-    PlanRequest {
+    let common = CommonRequest {
         duration_ns: Some(300_000_000),
         warmup_ns: Some(50_000_000),
         interval_ns: Some(100_000_000),
         engine: Some("epoll".into()),
         testee_engine: Some("epoll".into()),
         placement: Some(crate::plan::PlacementKind::Unpinned),
+        ..CommonRequest::default()
+    };
+    PlanRequest {
+        common,
         ..PlanRequest::of(workload)
     }
 }
@@ -122,8 +130,8 @@ fn every_workload_is_measured_and_every_null_explained() {
 #[test]
 fn what_a_stream_sends_the_testee_confirms() {
     let mut request = quick(Workload::Stream);
-    request.connections = Some(2);
-    request.testee_listen = Some("tcp://[::1]:0".into());
+    request.common.connections = Some(2);
+    request.common.testee_listen = Some("tcp://[::1]:0".into());
     let document = run_in(&Threads, request, &mut Log::default()).unwrap();
     let round = &document.rounds[0];
     let sent = round.load[0].measured.totals.bytes_sent as f64;
@@ -139,8 +147,8 @@ fn what_a_stream_sends_the_testee_confirms() {
 #[test]
 fn a_count_ends_the_run_and_rounds_repeat() {
     let mut request = quick(Workload::Rr);
-    (request.duration_ns, request.warmup_ns) = (None, None);
-    (request.count, request.repeat) = (Some(1000), Some(2));
+    (request.common.duration_ns, request.common.warmup_ns) = (None, None);
+    (request.common.count, request.common.repeat) = (Some(1000), Some(2));
     let document = run_in(&Threads, request, &mut Log::default()).unwrap();
     assert_eq!(document.rounds.len(), 2);
     for round in &document.rounds {
@@ -149,12 +157,90 @@ fn a_count_ends_the_run_and_rounds_repeat() {
     assert!(document.summary.is_some());
 }
 
+/// Connections that a side's workers had, agent by agent.
+#[cfg(target_os = "linux")]
+fn connections_of(sides: &[report::document::Side]) -> Vec<u64> {
+    let of =
+        |side: &report::document::Side| side.workers.iter().map(|worker| worker.connections).sum();
+    sides.iter().map(of).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn several_agents_a_side_are_one_measurement() {
+    let mut request = quick(Workload::Rr);
+    request.common.connections = Some(50);
+    (request.common.load_agents, request.common.testee_agents) = (Some(3), Some(2));
+    let mut log = Log::default();
+    let document = run_in(&Threads, request, &mut log).unwrap();
+    assert_eq!(document.status, Status::Ok, "{:?}", document.errors);
+    assert_eq!(unexplained_nulls(&document), Vec::<String>::new());
+    assert_eq!(
+        (document.plan.load_agents, document.plan.testee_agents),
+        (3, Some(2))
+    );
+    let round = &document.rounds[0];
+    let names = |sides: &[report::document::Side]| -> Vec<String> {
+        sides.iter().map(|side| side.agent.clone()).collect()
+    };
+    assert_eq!(names(&round.load), ["load", "load-2", "load-3"]);
+    assert_eq!(names(&round.testee), ["testee", "testee-2"]);
+    assert_eq!(connections_of(&round.load), [17, 17, 16]);
+    // By hash over the port that they share: 50 of 50 to one of them happens once in 2^49 runs.
+    let served = connections_of(&round.testee);
+    assert_eq!(served.iter().sum::<u64>(), 50);
+    assert!(served.iter().all(|&count| count > 0), "{served:?}");
+    let operations: u64 = round
+        .load
+        .iter()
+        .map(|side| side.measured.totals.operations)
+        .sum();
+    assert_eq!(round.measured.totals.operations, operations);
+    assert!(
+        round
+            .load
+            .iter()
+            .all(|side| side.measured.totals.operations > 0)
+    );
+    let service =
+        |side: &report::document::Side| side.measured.latency.service.as_ref().unwrap().count;
+    let counts: u64 = round.load.iter().map(service).sum();
+    assert_eq!(
+        round.measured.latency.service.as_ref().unwrap().count,
+        counts
+    );
+    assert!(round.cost.load.cpu_cores_busy.is_some() && round.cost.testee.cpu_cores_busy.is_some());
+    assert_eq!(document.hosts.len(), 1);
+    assert_eq!(round.hosts.len(), 1);
+    assert!(
+        log.intervals >= 3 * log.parts && log.parts >= 2,
+        "{} {}",
+        log.intervals,
+        log.parts
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_count_is_dealt_out_to_agents() {
+    let mut request = quick(Workload::Rr);
+    (request.common.duration_ns, request.common.warmup_ns) = (None, None);
+    (request.common.connections, request.common.load_agents) = (Some(4), Some(3));
+    request.common.count = Some(1_000);
+    let document = run_in(&Threads, request, &mut Log::default()).unwrap();
+    let round = &document.rounds[0];
+    let of = |side: &report::document::Side| side.measured.totals.operations;
+    let operations: Vec<u64> = round.load.iter().map(of).collect();
+    assert_eq!(operations, [334, 333, 333]);
+    assert_eq!(round.measured.totals.operations, 1_000);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interrupted_run_leaves_a_valid_document() {
     let mut request = quick(Workload::Rr);
-    request.duration_ns = Some(60_000_000_000);
-    request.repeat = Some(3);
+    request.common.duration_ns = Some(60_000_000_000);
+    request.common.repeat = Some(3);
     let mut log = Log {
         cancel_at_interval: Some(Cancel::new()),
         ..Log::default()
@@ -182,7 +268,7 @@ fn a_run_that_is_interrupted_while_it_warms_up_has_an_empty_window() {
     }
     let cancel = Cancel::new();
     let mut request = quick(Workload::Echo);
-    request.warmup_ns = Some(30_000_000_000);
+    request.common.warmup_ns = Some(30_000_000_000);
     let plan = Plan::new(request).unwrap();
     let mut observer = InWarmUp(cancel.clone());
     let document = conduct_with(&Threads, &plan, &[], &mut observer, &cancel).unwrap();
@@ -207,7 +293,7 @@ fn findings_are_told_and_recorded_once_each() {
         ..busy.clone()
     };
     let mut request = quick(Workload::Rr);
-    request.repeat = Some(2);
+    request.common.repeat = Some(2);
     let plan = Plan::new(request).unwrap();
     let (mut log, seen) = (Log::default(), [busy.clone(), calm]);
     let document = conduct_with(&Threads, &plan, &seen, &mut log, &Cancel::new()).unwrap();
@@ -244,7 +330,7 @@ fn two_wishes_to_end_leave_no_round() {
     }
     let cancel = Cancel::new();
     let mut request = quick(Workload::Rr);
-    request.duration_ns = Some(60_000_000_000);
+    request.common.duration_ns = Some(60_000_000_000);
     let plan = Plan::new(request).unwrap();
     let mut observer = Impatient(cancel.clone());
     let error = conduct_with(&Threads, &plan, &[], &mut observer, &cancel).unwrap_err();
@@ -269,8 +355,8 @@ fn a_foreign_target_leaves_its_side_unknown_with_the_reason() {
         }
     });
     let mut request = quick(Workload::Stream);
-    request.target = Some(format!("tcp://127.0.0.1:{port}"));
-    request.testee_engine = None;
+    request.common.target = Some(format!("tcp://127.0.0.1:{port}"));
+    request.common.testee_engine = None;
     let mut log = Log::default();
     let document = run_in(&Threads, request, &mut log).unwrap();
     let round = &document.rounds[0];
@@ -286,6 +372,28 @@ fn a_foreign_target_leaves_its_side_unknown_with_the_reason() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn a_name_is_recorded_with_the_address_that_was_used() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+        }
+    });
+    let mut request = quick(Workload::Echo);
+    request.common.target = Some(format!("tcp://localhost:{port}"));
+    request.common.testee_engine = None;
+    (request.common.connections, request.common.load_agents) = (Some(4), Some(2));
+    let document = run_in(&Threads, request, &mut Log::default()).unwrap();
+    let target = &document.plan.target;
+    assert_eq!(target.endpoint, format!("tcp://localhost:{port}"));
+    assert_eq!(target.address, Some(format!("tcp://127.0.0.1:{port}")));
+    assert!(target.loopback);
+    assert_eq!(connections_of(&document.rounds[0].load), [2, 2]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn a_target_that_refuses_is_the_peers_failure() {
     let mut request = quick(Workload::Rr);
     // Bound and not listening, so that nobody else gets the port meanwhile.
@@ -294,8 +402,8 @@ fn a_target_that_refuses_is_the_peers_failure() {
         .local_addr()
         .unwrap()
         .port();
-    request.target = Some(format!("tcp://127.0.0.1:{port}"));
-    request.testee_engine = None;
+    request.common.target = Some(format!("tcp://127.0.0.1:{port}"));
+    request.common.testee_engine = None;
     let error = run_in(&Threads, request, &mut Log::default()).unwrap_err();
     assert_eq!(error.exit_class().code(), 4);
     assert!(error.to_string().contains("check the address"), "{error}");
@@ -310,13 +418,12 @@ struct Scripted(&'static [&'static str]);
 impl Launcher for Scripted {
     fn launch(
         &self,
-        name: &str,
+        agent: &AgentPlan,
         number: usize,
-        via: Option<&TesteePlan>,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
-        if name == "load" {
-            return Threads.launch(name, number, via, heard);
+        if agent.role == Role::Load {
+            return Threads.launch(agent, number, heard);
         }
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let answers = self.0;
@@ -328,7 +435,54 @@ impl Launcher for Scripted {
                 }
             }
         });
-        Link::of_streams(name, number, ours.try_clone().unwrap(), ours, heard)
+        Link::of_streams(agent, number, ours.try_clone().unwrap(), ours, heard)
+    }
+}
+
+/// The load agent of this name hangs up when it is given its plan.
+struct OneDies(&'static str);
+
+impl Launcher for OneDies {
+    fn launch(
+        &self,
+        agent: &AgentPlan,
+        number: usize,
+        heard: Sender<Heard>,
+    ) -> Result<Link, Failure> {
+        if agent.name != self.0 {
+            return Threads.launch(agent, number, heard);
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let read = theirs.try_clone().unwrap();
+        let (input, mut until_go) = UnixStream::pair().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(read).lines().map_while(Result::ok) {
+                if line.contains("\"say\":\"go\"") {
+                    return;
+                }
+                let _ = writeln!(until_go, "{line}");
+            }
+        });
+        std::thread::spawn(move || crate::agent::run(input, theirs));
+        Link::of_streams(agent, number, ours.try_clone().unwrap(), ours, heard)
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn one_of_several_agents_lost_is_named_and_ends_the_run() {
+    for name in ["load-2", "testee-2"] {
+        let mut request = quick(Workload::Rr);
+        request.common.duration_ns = Some(20_000_000_000);
+        request.common.connections = Some(8);
+        (request.common.load_agents, request.common.testee_agents) = (Some(2), Some(2));
+        let error = run_in(&OneDies(name), request, &mut Log::default()).unwrap_err();
+        assert_eq!(error.exit_class(), ExitClass::Peer, "{error}");
+        assert!(
+            error.to_string().contains(&format!("the {name} agent")),
+            "{error}"
+        );
+        assert_eq!(error.document.unwrap().status, Status::Failed);
     }
 }
 
@@ -340,9 +494,9 @@ fn failure_of(script: &'static [&'static str]) -> String {
 
 #[test]
 fn agents_that_break_the_protocol_end_the_run_with_one_clear_error() {
-    let hello = "{\"say\":\"hello\",\"protocol\":2,\"version\":\"0.1.0\",\"git_commit\":null,\
+    let hello = "{\"say\":\"hello\",\"protocol\":3,\"version\":\"0.1.0\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
-    let older = "{\"say\":\"hello\",\"protocol\":2,\"version\":\"0.0.1\",\"git_commit\":null,\
+    let older = "{\"say\":\"hello\",\"protocol\":3,\"version\":\"0.0.1\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
     let scripts: [(&'static [&'static str], &str); 5] = [
         (&[], "the testee agent closed its output"),
@@ -415,12 +569,12 @@ fn an_agent_whose_input_ends_goes() {
 fn a_testee_whose_input_ends_removes_its_socket() {
     let path = std::env::temp_dir().join(format!("linerate-testee-{}.sock", std::process::id()));
     let mut request = quick(Workload::Rr);
-    request.testee_listen = Some(format!("unix://{}", path.display()));
+    request.common.testee_listen = Some(format!("unix://{}", path.display()));
+    let plan = Plan::new(request).unwrap();
     let task = crate::wire::Task {
-        agent: "testee".into(),
-        role: report::document::Role::Testee,
-        plan: Plan::new(request).unwrap(),
-        target: None,
+        agent: plan.agents().remove(0),
+        plan,
+        endpoint: None,
         cpus: crate::wire::CpuWish::Unpinned,
         describe_host: false,
         profile: None,

@@ -11,6 +11,31 @@ pub fn cpu_quota() -> Result<String, String> {
     Ok(tightest.map_or_else(|| "none".to_owned(), |cpus| format!("{cpus} CPUs")))
 }
 
+/// How long CPU quotas have stopped the processes of this process' control groups so far, us, summed over
+/// the groups on the way up to the root and over CPUs (`cpu.stat`); `None` where nothing is counted.
+pub(super) fn throttled_us() -> Option<u64> {
+    let groups = files::text("/proc/self/cgroup").ok()?;
+    throttled_below(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+fn throttled_below(mount: &Path, groups: &str) -> Option<u64> {
+    let directories = cpu_directories(mount, groups);
+    let throttled = directories
+        .iter()
+        .filter_map(|directory| throttled_in(directory));
+    throttled.reduce(|sum, one| sum + one)
+}
+
+/// Version 2 has `throttled_usec`, version 1 `throttled_time` in ns.
+fn throttled_in(directory: &Path) -> Option<u64> {
+    let stat = files::text(directory.join("cpu.stat")).ok()?;
+    let value = |name: &str| -> Option<u64> {
+        let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(known, _)| *known == name)?.1.parse().ok()
+    };
+    value("throttled_usec").or_else(|| Some(value("throttled_time")? / 1_000))
+}
+
 /// Quotas are inherited: the smallest on the way up to the root counts. `None`: nothing limits.
 fn quota_below(mount: &Path, groups: &str) -> Result<Option<f64>, String> {
     let directories = cpu_directories(mount, groups);
@@ -129,6 +154,29 @@ mod tests {
         let groups = "9:name=systemd:/\n3:cpuset:/y\n1:cpu,cpuacct:/x\n0::/\n";
         assert_eq!(quota_below(&tree.0, groups), Ok(Some(0.5)));
         assert_eq!(quota_below(&tree.0, "1:cpu,cpuacct:/\n"), Ok(None));
+    }
+
+    #[test]
+    fn throttled_time_is_summed_on_the_way_up() {
+        let tree = Tree::new(
+            "throttled",
+            &[
+                (
+                    "a/cpu.stat",
+                    "usage_usec 9\nnr_throttled 3\nthrottled_usec 1500\n",
+                ),
+                ("a/b/cpu.stat", "usage_usec 9\nthrottled_usec 20\n"),
+                ("cpu.stat", "usage_usec 9\n"),
+                ("cpu/x/cpu.stat", "nr_periods 1\nthrottled_time 7000\n"),
+            ],
+        );
+        assert_eq!(throttled_below(&tree.0, "0::/a/b\n"), Some(1520));
+        assert_eq!(
+            throttled_below(&tree.0, "0::/\n"),
+            None,
+            "the root has no quota"
+        );
+        assert_eq!(throttled_below(&tree.0, "1:cpu:/x\n"), Some(7));
     }
 
     #[test]

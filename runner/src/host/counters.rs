@@ -14,7 +14,7 @@ use report::document::{HostActivity, SystemCpu, Unknown};
 use serde::{Deserialize, Serialize};
 
 use super::counter_texts::{CpuTimes, network_changes, parse_cpu_times, softnet_changes};
-use super::files;
+use super::{cgroup, files};
 
 /// The kernel's counters at one moment, as the texts in which the kernel gives them.
 #[derive(Debug)]
@@ -25,7 +25,11 @@ pub struct CounterSnapshot {
     netstat: KernelText,
     snmp6: KernelText,
     softnet: KernelText,
+    throttled_us: Option<u64>,
 }
+
+/// What CPU quotas of control groups took, in us: of this process, and not of the host.
+pub const THROTTLED: &str = "cgroup.throttled_us";
 
 /// One kernel file and its text at the moment of the snapshot, or why it could not be read.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ impl CounterSnapshot {
             netstat: KernelText::read("/proc/self/net/netstat"),
             snmp6: KernelText::read("/proc/self/net/snmp6"),
             softnet: KernelText::read("/proc/self/net/softnet_stat"),
+            throttled_us: cgroup::throttled_us(),
         }
     }
 
@@ -82,6 +87,7 @@ impl CounterSnapshot {
         ] {
             file.again();
         }
+        self.throttled_us = cgroup::throttled_us();
     }
 }
 
@@ -126,6 +132,12 @@ impl CounterDelta {
         delta.add_counters(&before.netstat, &after.netstat, network_changes);
         delta.add_counters(&before.snmp6, &after.snmp6, network_changes);
         delta.add_counters(&before.softnet, &after.softnet, softnet_changes);
+        let throttled = after.throttled_us.zip(before.throttled_us);
+        let throttled_us = throttled.map_or(0, |(after, before)| after.saturating_sub(before));
+        if throttled_us > 0 {
+            let changed = i64::try_from(throttled_us).unwrap_or(i64::MAX);
+            delta.kernel_counters.insert(THROTTLED.to_owned(), changed);
+        }
         delta
     }
 
@@ -289,6 +301,19 @@ mod tests {
         );
         assert_eq!(per_cpu.len(), 1);
         assert_eq!(per_cpu[0].times.nice_ns, 10_000_000);
+    }
+
+    #[test]
+    fn what_a_quota_took_is_counted_where_it_took_something() {
+        let mut before = CounterSnapshot::take();
+        before.throttled_us = Some(40);
+        let mut after = CounterSnapshot::take();
+        after.throttled_us = Some(90);
+        let delta = CounterDelta::between(&before, &after);
+        assert_eq!(delta.kernel_counters.get(THROTTLED), Some(&50));
+        after.throttled_us = None;
+        let delta = CounterDelta::between(&before, &after);
+        assert_eq!(delta.kernel_counters.get(THROTTLED), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod environment;
 mod files;
 mod interface;
 mod machine;
+mod memory;
 mod neighbours;
 mod netfilter;
 mod placement;
@@ -22,10 +23,13 @@ mod routes;
 mod topology;
 
 pub use counter_texts::CpuTimes;
-pub use counters::{CounterDelta, CounterSnapshot, CpuActivity, ProcessMemory, process_memory};
+pub use counters::{
+    CounterDelta, CounterSnapshot, CpuActivity, ProcessMemory, THROTTLED, process_memory,
+};
 pub use cpu_list::{CpuListError, format_cpu_list, parse_cpu_list};
 pub use environment::describe;
 pub use interface::Traffic;
+pub use memory::available_bytes;
 pub use neighbours::ProcessTimes;
 pub use placement::{Placement, default_placement};
 pub use topology::{LogicalCpu, Topology, allowed_cpus};

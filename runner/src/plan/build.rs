@@ -1,17 +1,13 @@
 //! From a request to a plan: defaults, ranges, and what excludes what.
 
 use super::{
-    Plan, PlanError, PlanRequest, SocketRequest, StopPlan, TargetPlan, TesteePlan, conflicts,
-    role_for,
+    CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
+    TesteePlan, agents, conflicts,
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
 use engine::endpoint::Endpoint;
-use engine::session::How;
-use engine::shape::Pace;
 use engine::socket::SocketOptions;
-use engine::workload::{Closer, Direction, LoadSpec};
-use report::document::{self, Workload};
 use report::units::{human_bytes, human_duration_ns};
 use std::net::IpAddr;
 
@@ -20,39 +16,34 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 /// More than the ports of a hundred source addresses.
 const CONNECTIONS_MAX: u32 = 10_000_000;
 const THREADS_MAX: u32 = 1024;
-const DEPTH_MAX: u32 = 65_536;
 const REPEAT_MAX: u32 = 10_000;
 const DURATION_MAX_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
 const INTERVALS_MAX: u64 = 100_000;
 const INTERVAL_MIN_NS: u64 = 10_000_000;
-const RATE_MAX_PER_SECOND: f64 = 1e9;
 const SECOND_NS: u64 = 1_000_000_000;
 
 pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
-    let workload = request.workload;
-    conflicts::check(&request)?;
+    let PlanRequest { common, shape } = &request;
+    conflicts::check(common)?;
     let connections = in_range(
         "--connections",
-        request.connections.unwrap_or(1),
+        common.connections.unwrap_or(1),
         1,
         CONNECTIONS_MAX,
     )?;
-    let threads = threads("--threads", request.threads, connections)?;
-    let load = load_spec(&request)?;
-    let stop = stop(&request, threads)?;
-    let default_warmup_ns = if request.count.is_some() {
-        0
-    } else {
-        SECOND_NS
-    };
-    let target = target(&request, &load, connections)?;
-    let interval_ns = interval(&request, stop)?;
-    let socket = socket_options(&request, &target)?;
-    let engine = engine_choice("--engine", request.engine.as_deref(), true)?;
+    let load_agents = agents::agents("--load-agents", common.load_agents, connections)?;
+    let threads = threads("--threads", common.threads, connections / load_agents)?;
+    let shape = shape.resolve()?;
+    let stop = stop(common, u64::from(threads) * u64::from(load_agents))?;
+    let default_warmup_ns = if common.count.is_some() { 0 } else { SECOND_NS };
+    let target = target(common, connections)?;
+    let interval_ns = interval(common, stop)?;
+    let socket = socket_options(common, &shape, &target)?;
+    let engine = engine_choice("--engine", common.engine.as_deref(), true)?;
     if engine.name != AUTO
         && let Some(driver) = engines::find(&engine.name)
     {
-        driver.check_load(&load).map_err(|why| {
+        driver.check_load(&shape.load).map_err(|why| {
             PlanError::Engine(format!(
                 "engine {} cannot run this load: {why}",
                 engine.name
@@ -60,27 +51,27 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         })?;
     }
     Ok(Plan {
-        workload,
         connections,
+        load_agents,
         threads,
         stop,
-        warmup_ns: duration("--warmup", request.warmup_ns, default_warmup_ns, 0)?,
-        repeat: in_range("--repeat", request.repeat.unwrap_or(1), 1, REPEAT_MAX)?,
-        operation_timeout_ns: duration("--timeout", request.timeout_ns, 5 * SECOND_NS, 1_000_000)?,
+        warmup_ns: duration("--warmup", common.warmup_ns, default_warmup_ns, 0)?,
+        repeat: in_range("--repeat", common.repeat.unwrap_or(1), 1, REPEAT_MAX)?,
+        operation_timeout_ns: duration("--timeout", common.timeout_ns, 5 * SECOND_NS, 1_000_000)?,
         connect_timeout_ns: duration(
             "--connect-timeout",
-            request.connect_timeout_ns,
+            common.connect_timeout_ns,
             5 * SECOND_NS,
             1_000_000,
         )?,
-        drain_ns: duration("--drain", request.drain_ns, SECOND_NS, 0)?,
+        drain_ns: duration("--drain", common.drain_ns, SECOND_NS, 0)?,
         interval_ns,
-        sources: sources(&request, &target)?,
-        placement: request.placement.unwrap_or_default(),
-        client_cpus: cpus("--client-cpus", request.client_cpus.as_deref())?,
+        sources: sources(common, &target)?,
+        placement: common.placement.unwrap_or_default(),
+        client_cpus: cpus("--client-cpus", common.client_cpus.as_deref())?,
         socket,
         engine,
-        load,
+        shape,
         target,
         request,
     })
@@ -154,19 +145,21 @@ pub(super) fn threads(
         return Err(PlanError::OutOfRange {
             option,
             value: threads.to_string(),
-            range: format!("at most the number of connections, which is {connections}"),
+            range: format!(
+                "at most the number of connections of a process, which is {connections}"
+            ),
             cure: "a thread without a connection would idle: use fewer threads or more --connections",
         });
     }
     Ok(threads)
 }
 
-fn stop(request: &PlanRequest, threads: u32) -> Result<StopPlan, PlanError> {
+fn stop(request: &CommonRequest, threads: u64) -> Result<StopPlan, PlanError> {
     let Some(count) = request.count else {
         return duration("--duration", request.duration_ns, 10 * SECOND_NS, 1_000_000)
             .map(StopPlan::After);
     };
-    if count < u64::from(threads) {
+    if count < threads {
         return Err(PlanError::OutOfRange {
             option: "--count",
             value: count.to_string(),
@@ -177,7 +170,7 @@ fn stop(request: &PlanRequest, threads: u32) -> Result<StopPlan, PlanError> {
     Ok(StopPlan::Count(count))
 }
 
-fn interval(request: &PlanRequest, stop: StopPlan) -> Result<u64, PlanError> {
+fn interval(request: &CommonRequest, stop: StopPlan) -> Result<u64, PlanError> {
     let interval_ns = duration(
         "--interval",
         request.interval_ns,
@@ -235,86 +228,7 @@ fn endpoint(text: &str) -> Result<Endpoint, PlanError> {
     text.parse().map_err(PlanError::Endpoint)
 }
 
-// ---- the load ------------------------------------------------------------------------------
-
-fn pace(request: &PlanRequest) -> Result<Pace, PlanError> {
-    let Some(rate) = request.rate_per_second else {
-        return Ok(Pace::Closed);
-    };
-    if !(rate > 0.0 && rate <= RATE_MAX_PER_SECOND) {
-        return Err(PlanError::OutOfRange {
-            option: "--rate",
-            value: rate.to_string(),
-            range: "above 0 and at most 10^9 operations per second".to_owned(),
-            cure: "leave --rate out for a closed loop, which goes as fast as it can",
-        });
-    }
-    Ok(if request.poisson {
-        Pace::Poisson(rate)
-    } else {
-        Pace::Constant(rate)
-    })
-}
-
-fn load_spec(request: &PlanRequest) -> Result<LoadSpec, PlanError> {
-    let pace = pace(request)?;
-    let depth = in_range("--depth", request.depth.unwrap_or(1), 1, DEPTH_MAX)?;
-    let request_bytes = size("--request", request.request_bytes.unwrap_or(1))?;
-    let response_bytes = size("--response", request.response_bytes.unwrap_or(1))?;
-    Ok(match request.workload {
-        Workload::Echo => {
-            let bytes = size("--size", request.message_bytes.unwrap_or(64))?;
-            LoadSpec::RequestResponse {
-                request_bytes: bytes,
-                response_bytes: bytes,
-                depth,
-                pace,
-                verify: request.verify.unwrap_or(true),
-                echo: true,
-            }
-        }
-        Workload::Rr => LoadSpec::RequestResponse {
-            request_bytes,
-            response_bytes,
-            depth,
-            pace,
-            verify: false,
-            echo: false,
-        },
-        Workload::Stream => LoadSpec::Stream {
-            direction: direction(request),
-            message_bytes: size("--size", request.message_bytes.unwrap_or(128 * 1024))?,
-            bitrate_bits_per_second: bitrate("--bitrate", request.bitrate_bits_per_second)?,
-        },
-        Workload::Crr => transaction(request, pace, Some((request_bytes, response_bytes))),
-        Workload::Cc => transaction(request, pace, None),
-    })
-}
-
-fn direction(request: &PlanRequest) -> Direction {
-    match request.direction {
-        None | Some(document::Direction::Send) => Direction::Send,
-        Some(document::Direction::Receive) => Direction::Receive,
-        Some(document::Direction::Both) => Direction::Both,
-    }
-}
-
-fn transaction(request: &PlanRequest, pace: Pace, exchange: Option<(u32, u32)>) -> LoadSpec {
-    LoadSpec::Transaction {
-        exchange,
-        pace,
-        closer: match request.closer {
-            None | Some(document::Closer::Client) => Closer::Client,
-            Some(document::Closer::Server) => Closer::Server,
-        },
-        how: match request.close {
-            None | Some(document::CloseHow::Fin) => How::Fin,
-            Some(document::CloseHow::Rst) => How::Rst,
-        },
-    }
-}
-
-fn bitrate(option: &'static str, bits: Option<u64>) -> Result<Option<f64>, PlanError> {
+pub(super) fn bitrate(option: &'static str, bits: Option<u64>) -> Result<Option<f64>, PlanError> {
     if bits == Some(0) {
         return Err(PlanError::OutOfRange {
             option,
@@ -328,11 +242,7 @@ fn bitrate(option: &'static str, bits: Option<u64>) -> Result<Option<f64>, PlanE
 
 // ---- the target ----------------------------------------------------------------------------
 
-fn target(
-    request: &PlanRequest,
-    load: &LoadSpec,
-    connections: u32,
-) -> Result<TargetPlan, PlanError> {
+fn target(request: &CommonRequest, connections: u32) -> Result<TargetPlan, PlanError> {
     if let Some(text) = &request.target {
         let endpoint = endpoint(text)?;
         if matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
@@ -347,18 +257,32 @@ fn target(
         Some(text) => words(text)?,
     };
     let here = via.is_empty();
+    let listen = testee_endpoint(request, here)?;
+    let agents = agents::agents("--testee-agents", request.testee_agents, connections)?;
+    if agents > 1 && matches!(listen, Endpoint::Unix(_)) {
+        return Err(PlanError::Conflict {
+            option: "--testee-agents",
+            with: "a Unix socket".to_owned(),
+            cure: "it has one listener, which processes cannot share by address: use --testee-threads, or a \
+                   tcp:// endpoint",
+        });
+    }
     Ok(TargetPlan::Own(TesteePlan {
-        listen: testee_endpoint(request, here)?,
+        listen,
+        agents,
         command: request.testee_command.clone(),
         engine: engine_choice("--testee-engine", request.testee_engine.as_deref(), here)?,
-        threads: threads("--testee-threads", request.testee_threads, connections)?,
+        threads: threads(
+            "--testee-threads",
+            request.testee_threads,
+            connections / agents,
+        )?,
         cpus: cpus("--testee-cpus", request.testee_cpus.as_deref())?,
-        role: role_for(load),
         via,
     }))
 }
 
-fn testee_endpoint(request: &PlanRequest, here: bool) -> Result<Endpoint, PlanError> {
+fn testee_endpoint(request: &CommonRequest, here: bool) -> Result<Endpoint, PlanError> {
     if let Some(text) = &request.testee_listen {
         return endpoint(text);
     }
@@ -421,7 +345,7 @@ fn words(text: &str) -> Result<Vec<String>, PlanError> {
     Ok(words)
 }
 
-fn sources(request: &PlanRequest, target: &TargetPlan) -> Result<Vec<IpAddr>, PlanError> {
+fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<IpAddr>, PlanError> {
     let is_unix = matches!(endpoint_of(target), Endpoint::Unix(_));
     if is_unix && !request.sources.is_empty() {
         return Err(PlanError::Conflict {
@@ -449,16 +373,18 @@ fn endpoint_of(target: &TargetPlan) -> &Endpoint {
 
 // ---- socket options ------------------------------------------------------------------------
 
-fn socket_options(request: &PlanRequest, target: &TargetPlan) -> Result<SocketOptions, PlanError> {
+fn socket_options(
+    request: &CommonRequest,
+    shape: &Shape,
+    target: &TargetPlan,
+) -> Result<SocketOptions, PlanError> {
     let asked = &request.socket;
     if matches!(endpoint_of(target), Endpoint::Unix(_)) {
         conflicts::check_unix_options(asked)?;
     }
-    let pacing = bitrate("--pacing-rate", request.pacing_rate_bits_per_second)?;
+    let pacing = bitrate("--pacing-rate", shape.described.pacing_rate_bits_per_second)?;
     Ok(SocketOptions {
-        nodelay: asked
-            .nodelay
-            .unwrap_or(request.workload != Workload::Stream),
+        nodelay: asked.nodelay.unwrap_or(shape.nodelay),
         pacing_bytes_per_second: pacing.map(|bits| ((bits / 8.0) as u64).max(1)),
         ..common_options(asked)?
     })

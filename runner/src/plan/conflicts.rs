@@ -1,7 +1,6 @@
 //! What excludes what. Every refusal names both and says what to write instead.
 
-use super::{PlacementKind, PlanError, PlanRequest, SocketRequest};
-use report::document::{self, Workload};
+use super::{CommonRequest, PlacementKind, PlanError, SocketRequest};
 
 pub(super) fn refuse(
     given: &[(&'static str, bool)],
@@ -18,8 +17,7 @@ pub(super) fn refuse(
     }
 }
 
-pub(super) fn check(request: &PlanRequest) -> Result<(), PlanError> {
-    check_workload_options(request)?;
+pub(super) fn check(request: &CommonRequest) -> Result<(), PlanError> {
     check_target_options(request)?;
     let both = request.count.is_some() && request.duration_ns.is_some();
     refuse(
@@ -27,13 +25,6 @@ pub(super) fn check(request: &PlanRequest) -> Result<(), PlanError> {
         "--duration",
         "a run ends after a number of operations or after a time; choose one",
     )?;
-    if request.poisson && request.rate_per_second.is_none() {
-        return Err(PlanError::Missing {
-            option: "--arrival poisson",
-            needs: "--rate",
-            cure: "a schedule needs a rate, for example --rate 10k",
-        });
-    }
     let same_core = request.placement == Some(PlacementKind::SameCore);
     let named = request.client_cpus.is_some() || request.testee_cpus.is_some();
     refuse(
@@ -43,87 +34,14 @@ pub(super) fn check(request: &PlanRequest) -> Result<(), PlanError> {
     )
 }
 
-fn check_workload_options(request: &PlanRequest) -> Result<(), PlanError> {
-    let name = format!("run {}", request.workload.name());
-    let workload = request.workload;
-    let keeps_requests = matches!(workload, Workload::Rr | Workload::Echo);
-    let exchanges = matches!(workload, Workload::Rr | Workload::Crr);
-    let one_size = matches!(workload, Workload::Echo | Workload::Stream);
-    let reconnects = matches!(workload, Workload::Crr | Workload::Cc);
-    let is_stream = workload == Workload::Stream;
-    refuse(
-        &[
-            ("--request", request.request_bytes.is_some() && !exchanges),
-            ("--response", request.response_bytes.is_some() && !exchanges),
-        ],
-        &name,
-        "requests and responses are for rr and crr; echo and stream have one --size",
-    )?;
-    refuse(
-        &[("--size", request.message_bytes.is_some() && !one_size)],
-        &name,
-        "it is for echo and stream; rr and crr have --request and --response",
-    )?;
-    refuse(
-        &[(
-            "--depth",
-            request.depth.is_some_and(|depth| depth != 1) && !keeps_requests,
-        )],
-        &name,
-        "requests in flight are for rr and echo",
-    )?;
-    refuse(
-        &[("--rate", request.rate_per_second.is_some() && is_stream)],
-        &name,
-        "limit a stream with --bitrate, for example --bitrate 1G",
-    )?;
-    refuse(
-        &[(
-            "--bitrate",
-            request.bitrate_bits_per_second.is_some() && !is_stream,
-        )],
-        &name,
-        "it is for streams; give operations a --rate per second",
-    )?;
-    let receives_only = request.direction == Some(document::Direction::Receive);
-    refuse(
-        &[(
-            "--bitrate",
-            request.bitrate_bits_per_second.is_some() && receives_only,
-        )],
-        "--direction receive",
-        "it limits what the load sends; use --pacing-rate to have the testee's kernel limit it",
-    )?;
-    refuse(
-        &[("--direction", request.direction.is_some() && !is_stream)],
-        &name,
-        "it is for streams",
-    )?;
-    refuse(
-        &[(
-            "--verify",
-            request.verify == Some(true) && workload != Workload::Echo,
-        )],
-        &name,
-        "only echoed bytes are compared: use `run echo`",
-    )?;
-    refuse(
-        &[
-            ("--closer", request.closer.is_some() && !reconnects),
-            ("--close", request.close.is_some() && !reconnects),
-        ],
-        &name,
-        "it is for workloads that close connections: crr and cc",
-    )
-}
-
-fn check_target_options(request: &PlanRequest) -> Result<(), PlanError> {
+fn check_target_options(request: &CommonRequest) -> Result<(), PlanError> {
     let of_own_testee = [
         ("--testee-via", request.testee_via.is_some()),
         ("--testee-host", request.testee_host.is_some()),
         ("--testee-command", request.testee_command.is_some()),
         ("--testee-listen", request.testee_listen.is_some()),
         ("--testee-engine", request.testee_engine.is_some()),
+        ("--testee-agents", request.testee_agents.is_some()),
         ("--testee-threads", request.testee_threads.is_some()),
         ("--testee-cpus", request.testee_cpus.is_some()),
         ("--profile-testee", request.profile_testee.is_some()),
@@ -156,7 +74,7 @@ fn check_target_options(request: &PlanRequest) -> Result<(), PlanError> {
 }
 
 /// One kernel and network namespace has one set of settings.
-fn check_one_profile(request: &PlanRequest) -> Result<(), PlanError> {
+fn check_one_profile(request: &CommonRequest) -> Result<(), PlanError> {
     if request.profile_load == request.profile_testee {
         return Ok(());
     }

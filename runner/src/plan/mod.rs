@@ -4,25 +4,32 @@
 //! [`Plan::new`] and in no other way, so that an invalid plan does not exist; its serialised form
 //! is the request again, and reading it back validates it again.
 
+mod agents;
 mod build;
 mod conflicts;
 mod document;
 mod error;
 mod request;
 mod serve;
+mod shape;
 
+pub(crate) use agents::deal;
+pub use agents::{AgentPlan, AgentShare};
 pub(crate) use conflicts::ONE_SET;
-pub(crate) use document::{document_reconnects, is_loopback};
+pub(crate) use document::is_loopback;
 pub use error::PlanError;
-pub use request::{PlacementKind, PlanRequest, SocketRequest};
+pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
 pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
+pub(crate) use shape::Shape;
+pub use shape::{
+    CcRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PaceRequest, RrRequest,
+    ShapeRequest, StreamRequest,
+};
 
 use crate::engines::EngineChoice;
 use engine::endpoint::Endpoint;
-use engine::session::How;
-use engine::shape::Pace;
 use engine::socket::SocketOptions;
-use engine::workload::{Closer, Direction, LoadSpec, ServeSpec};
+use engine::workload::LoadSpec;
 use report::document::Workload;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -32,11 +39,13 @@ use std::net::IpAddr;
 #[serde(try_from = "PlanRequest", into = "PlanRequest")]
 pub struct Plan {
     pub(crate) request: PlanRequest,
-    pub(crate) workload: Workload,
-    pub(crate) load: LoadSpec,
+    pub(crate) shape: Shape,
     pub(crate) target: TargetPlan,
     pub(crate) engine: EngineChoice,
     pub(crate) connections: u32,
+    /// Processes that make the load.
+    pub(crate) load_agents: u32,
+    /// Threads of each of them.
     pub(crate) threads: u32,
     pub(crate) stop: StopPlan,
     pub(crate) warmup_ns: u64,
@@ -69,9 +78,11 @@ pub(crate) struct TesteePlan {
     /// The linerate binary over there, if it is not at this one's path.
     pub(crate) command: Option<String>,
     pub(crate) engine: EngineChoice,
+    /// Processes that share its port.
+    pub(crate) agents: u32,
+    /// Threads of each of them.
     pub(crate) threads: u32,
     pub(crate) cpus: Option<Vec<u32>>,
-    pub(crate) role: ServeSpec,
 }
 
 /// When the window ends.
@@ -113,7 +124,7 @@ impl Plan {
 
     /// The workload.
     pub fn workload(&self) -> Workload {
-        self.workload
+        self.request.shape.workload()
     }
 
     /// Connections of the load.
@@ -167,7 +178,12 @@ impl Plan {
 
     /// What the load does.
     pub fn load_spec(&self) -> &LoadSpec {
-        &self.load
+        &self.shape.load
+    }
+
+    /// Operations in flight per connection at most.
+    pub(crate) fn depth(&self) -> u32 {
+        self.shape.described.depth.unwrap_or(1)
     }
 
     pub(crate) fn testee(&self) -> Option<&TesteePlan> {
@@ -175,64 +191,6 @@ impl Plan {
             TargetPlan::Foreign(_) => None,
             TargetPlan::Own(testee) => Some(testee),
         }
-    }
-
-    /// Bytes of one message as the testee receives it, for the size of its buffers.
-    pub(crate) fn message_bytes(&self) -> Option<u32> {
-        match self.load {
-            LoadSpec::RequestResponse { request_bytes, .. } => Some(request_bytes),
-            LoadSpec::Stream { message_bytes, .. } => Some(message_bytes),
-            LoadSpec::Transaction { exchange, .. } => exchange.map(|(request, _)| request),
-        }
-    }
-
-    /// How often operations are due.
-    pub(crate) fn pace(&self) -> Pace {
-        match self.load {
-            LoadSpec::RequestResponse { pace, .. } | LoadSpec::Transaction { pace, .. } => pace,
-            LoadSpec::Stream { .. } => Pace::Closed,
-        }
-    }
-}
-
-/// The role that answers `load`.
-pub(crate) fn role_for(load: &LoadSpec) -> ServeSpec {
-    match *load {
-        LoadSpec::RequestResponse { echo: true, .. } => ServeSpec::Echo,
-        LoadSpec::RequestResponse {
-            request_bytes,
-            response_bytes,
-            ..
-        } => rr(request_bytes, response_bytes, None, How::Fin),
-        LoadSpec::Stream {
-            direction,
-            message_bytes,
-            ..
-        } => match direction {
-            Direction::Send => ServeSpec::Discard,
-            Direction::Receive => ServeSpec::Source { message_bytes },
-            Direction::Both => ServeSpec::Duplex { message_bytes },
-        },
-        LoadSpec::Transaction {
-            exchange,
-            closer,
-            how,
-            ..
-        } => {
-            let (request_bytes, response_bytes) = exchange.unwrap_or((1, 1));
-            let answers = u32::from(exchange.is_some());
-            let close_after = (closer == Closer::Server).then_some(answers);
-            rr(request_bytes, response_bytes, close_after, how)
-        }
-    }
-}
-
-fn rr(request_bytes: u32, response_bytes: u32, close_after: Option<u32>, how: How) -> ServeSpec {
-    ServeSpec::Rr {
-        request_bytes,
-        response_bytes,
-        close_after,
-        how,
     }
 }
 

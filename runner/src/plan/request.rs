@@ -1,15 +1,24 @@
 //! What a user asks for, as plain data. `None` asks for the default.
 
+use super::ShapeRequest;
 use crate::profile::Profile;
-use report::document::{CloseHow, Closer, Direction, Workload};
+use report::document::Workload;
 use serde::{Deserialize, Serialize};
 
 /// A run as asked for. The command line fills it in, and so can a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct PlanRequest {
+    /// What can be asked of every workload.
+    pub common: CommonRequest,
     /// What one operation is.
-    pub workload: Workload,
+    pub shape: ShapeRequest,
+}
+
+/// What can be asked of every workload.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommonRequest {
     /// `tcp://HOST:PORT` or `unix:///PATH`; none starts a testee for the run.
     pub target: Option<String>,
     /// Command prefix that starts the testee agent, for example `ssh b`.
@@ -24,11 +33,15 @@ pub struct PlanRequest {
     pub engine: Option<String>,
     /// Engine of the own testee; default `auto`.
     pub testee_engine: Option<String>,
-    /// Connections at the same time; default 1.
+    /// Connections at the same time, over all load agents; default 1.
     pub connections: Option<u32>,
-    /// Threads of the load; default 1.
+    /// Processes that make the load, each with its share of the connections; default 1.
+    pub load_agents: Option<u32>,
+    /// Threads of each load agent; default 1.
     pub threads: Option<u32>,
-    /// Threads of the own testee; default 1.
+    /// Processes of the own testee, which share one port; default 1.
+    pub testee_agents: Option<u32>,
+    /// Threads of each of the own testee's processes; default 1.
     pub testee_threads: Option<u32>,
     /// Length of the window, ns; default 10 s.
     pub duration_ns: Option<u64>,
@@ -38,24 +51,6 @@ pub struct PlanRequest {
     pub warmup_ns: Option<u64>,
     /// Rounds; default 1.
     pub repeat: Option<u32>,
-    /// Open loop: operations per second in total. None: closed loop.
-    pub rate_per_second: Option<f64>,
-    /// Open loop with exponential instead of equal gaps.
-    pub poisson: bool,
-    /// Limit of a stream that the load sends, bits per second in total.
-    pub bitrate_bits_per_second: Option<u64>,
-    /// Limit that the kernel puts on each connection, bits per second (`SO_MAX_PACING_RATE`).
-    pub pacing_rate_bits_per_second: Option<u64>,
-    /// Requests in flight per connection (rr, echo); default 1.
-    pub depth: Option<u32>,
-    /// Bytes of a request (rr, crr); default 1.
-    pub request_bytes: Option<u64>,
-    /// Bytes of a response (rr, crr); default 1.
-    pub response_bytes: Option<u64>,
-    /// Bytes of a message (echo: default 64; stream: default 128 KiB).
-    pub message_bytes: Option<u64>,
-    /// Which way a stream flows; default send.
-    pub direction: Option<Direction>,
     /// An operation without an answer for so long has failed, ns; default 5 s.
     pub timeout_ns: Option<u64>,
     /// A connection that takes longer to establish has failed, ns; default 5 s.
@@ -74,12 +69,6 @@ pub struct PlanRequest {
     pub client_cpus: Option<String>,
     /// CPUs of the own testee's threads.
     pub testee_cpus: Option<String>,
-    /// Who closes first (crr, cc); default client.
-    pub closer: Option<Closer>,
-    /// How the closer closes (crr, cc); default FIN.
-    pub close: Option<CloseHow>,
-    /// Compare every echoed byte (echo); default on.
-    pub verify: Option<bool>,
     /// Profile of the load's host.
     pub profile_load: Option<Profile>,
     /// Profile of the own testee's host.
@@ -100,46 +89,8 @@ impl PlanRequest {
     /// The defaults of a workload.
     pub fn of(workload: Workload) -> Self {
         Self {
-            workload,
-            target: None,
-            testee_via: None,
-            testee_host: None,
-            testee_command: None,
-            testee_listen: None,
-            engine: None,
-            testee_engine: None,
-            connections: None,
-            threads: None,
-            testee_threads: None,
-            duration_ns: None,
-            count: None,
-            warmup_ns: None,
-            repeat: None,
-            rate_per_second: None,
-            poisson: false,
-            bitrate_bits_per_second: None,
-            pacing_rate_bits_per_second: None,
-            depth: None,
-            request_bytes: None,
-            response_bytes: None,
-            message_bytes: None,
-            direction: None,
-            timeout_ns: None,
-            connect_timeout_ns: None,
-            drain_ns: None,
-            interval_ns: None,
-            sources: Vec::new(),
-            socket: SocketRequest::default(),
-            placement: None,
-            client_cpus: None,
-            testee_cpus: None,
-            closer: None,
-            close: None,
-            verify: None,
-            profile_load: None,
-            profile_testee: None,
-            profile_allow_lower: false,
-            profile_skip_read_only: false,
+            common: CommonRequest::default(),
+            shape: ShapeRequest::of(workload),
         }
     }
 }

@@ -1,5 +1,18 @@
 use super::*;
+use engine::workload::ServeSpec;
 use report::document;
+
+/// The shape of a default request.
+fn rr(request: &mut PlanRequest) -> &mut RrRequest {
+    match &mut request.shape {
+        ShapeRequest::Rr(rr) => rr,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exchange(request: &mut PlanRequest) -> &mut ExchangeRequest {
+    &mut rr(request).exchange
+}
 
 fn rejected(change: impl FnOnce(&mut PlanRequest)) -> String {
     let mut request = PlanRequest::default();
@@ -30,27 +43,35 @@ fn the_defaults_are_a_plan() {
         Workload::Crr,
         Workload::Cc,
     ] {
-        accepted(|request| request.workload = workload);
+        Plan::new(PlanRequest::of(workload)).unwrap();
     }
 }
 
 #[test]
 fn impossible_numbers_are_refused_with_a_cure() {
     type Change = fn(&mut PlanRequest);
-    let cases: [(Change, &str); 13] = [
-        (|r| r.request_bytes = Some(0), "--request 0"),
-        (|r| r.response_bytes = Some(1 << 40), "--response"),
-        (|r| r.duration_ns = Some(0), "--duration"),
-        (|r| r.count = Some(0), "--count 0"),
-        (|r| r.connections = Some(0), "--connections 0"),
-        (|r| r.threads = Some(2), "more --connections"),
-        (|r| r.testee_threads = Some(2), "--testee-threads 2"),
-        (|r| r.rate_per_second = Some(0.0), "closed loop"),
-        (|r| r.rate_per_second = Some(f64::NAN), "--rate NaN"),
-        (|r| r.depth = Some(0), "--depth 0"),
-        (|r| r.repeat = Some(0), "--repeat 0"),
-        (|r| r.timeout_ns = Some(0), "--timeout"),
-        (|r| r.interval_ns = Some(1), "--interval"),
+    let cases: [(Change, &str); 15] = [
+        (|r| exchange(r).request_bytes = Some(0), "--request 0"),
+        (|r| exchange(r).response_bytes = Some(1 << 40), "--response"),
+        (
+            |r| r.common.load_agents = Some(2),
+            "--load-agents 2: it must be at most the number of connections",
+        ),
+        (|r| r.common.testee_agents = Some(1000), "--testee-agents"),
+        (|r| r.common.duration_ns = Some(0), "--duration"),
+        (|r| r.common.count = Some(0), "--count 0"),
+        (|r| r.common.connections = Some(0), "--connections 0"),
+        (|r| r.common.threads = Some(2), "more --connections"),
+        (|r| r.common.testee_threads = Some(2), "--testee-threads 2"),
+        (|r| rr(r).pace.rate_per_second = Some(0.0), "closed loop"),
+        (
+            |r| rr(r).pace.rate_per_second = Some(f64::NAN),
+            "--rate NaN",
+        ),
+        (|r| rr(r).depth = Some(0), "--depth 0"),
+        (|r| r.common.repeat = Some(0), "--repeat 0"),
+        (|r| r.common.timeout_ns = Some(0), "--timeout"),
+        (|r| r.common.interval_ns = Some(1), "--interval"),
     ];
     for (change, part) in cases {
         let error = rejected(change);
@@ -61,47 +82,66 @@ fn impossible_numbers_are_refused_with_a_cure() {
 #[test]
 fn options_that_contradict_each_other_are_refused() {
     type Change = fn(&mut PlanRequest);
-    let cases: [(Change, &str); 16] = [
-        (|r| r.bitrate_bits_per_second = Some(1), "--rate"),
-        (|r| r.verify = Some(true), "run echo"),
-        (|r| r.message_bytes = Some(1), "--request"),
-        (|r| r.direction = Some(document::Direction::Both), "streams"),
-        (|r| r.closer = Some(document::Closer::Client), "crr and cc"),
-        (|r| r.poisson = true, "--rate"),
+    let cases: [(Change, &str); 11] = [
+        (|r| rr(r).pace.poisson = true, "--rate"),
         (
-            |r| (r.count, r.duration_ns) = (Some(1), Some(1_000_000_000)),
+            |r| (r.common.count, r.common.duration_ns) = (Some(1), Some(1_000_000_000)),
             "choose one",
         ),
         (
-            |r| (r.workload, r.rate_per_second) = (Workload::Stream, Some(5.0)),
-            "--bitrate",
+            |r| {
+                r.shape = ShapeRequest::Stream(StreamRequest {
+                    direction: Some(document::Direction::Receive),
+                    bitrate_bits_per_second: Some(1),
+                    ..StreamRequest::default()
+                });
+            },
+            "--direction receive",
         ),
         (
-            |r| (r.workload, r.depth) = (Workload::Cc, Some(2)),
-            "rr and echo",
+            |r| {
+                r.common.testee_listen = Some("unix:///x".into());
+                (r.common.connections, r.common.testee_agents) = (Some(2), Some(2));
+            },
+            "a Unix socket",
         ),
         (
-            |r| (r.target, r.testee_cpus) = (Some("tcp://[::1]:1".into()), Some("0".into())),
+            |r| {
+                (r.common.target, r.common.testee_cpus) =
+                    (Some("tcp://[::1]:1".into()), Some("0".into()))
+            },
             "--testee-cpus",
         ),
-        (|r| r.testee_host = Some("10.0.0.2".into()), "--testee-via"),
-        (|r| r.testee_via = Some("ssh b".into()), "--testee-host"),
-        (|r| r.testee_via = Some("ssh 'b".into()), "quotation mark"),
         (
-            |r| (r.target, r.sources) = (Some("unix:///x".into()), vec!["127.0.0.1".into()]),
+            |r| r.common.testee_host = Some("10.0.0.2".into()),
+            "--testee-via",
+        ),
+        (
+            |r| r.common.testee_via = Some("ssh b".into()),
+            "--testee-host",
+        ),
+        (
+            |r| r.common.testee_via = Some("ssh 'b".into()),
+            "quotation mark",
+        ),
+        (
+            |r| {
+                (r.common.target, r.common.sources) =
+                    (Some("unix:///x".into()), vec!["127.0.0.1".into()])
+            },
             "--source",
         ),
         (
             |r| {
-                r.target = Some("unix:///x".into());
-                r.socket.mss_bytes = Some(1000);
+                r.common.target = Some("unix:///x".into());
+                r.common.socket.mss_bytes = Some(1000);
             },
             "--mss",
         ),
         (
             |r| {
-                r.placement = Some(PlacementKind::SameCore);
-                r.client_cpus = Some("0".into());
+                r.common.placement = Some(PlacementKind::SameCore);
+                r.common.client_cpus = Some("0".into());
             },
             "same-core",
         ),
@@ -114,52 +154,59 @@ fn options_that_contradict_each_other_are_refused() {
 
 #[test]
 fn texts_that_cannot_be_read_are_refused() {
-    assert!(rejected(|r| r.engine = Some("warp".into())).contains("uring"));
-    assert!(rejected(|r| r.target = Some("tcp://x:0".into())).contains("port 0"));
-    assert!(rejected(|r| r.target = Some("tcp://x".into())).contains("port is missing"));
-    assert!(rejected(|r| r.client_cpus = Some("a".into())).contains("--client-cpus"));
-    assert!(rejected(|r| r.client_cpus = Some(String::new())).contains("--client-cpus"));
-    assert!(rejected(|r| r.sources = vec!["eth0".into()]).contains("not an IP address"));
+    assert!(rejected(|r| r.common.engine = Some("warp".into())).contains("uring"));
+    assert!(rejected(|r| r.common.target = Some("tcp://x:0".into())).contains("port 0"));
+    assert!(rejected(|r| r.common.target = Some("tcp://x".into())).contains("port is missing"));
+    assert!(rejected(|r| r.common.client_cpus = Some("a".into())).contains("--client-cpus"));
+    assert!(rejected(|r| r.common.client_cpus = Some(String::new())).contains("--client-cpus"));
+    assert!(rejected(|r| r.common.sources = vec!["eth0".into()]).contains("not an IP address"));
     let long = format!("unix:///{}", "x".repeat(200));
-    assert!(rejected(|r| r.target = Some(long)).contains("path has"));
+    assert!(rejected(|r| r.common.target = Some(long)).contains("path has"));
 }
 
 #[test]
 fn the_testee_has_the_role_that_answers() {
-    let role = |change: fn(&mut PlanRequest)| accepted(change).testee().unwrap().role.clone();
-    assert_eq!(role(|r| r.workload = Workload::Echo), ServeSpec::Echo);
-    assert_eq!(role(|r| r.workload = Workload::Stream), ServeSpec::Discard);
-    let receive = role(|r| {
-        r.workload = Workload::Stream;
-        r.direction = Some(document::Direction::Receive);
-    });
+    let role = |shape| ShapeRequest::resolve(&shape).unwrap().testee;
+    assert_eq!(role(ShapeRequest::of(Workload::Echo)), ServeSpec::Echo);
+    assert_eq!(role(ShapeRequest::of(Workload::Stream)), ServeSpec::Discard);
+    let receive = role(ShapeRequest::Stream(StreamRequest {
+        direction: Some(document::Direction::Receive),
+        ..StreamRequest::default()
+    }));
     assert_eq!(receive.name(), "source");
-    for (workload, closes_after) in [(Workload::Crr, 1), (Workload::Cc, 0)] {
-        let mut request = PlanRequest::of(workload);
-        let by_client = Plan::new(request.clone()).unwrap();
-        assert!(matches!(
-            by_client.testee().unwrap().role,
-            ServeSpec::Rr {
-                close_after: None,
-                ..
-            }
-        ));
-        request.closer = Some(document::Closer::Server);
-        let by_server = Plan::new(request).unwrap();
-        assert!(matches!(
-            by_server.testee().unwrap().role,
-            ServeSpec::Rr { close_after: Some(n), .. } if n == closes_after
-        ));
-    }
+    let by_server = EndingRequest {
+        closer: Some(document::Closer::Server),
+        ..EndingRequest::default()
+    };
+    let crr = |ending| {
+        ShapeRequest::Crr(CrrRequest {
+            ending,
+            ..CrrRequest::default()
+        })
+    };
+    let cc = |ending| {
+        ShapeRequest::Cc(CcRequest {
+            ending,
+            ..CcRequest::default()
+        })
+    };
+    let closes_after = |shape| match role(shape) {
+        ServeSpec::Rr { close_after, .. } => close_after,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(closes_after(crr(EndingRequest::default())), None);
+    assert_eq!(closes_after(cc(EndingRequest::default())), None);
+    assert_eq!(closes_after(crr(by_server)), Some(1));
+    assert_eq!(closes_after(cc(by_server)), Some(0));
 }
 
 #[test]
 fn a_plan_travels_and_is_validated_again() {
     let plan = accepted(|r| {
-        r.testee_via = Some("ip netns exec 'a b'".into());
-        r.testee_host = Some("10.0.0.2".into());
-        r.rate_per_second = Some(1000.5);
-        r.count = Some(7);
+        r.common.testee_via = Some("ip netns exec 'a b'".into());
+        r.common.testee_host = Some("10.0.0.2".into());
+        rr(r).pace.rate_per_second = Some(1000.5);
+        r.common.count = Some(7);
     });
     let text = serde_json::to_string(&plan).unwrap();
     let back: Plan = serde_json::from_str(&text).unwrap();
@@ -173,8 +220,8 @@ fn a_plan_travels_and_is_validated_again() {
 #[test]
 fn the_document_carries_what_was_resolved() {
     let document = accepted(|r| {
-        r.workload = Workload::Echo;
-        r.socket.send_buffer_bytes = Some(65_536);
+        r.shape = ShapeRequest::of(Workload::Echo);
+        r.common.socket.send_buffer_bytes = Some(65_536);
     })
     .document();
     assert_eq!(document.sizes.message_bytes, Some(64));

@@ -162,6 +162,39 @@ fn an_agent_that_is_killed_is_one_clear_error() {
 }
 
 #[test]
+fn one_of_several_agents_that_is_killed_ends_the_run_and_is_named() {
+    within(60, || {
+        let mut call = start(&[
+            "run",
+            "rr",
+            "-c",
+            "8",
+            "--load-agents",
+            "2",
+            "--testee-agents",
+            "2",
+        ]);
+        let agents = call.agents(4);
+        call.hears("/s");
+        // SAFETY: kill takes two integers; the process is an agent of this very call.
+        unsafe { libc::kill(agents[3], libc::SIGKILL) };
+        let asked = Instant::now();
+        let finished = call.finish(Duration::from_secs(15));
+        assert!(
+            asked.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            asked.elapsed()
+        );
+        finished.assert_refused(4, &["-2 agent", "killed by signal 9"]);
+        let left = agents.iter().filter(|agent| {
+            // SAFETY: signal 0 only asks whether the process is there.
+            unsafe { libc::kill(**agent, 0) == 0 }
+        });
+        assert_eq!(left.count(), 0, "no agent is left");
+    });
+}
+
+#[test]
 fn agents_end_when_their_conductor_is_killed() {
     within(60, || {
         let mut call = measuring(&["run", "echo", "--connections", "10"]);

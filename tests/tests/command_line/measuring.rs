@@ -1,10 +1,11 @@
 //! Runs as a newcomer types them, short, and what comes out of them.
 
-use linerate_tests::binary::{call, call_line, within};
+use linerate_tests::binary::{Call, call, call_line, within};
 use linerate_tests::raw::{self, Server};
 use linerate_tests::{Directory, Family, drivers};
 use serde_json::Value;
 use std::fs;
+use std::time::Duration;
 
 /// The engines that run here, by name.
 fn engines() -> Vec<&'static str> {
@@ -43,12 +44,66 @@ fn check(document: &Value) {
     );
     assert!(number(document, "/rounds/0/measured/totals/operations") > 0.0);
     assert!(number(document, "/rounds/0/window/length_ns") > 0.0);
+    check_intervals(document);
     for side in ["load", "testee"] {
         assert!(
             number(document, &format!("/rounds/0/{side}/0/process/cpu_ns")) > 0.0,
             "{side}"
         );
     }
+}
+
+/// Intervals cut the window exactly: they follow one another from its begin to its end, and add up to what it has.
+fn check_intervals(document: &Value) {
+    let intervals = at(document, "/rounds/0/measured/intervals")
+        .as_array()
+        .expect("a list");
+    let of = |interval: &Value, field: &str| interval[field].as_u64().expect("a number");
+    let mut end_ns = 0;
+    for interval in intervals {
+        assert_eq!(of(interval, "start_offset_ns"), end_ns, "{intervals:#?}");
+        end_ns += of(interval, "length_ns");
+    }
+    let window_ns = number(document, "/rounds/0/window/length_ns");
+    assert_eq!(end_ns as f64, window_ns, "{intervals:#?}");
+    for field in ["operations", "bytes_sent", "bytes_received"] {
+        let sum: u64 = intervals.iter().map(|interval| of(interval, field)).sum();
+        let total = number(document, &format!("/rounds/0/measured/totals/{field}"));
+        assert_eq!(sum as f64, total, "{field}: {intervals:#?}");
+    }
+}
+
+#[test]
+fn a_pause_of_the_load_is_one_long_interval() {
+    within(60, || {
+        let words = "run rr --duration 1s --warmup 0s --interval 10ms --format json";
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut call = Call::start(&words);
+        let load = call.agents(2)[1];
+        call.hears("/s");
+        // SAFETY: kill takes two integers; the process is an agent of this very call.
+        unsafe { libc::kill(load, libc::SIGSTOP) };
+        std::thread::sleep(Duration::from_millis(300));
+        // SAFETY: as above.
+        unsafe { libc::kill(load, libc::SIGCONT) };
+        let finished = call.finish(Duration::from_secs(30));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        check_intervals(&document);
+        let lengths: Vec<u64> = at(&document, "/rounds/0/measured/intervals")
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|interval| interval["length_ns"].as_u64())
+            .collect();
+        assert!(lengths.iter().any(|ns| *ns > 250_000_000), "{lengths:?}");
+        // Those that it missed are not made up for.
+        assert!(
+            lengths.len() <= 74,
+            "{} intervals: {lengths:?}",
+            lengths.len()
+        );
+    });
 }
 
 #[test]
@@ -118,6 +173,43 @@ fn every_workload_on_every_engine() {
                 assert_eq!(at(&document, "/rounds/0/testee/0/engine/used"), engine);
             }
         }
+    });
+}
+
+#[test]
+fn several_processes_a_side_are_one_measurement() {
+    within(60, || {
+        let finished = call_line(
+            "run echo --connections 24 --load-agents 2 --testee-agents 2 --duration 500ms --warmup 100ms \
+             --interval 100ms --format json --quiet",
+        );
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        check(&document);
+        let sides = |side: &str| {
+            at(&document, &format!("/rounds/0/{side}"))
+                .as_array()
+                .cloned()
+        };
+        let (load, testee) = (sides("load").unwrap(), sides("testee").unwrap());
+        assert_eq!((load.len(), testee.len()), (2, 2));
+        let pids: std::collections::BTreeSet<u64> = load
+            .iter()
+            .chain(&testee)
+            .map(|side| side["pid"].as_u64().expect("a process"))
+            .collect();
+        assert_eq!(pids.len(), 4, "each is a process of its own");
+        for side in &load {
+            assert_eq!(side["measured"]["totals"]["connections_opened"], 12);
+        }
+        let total = number(&document, "/rounds/0/measured/totals/operations");
+        let parts: f64 = load
+            .iter()
+            .filter_map(|side| side["measured"]["totals"]["operations"].as_f64())
+            .sum();
+        assert_eq!(total, parts);
+        assert_eq!(number(&document, "/plan/load_agents"), 2.0);
+        assert_eq!(number(&document, "/plan/testee_agents"), 2.0);
     });
 }
 

@@ -16,7 +16,7 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 26] = [
+        let cases: [(&str, &[&str]); 29] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
@@ -74,6 +74,18 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
                 &["--response 2.00 GiB", "lies in memory"],
             ),
             ("run rr --duration 0s", &["--duration", "10s"]),
+            (
+                "run rr --load-agents 3 --connections 2",
+                &["--load-agents 3", "connections"],
+            ),
+            (
+                "run rr --testee-agents 2 -c 2 --testee-listen unix:///tmp/x",
+                &["--testee-agents", "a Unix socket", "--testee-threads"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 --testee-agents 2 -c 2",
+                &["--testee-agents", "the target"],
+            ),
             (
                 "run rr --threads 3 --connections 2",
                 &["--threads 3", "connections"],

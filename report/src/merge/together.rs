@@ -1,0 +1,151 @@
+//! The series of several agents as one.
+//!
+//! All agents cut their windows at multiples of one length, each when it comes to it: a little late,
+//! and not at all where it was held up. So what is cut together are the instants that all agents have.
+
+use std::collections::VecDeque;
+
+use super::interval;
+use crate::document::Interval;
+
+/// Intervals of several agents, added as they come.
+#[derive(Debug)]
+pub struct Together {
+    length_ns: u64,
+    waiting: Vec<VecDeque<Interval>>,
+}
+
+impl Together {
+    /// For `agents` agents that cut their windows every `length_ns`.
+    pub fn new(agents: usize, length_ns: u64) -> Self {
+        Self {
+            length_ns: length_ns.max(1),
+            waiting: vec![VecDeque::new(); agents],
+        }
+    }
+
+    /// Agent number `agent` has come so far.
+    pub fn add(&mut self, agent: usize, interval: Interval) {
+        if let Some(waiting) = self.waiting.get_mut(agent) {
+            waiting.push_back(interval);
+        }
+    }
+
+    /// The next part at whose end all agents have cut; `None` until they have.
+    pub fn next_part(&mut self) -> Option<Interval> {
+        let first = self.waiting.first()?;
+        let ends = first.iter().map(|interval| self.multiple(interval));
+        let end = ends.min_by_key(|end| (!self.is_end_of_all(*end), *end))?;
+        if !self.is_end_of_all(end) {
+            return None;
+        }
+        let length_ns = self.length_ns;
+        let is_end = |interval: &Interval| multiple(interval, length_ns) == end;
+        let mut slices = Vec::new();
+        for waiting in &mut self.waiting {
+            let last = waiting.iter().position(is_end)?;
+            slices.extend(waiting.drain(..=last));
+        }
+        Some(interval(&slices.iter().collect::<Vec<_>>()))
+    }
+
+    /// What is left at the end of the window, if anything is.
+    pub fn rest(self) -> Option<Interval> {
+        let slices: Vec<&Interval> = self.waiting.iter().flatten().collect();
+        (!slices.is_empty()).then(|| interval(&slices))
+    }
+
+    fn is_end_of_all(&self, end: u64) -> bool {
+        let has = |waiting: &VecDeque<Interval>| {
+            let mut ends = waiting.iter().map(|interval| self.multiple(interval));
+            ends.any(|other| other == end)
+        };
+        self.waiting.iter().all(has)
+    }
+
+    fn multiple(&self, interval: &Interval) -> u64 {
+        multiple(interval, self.length_ns)
+    }
+}
+
+/// The multiple of the length at which the interval was cut: an agent can be late, and never early.
+fn multiple(interval: &Interval, length_ns: u64) -> u64 {
+    (interval.start_offset_ns + interval.length_ns) / length_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slices(ends: &[u64]) -> Vec<Interval> {
+        let starts = std::iter::once(&0).chain(ends);
+        let slice = |(start, end): (&u64, &u64)| Interval {
+            start_offset_ns: *start,
+            length_ns: end - start,
+            operations: end - start,
+            ..Interval::default()
+        };
+        starts.zip(ends).map(slice).collect()
+    }
+
+    fn together(series: &[Vec<Interval>]) -> Vec<(u64, u64)> {
+        let mut together = Together::new(series.len(), 100);
+        for (agent, series) in series.iter().enumerate() {
+            for interval in series {
+                together.add(agent, *interval);
+            }
+        }
+        let mut parts: Vec<Interval> = std::iter::from_fn(|| together.next_part()).collect();
+        parts.extend(together.rest());
+        let end = |part: &Interval| part.start_offset_ns + part.length_ns;
+        parts
+            .iter()
+            .map(|part| (end(part), part.operations))
+            .collect()
+    }
+
+    #[test]
+    fn agents_that_cut_alike_are_added_place_by_place() {
+        let (one, other) = (slices(&[101, 203, 300]), slices(&[100, 201, 300]));
+        assert_eq!(
+            together(&[one, other]),
+            [(101, 201), (203, 203), (300, 196)]
+        );
+    }
+
+    #[test]
+    fn where_one_was_held_up_the_others_wait_for_it() {
+        let (held_up, other) = (slices(&[101, 420, 500]), slices(&[100, 200, 301, 400, 500]));
+        assert_eq!(
+            together(&[held_up, other]),
+            [(101, 201), (420, 619), (500, 180)]
+        );
+    }
+
+    #[test]
+    fn nothing_is_lost_where_an_agent_ends_early_or_never_began() {
+        assert_eq!(
+            together(&[slices(&[100, 200, 230]), slices(&[100, 130])]),
+            [(100, 200), (230, 160)]
+        );
+        assert_eq!(together(&[slices(&[100, 200]), Vec::new()]), [(200, 200)]);
+        assert_eq!(together(&[Vec::new()]), []);
+        // The last one is short, and ends before the next multiple.
+        assert_eq!(
+            together(&[slices(&[100, 105]), slices(&[101, 105])]),
+            [(101, 201), (105, 9)]
+        );
+    }
+
+    #[test]
+    fn parts_come_as_soon_as_all_agents_have_them() {
+        let mut together = Together::new(2, 100);
+        let series = slices(&[100, 200]);
+        together.add(0, series[0]);
+        together.add(0, series[1]);
+        assert_eq!(together.next_part(), None);
+        together.add(1, series[0]);
+        assert_eq!(together.next_part().map(|part| part.operations), Some(200));
+        assert_eq!(together.next_part(), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! The agents of a round, and what each of them is dealt.
+
+use super::{Plan, PlanError, TesteePlan, build::in_range};
+use engine::driver::Share;
+use report::document::Role;
+use serde::{Deserialize, Serialize};
+
+/// More than the processors of any machine of today can keep busy.
+pub(super) const AGENTS_MAX: u32 = 256;
+
+/// One agent of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentPlan {
+    /// Its name, unique in the round: `load`, `load-2`, `testee` ...
+    pub name: String,
+    /// Which side it is of.
+    pub role: Role,
+    /// Its number among the agents of its side, from 0.
+    pub number: u32,
+    /// How many agents its side has.
+    pub of: u32,
+    /// Command prefix that starts it elsewhere; empty: a child process here.
+    pub via: Vec<String>,
+    /// The linerate binary over there, if it is not at this one's path.
+    pub command: Option<String>,
+    /// Its part of the load.
+    pub share: AgentShare,
+}
+
+/// An agent's part of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentShare {
+    /// Number of its first connection; 0 for a testee.
+    pub first: u32,
+    /// How many it opens; for a testee, how many it must be ready for.
+    pub connections: u32,
+    /// How many there are in the whole run.
+    pub total: u32,
+    /// Operations after which it ends, in a run that counts; null for a testee.
+    pub operations: Option<u64>,
+}
+
+impl AgentPlan {
+    /// Whether it is a child process of the conductor.
+    pub fn is_here(&self) -> bool {
+        self.via.is_empty()
+    }
+
+    /// Whether its side has others.
+    pub fn has_peers(&self) -> bool {
+        self.of > 1
+    }
+}
+
+impl AgentShare {
+    /// The connections of worker `index` of `threads`.
+    pub fn of_worker(&self, threads: u32, index: u32) -> Share {
+        let (first, count) = deal(self.connections.into(), threads, index);
+        Share {
+            first: self.first + first as u32,
+            count: count as u32,
+            total: self.total,
+        }
+    }
+}
+
+/// Part `index` of `parts` of `all` things: the number of its first, and how many; as equal as they go.
+pub(crate) fn deal(all: u64, parts: u32, index: u32) -> (u64, u64) {
+    let (parts, index) = (u64::from(parts), u64::from(index));
+    let (each, rest) = (all / parts, all % parts);
+    (
+        index * each + index.min(rest),
+        each + u64::from(index < rest),
+    )
+}
+
+/// How many of `connections` one of `testees` agents must be ready for, among which the kernel spreads
+/// them by hash: five standard deviations of a binomial distribution above its mean, which one run in
+/// millions exceeds.
+fn most_of(connections: u32, testees: u32) -> u32 {
+    if testees == 1 {
+        return connections;
+    }
+    let mean = f64::from(connections) / f64::from(testees);
+    let most = mean + 5.0 * mean.sqrt();
+    connections.min(most.ceil() as u32)
+}
+
+impl Plan {
+    /// Every agent of a round in the order in which they are prepared: the testee's first.
+    pub(crate) fn agents(&self) -> Vec<AgentPlan> {
+        let testees = self
+            .testee()
+            .into_iter()
+            .flat_map(|testee| (0..testee.agents).map(|number| self.testee_agent(testee, number)));
+        let loads = (0..self.load_agents).map(|number| self.load_agent(number));
+        testees.chain(loads).collect()
+    }
+
+    fn testee_agent(&self, testee: &TesteePlan, number: u32) -> AgentPlan {
+        AgentPlan {
+            name: name(Role::Testee, number),
+            role: Role::Testee,
+            number,
+            of: testee.agents,
+            via: testee.via.clone(),
+            command: testee.command.clone(),
+            share: AgentShare {
+                first: 0,
+                connections: most_of(self.connections, testee.agents),
+                total: self.connections,
+                operations: None,
+            },
+        }
+    }
+
+    fn load_agent(&self, number: u32) -> AgentPlan {
+        let (first, connections) = deal(self.connections.into(), self.load_agents, number);
+        AgentPlan {
+            name: name(Role::Load, number),
+            role: Role::Load,
+            number,
+            of: self.load_agents,
+            via: Vec::new(),
+            command: None,
+            share: AgentShare {
+                first: first as u32,
+                connections: connections as u32,
+                total: self.connections,
+                operations: self
+                    .count()
+                    .map(|all| deal(all, self.load_agents, number).1),
+            },
+        }
+    }
+}
+
+fn name(role: Role, number: u32) -> String {
+    match number {
+        0 => role.name().to_owned(),
+        more => format!("{}-{}", role.name(), more + 1),
+    }
+}
+
+/// A number of agents, each with a connection at least.
+pub(super) fn agents(
+    option: &'static str,
+    agents: Option<u32>,
+    connections: u32,
+) -> Result<u32, PlanError> {
+    let agents = in_range(option, agents.unwrap_or(1), 1, AGENTS_MAX)?;
+    if agents > connections {
+        return Err(PlanError::OutOfRange {
+            option,
+            value: agents.to_string(),
+            range: format!("at most the number of connections, which is {connections}"),
+            cure: "an agent without a connection would idle: use fewer agents or more --connections",
+        });
+    }
+    Ok(agents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanRequest;
+
+    fn planned(change: impl FnOnce(&mut PlanRequest)) -> Vec<AgentPlan> {
+        let mut request = PlanRequest::default();
+        change(&mut request);
+        Plan::new(request).unwrap().agents()
+    }
+
+    #[test]
+    fn one_of_each_is_a_special_case() {
+        let agents = planned(|_| {});
+        let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+        assert_eq!(names, ["testee", "load"]);
+        assert!(
+            agents
+                .iter()
+                .all(|agent| agent.is_here() && !agent.has_peers())
+        );
+        assert_eq!(agents[1].share.of_worker(1, 0).count, 1);
+        let foreign = planned(|request| request.common.target = Some("tcp://10.0.0.2:9".into()));
+        assert_eq!((foreign.len(), foreign[0].role), (1, Role::Load));
+    }
+
+    #[test]
+    fn connections_and_counts_are_dealt_out_to_the_last() {
+        for (connections, agents, threads) in [(2, 2, 1), (7, 3, 2), (64, 3, 5), (10, 4, 2)] {
+            let planned = planned(|request| {
+                request.common.connections = Some(connections);
+                request.common.load_agents = Some(agents);
+                request.common.threads = Some(threads);
+                request.common.count = Some(1_000_003);
+            });
+            let loads: Vec<&AgentPlan> = planned
+                .iter()
+                .filter(|agent| agent.role == Role::Load)
+                .collect();
+            let shares = loads
+                .iter()
+                .flat_map(|agent| (0..threads).map(|index| agent.share.of_worker(threads, index)));
+            let mut next = 0;
+            for share in shares {
+                assert_eq!((share.first, share.total), (next, connections));
+                assert!(share.count >= 1);
+                next += share.count;
+            }
+            assert_eq!(next, connections);
+            let counted: u64 = loads
+                .iter()
+                .filter_map(|agent| agent.share.operations)
+                .sum();
+            assert_eq!(counted, 1_000_003);
+        }
+    }
+
+    #[test]
+    fn testees_are_ready_for_more_than_their_mean() {
+        let agents = planned(|request| {
+            (request.common.connections, request.common.testee_agents) = (Some(10_000), Some(4));
+        });
+        let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["testee", "testee-2", "testee-3", "testee-4", "load"]
+        );
+        assert_eq!(agents[0].share.connections, 2_750);
+        assert_eq!(most_of(3, 2), 3, "never more than there are");
+    }
+}
