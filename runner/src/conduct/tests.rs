@@ -454,13 +454,16 @@ impl Launcher for OneDies {
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
         let read = theirs.try_clone().unwrap();
+        let line = theirs.try_clone().unwrap();
         let (input, mut until_go) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
-            for line in BufReader::new(read).lines().map_while(Result::ok) {
-                if line.contains("\"say\":\"go\"") {
+            for said in BufReader::new(read).lines().map_while(Result::ok) {
+                if said.contains("\"say\":\"go\"") {
+                    // As when it is killed: without a last word.
+                    let _ = line.shutdown(std::net::Shutdown::Both);
                     return;
                 }
-                let _ = writeln!(until_go, "{line}");
+                let _ = writeln!(until_go, "{said}");
             }
         });
         std::thread::spawn(move || crate::agent::run(input, theirs));
