@@ -29,6 +29,8 @@ pub struct RoundParts {
     pub number: u32,
     /// True if the round was ended before its nominal length or count.
     pub ended_early: bool,
+    /// Seed of the gaps of its Poisson schedule, if it has one.
+    pub poisson_seed: Option<u64>,
     /// Why the round does not count; empty if it does.
     pub invalid: Vec<Message>,
     /// The load agents.
@@ -69,6 +71,7 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     Ok(Round {
         number: parts.number,
         ended_early: parts.ended_early,
+        poisson_seed: parts.poisson_seed,
         invalid: parts.invalid,
         window: window(&parts.load),
         load: parts.load,

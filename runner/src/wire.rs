@@ -107,6 +107,8 @@ pub struct Task {
     /// Where a load connects to. A testee: where the first of its side listens, for all share one port;
     /// null for that first one.
     pub endpoint: Option<String>,
+    /// Seed of the gaps of a Poisson schedule in this round.
+    pub poisson_seed: u64,
     /// Where the worker threads run.
     pub cpus: CpuWish,
     /// Whether the environment of the host is wanted (once per run is enough).
@@ -270,6 +272,7 @@ mod tests {
             agent: plan.agents().remove(1),
             plan,
             endpoint: Some("unix:///a\nb".into()),
+            poisson_seed: 7,
             cpus: CpuWish::List(vec![3]),
             describe_host: true,
             profile: None,

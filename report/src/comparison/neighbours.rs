@@ -117,6 +117,7 @@ mod tests {
         Round {
             number: 1,
             ended_early: false,
+            poisson_seed: None,
             invalid: Vec::new(),
             window: Window::default(),
             load: vec![side("local", Some(ns(0.9)))],

@@ -192,7 +192,8 @@ pub enum Pace {
     Poisson {
         /// Mean operations per second in total.
         rate_per_second: Finite,
-        /// Seed of the random distances, so that the schedule can be repeated.
+        /// Seed of the random distances in documents of versions that had one for all rounds; null where
+        /// each round has its own (`poisson_seed`).
         seed: Option<u64>,
     },
 }

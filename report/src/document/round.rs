@@ -16,6 +16,9 @@ pub struct Round {
     pub number: u32,
     /// True if the round was ended before its nominal length or count.
     pub ended_early: bool,
+    /// Seed of the gaps of its Poisson schedule, so that it can be repeated; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisson_seed: Option<u64>,
     /// Why the round does not count, for example because somebody changed a setting of its profile
     /// meanwhile. Empty for a round that counts.
     #[serde(default)]

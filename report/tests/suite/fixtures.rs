@@ -332,6 +332,7 @@ fn rr_parts(number: u32, operations: u64) -> RoundParts {
     RoundParts {
         number,
         ended_early: false,
+        poisson_seed: None,
         invalid: Vec::new(),
         load: vec![side(Role::Load, "uring", 0, operations, [operations; 2])],
         testee: vec![side(Role::Testee, "uring", 2, operations, [operations; 2])],

@@ -327,6 +327,8 @@ impl Course<'_> {
         self.bench.rest(self.experiment.method.pause_ns);
         let started_unix_ns = self.bench.unix_ns();
         let plan = &self.experiment.cells[cell].entrants[entrant].plan;
+        // Random schedules are the same for all arms of a round, and other ones in each round.
+        let plan = &plan.clone().after_rounds(place.round);
         let mut relay = Relay {
             observer: &mut *self.observer,
             tell: place.round == 0,

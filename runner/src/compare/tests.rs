@@ -145,6 +145,7 @@ impl Stage {
         let parts = RoundParts {
             number: 1,
             ended_early: false,
+            poisson_seed: None,
             invalid: Vec::new(),
             load: vec![side(Role::Load)],
             testee: vec![side(Role::Testee)],

@@ -226,6 +226,7 @@ impl Record {
         let mut parts = RoundParts {
             number,
             ended_early: outcome.load.iter().any(|load| load.ended_early),
+            poisson_seed: outcome.poisson_seed,
             invalid: std::mem::take(&mut self.invalid),
             load: Vec::new(),
             testee: Vec::new(),

@@ -13,6 +13,7 @@ use crate::profile::ProfileTask;
 use crate::wire::{AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions};
 use engine::clock::now_ns;
 use engine::endpoint::Endpoint;
+use engine::shape::Pace;
 use report::document::{ClockOffset, Role};
 use report::merge::Together;
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub(super) struct Machines {
 /// What the agents of a round brought home.
 #[derive(Debug)]
 pub(super) struct RoundOutcome {
+    /// Seed of the gaps of its Poisson schedule, if it has one.
+    pub poisson_seed: Option<u64>,
     /// The testee's clock against ours, where it is another host's.
     pub clock_offset: Option<ClockOffset>,
     pub load: Vec<AgentResult>,
@@ -230,6 +233,7 @@ impl<'a> Round<'a> {
                 agent,
                 plan: self.plan.clone(),
                 endpoint: endpoint.map(str::to_owned),
+                poisson_seed: self.plan.poisson_seed(self.number),
                 profile: orders.profiles[number].clone(),
             };
             self.hearing
@@ -270,7 +274,9 @@ impl<'a> Round<'a> {
         self.start(&offsets, observer);
         self.watch(observer)?;
         let results = self.collect()?;
+        let is_poisson = matches!(self.plan.shape.pace, Pace::Poisson(_));
         let mut outcome = RoundOutcome {
+            poisson_seed: is_poisson.then(|| self.plan.poisson_seed(self.number)),
             clock_offset: of_testee.filter(|_| !self.machines.here),
             load: Vec::new(),
             testee: Vec::new(),

@@ -578,6 +578,7 @@ fn a_testee_whose_input_ends_removes_its_socket() {
         agent: plan.agents().remove(0),
         plan,
         endpoint: None,
+        poisson_seed: 0,
         cpus: crate::wire::CpuWish::Unpinned,
         describe_host: false,
         profile: None,

@@ -74,6 +74,7 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         shape,
         target,
         request,
+        earlier_rounds: 0,
     })
 }
 

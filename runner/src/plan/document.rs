@@ -2,7 +2,7 @@
 
 use super::{PlacementKind, Plan, TargetPlan};
 use engine::endpoint::Endpoint;
-use engine::shape::{POISSON_SEED, Pace};
+use engine::shape::Pace;
 use report::document::{self, EngineRequest, Finite, PlacementRequest, Target};
 use report::units::{format_rate, format_size};
 use std::collections::BTreeMap;
@@ -75,7 +75,8 @@ impl Plan {
             },
             Pace::Poisson(rate) => document::Pace::Poisson {
                 rate_per_second: finite(rate),
-                seed: Some(POISSON_SEED),
+                // Each round has its own.
+                seed: None,
             },
         }
     }

@@ -28,6 +28,7 @@ pub use shape::{
 
 use crate::engines::EngineChoice;
 use engine::endpoint::Endpoint;
+use engine::shape::POISSON_SEED;
 use engine::socket::SocketOptions;
 use engine::workload::LoadSpec;
 use report::document::Workload;
@@ -39,6 +40,8 @@ use std::net::IpAddr;
 #[serde(try_from = "PlanRequest", into = "PlanRequest")]
 pub struct Plan {
     pub(crate) request: PlanRequest,
+    /// Rounds of the same comparison before the first of this plan.
+    earlier_rounds: u32,
     pub(crate) shape: Shape,
     pub(crate) target: TargetPlan,
     pub(crate) engine: EngineChoice,
@@ -115,6 +118,21 @@ impl Plan {
     /// What cannot be run, with what to write instead.
     pub fn new(request: PlanRequest) -> Result<Self, PlanError> {
         build::plan(request)
+    }
+
+    /// The plan as one of a comparison, in which so many rounds were before: schedules that are drawn at
+    /// random are then those of that round, the same for all that take part in it.
+    pub(crate) fn after_rounds(mut self, earlier_rounds: u32) -> Self {
+        self.earlier_rounds = earlier_rounds;
+        self
+    }
+
+    /// Seed of the gaps of a Poisson schedule in round `number`, which counts from 1. Rounds are a sample
+    /// only if their arrivals differ; a round can be repeated, for its seed follows from its number.
+    pub(crate) fn poisson_seed(&self, number: u32) -> u64 {
+        let round = u64::from(self.earlier_rounds) + u64::from(number);
+        // Weyl sequence of the golden ratio, as splitmix64 has it (Steele et al. 2014).
+        POISSON_SEED.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// What was asked for.

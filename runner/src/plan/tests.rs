@@ -218,6 +218,14 @@ fn a_plan_travels_and_is_validated_again() {
 }
 
 #[test]
+fn every_round_draws_its_own_arrivals() {
+    let plan = accepted(|r| rr(r).pace.rate_per_second = Some(5.0));
+    assert_ne!(plan.poisson_seed(1), plan.poisson_seed(2));
+    let third = plan.clone().after_rounds(2);
+    assert_eq!(third.poisson_seed(1), plan.poisson_seed(3));
+}
+
+#[test]
 fn the_document_carries_what_was_resolved() {
     let document = accepted(|r| {
         r.shape = ShapeRequest::of(Workload::Echo);
