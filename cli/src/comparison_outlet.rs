@@ -4,12 +4,15 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use report::Labelled;
-use report::comparison::{Comparison, OutcomeState, Threshold, Vary, analyse_all, words};
+use report::comparison::{
+    Comparison, MetricName, OutcomeState, Threshold, Vary, analyse_all, words,
+};
 use report::document::{Document, LoadError, Status};
 use report::saved::{Saved, View};
 use report::text::Style;
-use runner::compare::{Outcome, SavedRun};
+use runner::compare::{self, Earlier, Outcome, SavedMethod, SavedRun};
 use runner::error::ExitClass;
+use runner::trials;
 
 use crate::args::run_groups::{Format, OutputArgs};
 use crate::output::{Destination, PAGE, Spare, both};
@@ -52,10 +55,9 @@ impl Outlet {
     /// Why it could not be measured, a place that cannot be written, or a condition that holds.
     pub fn finish(self, outcome: Outcome) -> Result<ExitClass, Problem> {
         let Outcome {
-            mut comparison,
+            comparison,
             failure,
         } = outcome;
-        comparison.command = command();
         let has_rounds = comparison.has_rounds();
         let problem = match failure {
             Some(failure) => Problem::from(failure),
@@ -75,11 +77,15 @@ impl Outlet {
         Err(problem)
     }
 
-    /// A saved comparison, analysed by this version.
+    /// A saved comparison, or the log of one, analysed by this version.
     ///
     /// # Errors
     /// A file that is none, a place that cannot be written, or a condition that holds.
     pub fn again(self, path: &Path) -> Result<ExitClass, Problem> {
+        if trials::header_of(path).is_ok() {
+            let comparison = logged(path)?;
+            return self.hand_over(comparison);
+        }
         match load(path)? {
             Saved::Comparison(comparison) => self.hand_over(*comparison),
             Saved::Run(_) => Err(Problem::usage(format!(
@@ -97,10 +103,20 @@ impl Outlet {
     /// # Errors
     /// Files that are none or do not fit together, a place that cannot be written, or a condition
     /// that holds.
-    pub fn saved(self, old: &Path, new: &Path) -> Result<ExitClass, Problem> {
+    pub fn saved(
+        self,
+        old: &Path,
+        new: &Path,
+        metrics: &[MetricName],
+        allow_different: bool,
+    ) -> Result<ExitClass, Problem> {
         let (old, new) = (run(old)?, run(new)?);
-        let vary = varied(&old.document, &new.document);
-        let mut comparison = runner::compare::saved(&old, &new, vary)?;
+        let method = SavedMethod {
+            vary: varied(&old.document, &new.document),
+            metrics: metrics.to_vec(),
+            allow_different,
+        };
+        let mut comparison = compare::saved(&old, &new, &method)?;
         comparison.command = command();
         self.hand_over(comparison)
     }
@@ -170,7 +186,8 @@ impl Outlet {
                 OutcomeState::Undecided => undecided.push(outcome.words),
             }
         }
-        if !self.quiet {
+        let settled = !exceeded.is_empty() || has_wrong_bytes(comparison);
+        if settled && !self.quiet {
             undecided.iter().for_each(|words| say(words));
         }
         if !exceeded.is_empty() {
@@ -179,7 +196,31 @@ impl Outlet {
         if has_wrong_bytes(comparison) {
             return Err(check_failed("bytes came back other than they were sent"));
         }
-        Ok(ExitClass::Done)
+        match undecided.is_empty() {
+            true => Ok(ExitClass::Done),
+            false => Err(nothing_can_be_said(&undecided.join(" "))),
+        }
+    }
+}
+
+/// A comparison that is in a log, as far as it came, not analysed yet.
+///
+/// # Errors
+/// A file that is no such log.
+pub fn logged(path: &Path) -> Result<Comparison, Problem> {
+    let earlier = Earlier::read(path)?;
+    if let Some(remark) = earlier.remark() {
+        say(&remark);
+    }
+    let command = earlier.command().to_vec();
+    let Outcome {
+        mut comparison,
+        failure,
+    } = compare::again(earlier);
+    comparison.command = command;
+    match failure {
+        Some(failure) if !comparison.has_rounds() => Err(failure.into()),
+        _ => Ok(comparison),
     }
 }
 
@@ -224,7 +265,8 @@ fn thresholds(texts: &[String]) -> Result<Vec<Threshold>, Problem> {
     texts.iter().map(read).collect()
 }
 
-fn command() -> Vec<String> {
+/// The command line.
+pub fn command() -> Vec<String> {
     let words = std::env::args_os();
     words
         .map(|word| word.to_string_lossy().into_owned())
@@ -276,6 +318,19 @@ fn check_failed(why: &str) -> Problem {
         class: ExitClass::CheckFailed,
         text: format!("a check failed: {why}"),
         cure: None,
+    }
+}
+
+/// A gate that cannot fail is none.
+fn nothing_can_be_said(why: &str) -> Problem {
+    Problem {
+        class: ExitClass::Undecided,
+        text: format!("nothing can be said: {}", why.trim_end_matches('.')),
+        cure: Some(
+            "measure more rounds or longer ones (--rounds, --duration; of saved results run --repeat), or on a quieter \
+             machine"
+                .to_owned(),
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `linerate`: arguments to a plan, signals, progress, and the way a result leaves.
 //!
-//! Exit codes: 0 done, 1 a check failed, 2 usage, 3 this machine cannot, 4 the peer failed, 130 interrupted.
+//! Exit codes: 0 done, 1 a check failed, 2 usage, 3 this machine cannot, 4 the peer failed, 5 nothing can be said,
+//! 130 interrupted.
 
 mod args;
 mod arms;
@@ -15,6 +16,7 @@ mod saved_file;
 mod serve_file;
 mod signals;
 mod style;
+mod trial_log;
 mod usage;
 
 use std::process::ExitCode;

@@ -18,6 +18,8 @@ pub enum ExitClass {
     Machine,
     /// The peer refused, failed or never answered; a launcher or agent died.
     Peer,
+    /// What was asked cannot be decided by what was measured.
+    Undecided,
     /// Ended by the user.
     Interrupted,
 }
@@ -31,6 +33,7 @@ impl ExitClass {
             Self::Usage => 2,
             Self::Machine => 3,
             Self::Peer => 4,
+            Self::Undecided => 5,
             Self::Interrupted => 130,
         }
     }
@@ -43,6 +46,7 @@ impl ExitClass {
             Self::Usage => "usage",
             Self::Machine => "machine",
             Self::Peer => "peer",
+            Self::Undecided => "undecided",
             Self::Interrupted => "interrupted",
         }
     }

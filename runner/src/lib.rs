@@ -1,6 +1,6 @@
 //! Conducts a measurement: a validated [`plan`], the registry of [`engines`], [`agent`]s and the
 //! protocol between them ([`wire`]), rounds ([`conduct`](mod@conduct)), interleaved experiments
-//! ([`compare`]), the environment of every [`host`],
+//! ([`compare`]), the [log](trials) of what was measured so far, the environment of every [`host`],
 //! and what it means for a measurement ([`doctor`]).
 //!
 //! No argument parsing and no printing live here.
@@ -17,5 +17,6 @@ mod listening;
 pub mod plan;
 pub mod profile;
 pub mod serve;
+pub mod trials;
 pub mod wire;
 mod workers;

@@ -87,6 +87,11 @@ impl Call {
         command
             .stdin(Stdio::null())
             .env(MARK, &mark)
+            // Trial logs of tests are nobody's state.
+            .env(
+                "XDG_STATE_HOME",
+                std::env::temp_dir().join("linerate-tests"),
+            )
             .env_remove("CI");
         default_hangup(&mut command);
         Self {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
-use report::comparison::Vary;
+use report::comparison::{MetricName, Vary};
 use report::document as doc;
 use report::units::parse_duration_ns;
 
@@ -17,7 +17,9 @@ use crate::arms::RunLine;
 /// By hand, for clap would show the two files of one argument as `[OLD] [NEW]`, and the ways in as one.
 const USAGE: &str = "\
 linerate compare <WORKLOAD> --engines <ENGINE,...> [OPTIONS]
+       linerate compare <WORKLOAD> --profiles <NAME,...> [OPTIONS]
        linerate compare --plan <FILE> [OPTIONS]
+       linerate compare --resume <LOG> [OPTIONS]
        linerate compare --again <FILE> [OPTIONS]
        linerate compare <OLD> <NEW> [OPTIONS]";
 
@@ -28,7 +30,10 @@ Examples:
   linerate compare stream --engines uring,uring:send=zc --vary load
   linerate compare rr --engines epoll,uring --rate 20k  latency at the same load
   linerate compare --plan plan.toml            plans that differ in anything
+  linerate compare rr --engines epoll,uring --metric cpu_per_op     what decides
+  linerate compare crr --profiles none,many-connections
   linerate compare --again result.json        another look at a saved comparison
+  linerate compare --resume result.trials.jsonl    it was ended before its end
   linerate compare old.json new.json           two saved results; they tell less
 
 A plan file is TOML: options of run WORKLOAD by their long names, and an [[arm]]
@@ -51,6 +56,14 @@ from itself is the noise. The first round is discarded. Each run gives one
 number per metric, and rounds are compared, so that drift of the machine
 cancels. A verdict is faster, slower, equivalent, inconclusive or invalid. The
 rounds never end because of what a test said.
+
+Every finished round is on disk before the next begins, in a log beside --output
+(x.trials.jsonl for x.json) or in ~/.local/state/linerate/trials, which keeps
+the newest 20. --again analyses a log as far as it goes, --resume goes on with
+it.
+
+Exit code with --fail-on: 1 a condition holds, 5 nothing can be said of one,
+0 all are known not to hold.
 
 Each workload has options of its own: linerate compare rr --help";
 
@@ -85,9 +98,20 @@ pub struct SourceArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["again", "files"])]
     pub plan: Option<PathBuf>,
 
-    /// Analyse this saved comparison again instead of measuring
-    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    /// Go on with the comparison of this log, which was ended before its end: the same plan, the same seed, the
+    /// rounds that are missing
+    #[arg(long, value_name = "LOG",
+        conflicts_with_all = ["plan", "again", "files", "metric", "rounds", "budget", "precision", "pause", "seed"])]
+    pub resume: Option<PathBuf>,
+
+    /// Analyse this saved comparison, or the log of one, again instead of measuring
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "metric"])]
     pub again: Option<PathBuf>,
+
+    /// Compare OLD and NEW although they are of different work (connections, sizes, rate ...): what differs is said
+    /// first, and is in every number
+    #[arg(long, requires = "files")]
+    pub allow_different: bool,
 
     /// Two saved results of run --repeat, the baseline first. They were not measured in turn, so that a change of
     /// the machine between them looks like a difference
@@ -170,17 +194,39 @@ pub struct ComparedArgs<S: Args + Clone + 'static> {
 pub struct ArmsArgs {
     /// Engines to compare, with or without options: uring,epoll or uring:send=zc,buffers=64,epoll. A part of
     /// the form key=value belongs to the engine before it. May be repeated; the first is the baseline
-    #[arg(short = 'E', long, value_name = "ENGINE,...", required = true)]
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "ENGINE,...",
+        required_unless_present = "profiles"
+    )]
     pub engines: Vec<String>,
 
-    /// The engine that the others are compared with [default: the first]
-    #[arg(long, value_name = "ENGINE")]
+    /// Profiles of sysctls and limits to compare, applied before each run and put back after it (needs root);
+    /// none is the machine as it is. Both sides have the engines of --engine and --testee-engine
+    #[arg(long, value_name = "NAME|FILE,...", value_delimiter = ',',
+        conflicts_with_all = ["engines", "profile", "profile_load", "profile_testee"])]
+    pub profiles: Vec<String>,
+
+    /// The engine or profile that the others are compared with [default: the first]
+    #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
 
-    /// Which side has these engines. testee: the load is the same in all arms (--engine, or auto); load: the
-    /// testee is (--testee-engine, or auto); both: both sides have them
-    #[arg(long, value_name = "SIDE", value_enum, default_value = "testee")]
-    pub vary: Side,
+    /// Which side has these engines or profiles. testee: the load is the same in all arms (--engine, or auto);
+    /// load: the testee is (--testee-engine, or auto); both: both sides have them [default: testee, of
+    /// profiles both]
+    #[arg(long, value_name = "SIDE", value_enum)]
+    pub vary: Option<Side>,
+}
+
+impl ArmsArgs {
+    /// Which side differs: an engine is most often that of a server, and a kernel has one set of settings for both.
+    pub fn vary(&self) -> Side {
+        self.vary.unwrap_or(match self.profiles.is_empty() {
+            true => Side::Testee,
+            false => Side::Both,
+        })
+    }
 }
 
 /// The side that differs.
@@ -208,6 +254,12 @@ impl From<Side> for Vary {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Method")]
 pub struct MethodArgs {
+    /// What decides, and nothing else: rate, throughput, mean, p50, p99, p99.9, cpu_per_op or cpu_per_kib (of the
+    /// side that is varied), load_cpu_per_op, testee_cpu_per_op. Of several the first one decides, and all share the
+    /// error rate [default: rate, at a fixed rate p99, and CPU where the other side is the limit]
+    #[arg(long, value_name = "METRIC,...", value_delimiter = ',', value_parser = str::parse::<MetricName>)]
+    pub metric: Vec<MetricName>,
+
     /// Rounds that count; with --budget or --precision, at most so many. No fewer than it takes to tell
     /// anything from chance, no more than 30 [default: 12; with --budget or --precision 30]
     #[arg(long, value_name = "N", value_parser = count_u32)]
@@ -230,7 +282,7 @@ pub struct MethodArgs {
     pub seed: Option<u64>,
 
     /// Exit with code 1 if a difference beyond this is found, for example rate<-5%, p99>+10% or
-    /// cpu_per_op>3%; what is inconclusive is told and does not count. May be repeated
+    /// cpu_per_op>3%, and with code 5 if nothing can be said of it. May be repeated
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
 }

@@ -25,7 +25,7 @@ Examples:
   ssh b cat result.json | linerate report -"
 )]
 pub struct ReportArgs {
-    /// Saved results; - is stdin
+    /// Saved results, or trial logs of what was ended before its end; - is stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 

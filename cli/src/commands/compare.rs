@@ -1,14 +1,15 @@
 //! `linerate compare`: arms from the command line or a file, rounds conducted and watched, the document analysed
 //! and handed over.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use report::comparison::{StopReason, Vary};
-use report::document::Document;
+use report::document::{Document, Message};
 use report::findings::Finding;
 use report::units::{counted, human_bit_rate, human_count, human_ns};
 use runner::compare::{
-    CellRequest, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
+    Book, CellRequest, Earlier, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
 };
 use runner::conduct::{Cancel, Phase};
 use runner::error::{ExitClass, Failure};
@@ -19,9 +20,10 @@ use crate::args::run_groups::OutputArgs;
 use crate::arms::{RunLine, cells, unique};
 use crate::comparison_outlet::Outlet;
 use crate::problem::Problem;
-use crate::progress::{Comparing, Findings, Kind, Step, Surroundings, in_words};
+use crate::progress::{Comparing, Findings, Kind, Step, Surroundings, in_words, say};
 use crate::signals::end_early;
-use crate::{plan_file, usage};
+use crate::trial_log::{self, now_unix_ns, output_log};
+use crate::{comparison_outlet, plan_file, usage};
 
 /// Compares.
 ///
@@ -31,9 +33,13 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
     if let Some(workload) = &args.workload {
         let asked = workload.asked();
         let cells = cells_of(&asked)?;
-        return measure(cells, asked.arms.vary.into(), asked.method, asked.output);
+        let vary = asked.arms.vary().into();
+        return measure(cells, vary, asked.method, asked.output);
     }
     let source = &args.source;
+    if let Some(path) = &source.resume {
+        return resume(path, &args.method, &args.output);
+    }
     if let Some(path) = &source.plan {
         let file = plan_file::read(path)?;
         let of_workload = |arms: &Vec<_>| cells(arms, &file.connections);
@@ -45,7 +51,9 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
     let outlet = Outlet::open(&args.output, &args.method.fail_on)?;
     match (&source.again, &source.files[..]) {
         (Some(path), _) => outlet.again(path),
-        (None, [old, new]) => outlet.saved(old, new),
+        (None, [old, new]) => {
+            outlet.saved(old, new, &args.method.metric, source.allow_different)
+        }
         (None, [word]) => Err(Problem::usage(format!(
             "'{}' is no workload (rr, echo, stream, crr, cc), and a comparison of saved results takes two files",
             word.display()
@@ -68,35 +76,49 @@ fn cells_of(asked: &Asked<'_>) -> Result<Vec<CellRequest>, Problem> {
     cells(&arms, asked.connections).map_err(unreadable)
 }
 
-/// One line per engine, the baseline first.
+/// One line per engine or profile, the baseline first.
 fn arms(args: &ArmsArgs, line: &RunLine) -> Result<Vec<(String, RunLine)>, Problem> {
-    let mut engines = engines(&args.engines).map_err(Problem::usage)?;
-    if let Some(baseline) = &args.baseline {
-        let place = engines.iter().position(|engine| engine == baseline);
-        let place = place.ok_or_else(|| {
-            Problem::usage(format!("--baseline {baseline} is none of the --engines"))
-                .with_cure(format!("choose one of {}", engines.join(" and ")))
-        })?;
-        engines[..=place].rotate_right(1);
-    }
-    let options: &[&str] = match args.vary {
-        Side::Testee => &["testee-engine"],
-        Side::Load => &["engine"],
-        Side::Both => &["engine", "testee-engine"],
+    let by_profile = !args.profiles.is_empty();
+    let (option, mut names) = match by_profile {
+        true => ("--profiles", args.profiles.clone()),
+        false => ("--engines", engines(&args.engines).map_err(Problem::usage)?),
     };
-    check_sides(args.vary, line, options)?;
-    let with = |engine: &String| {
+    if let Some(baseline) = &args.baseline {
+        let place = names.iter().position(|name| name == baseline);
+        let place = place.ok_or_else(|| {
+            Problem::usage(format!("--baseline {baseline} is none of the {option}"))
+                .with_cure(format!("choose one of {}", names.join(" and ")))
+        })?;
+        names[..=place].rotate_right(1);
+    }
+    let options: &[&str] = match (by_profile, args.vary()) {
+        (true, Side::Testee) => &["profile-testee"],
+        (true, Side::Load) => &["profile-load"],
+        (true, Side::Both) => &["profile"],
+        (false, Side::Testee) => &["testee-engine"],
+        (false, Side::Load) => &["engine"],
+        (false, Side::Both) => &["engine", "testee-engine"],
+    };
+    if !by_profile {
+        check_sides(args.vary(), line, options)?;
+    }
+    let with = |name: &String| {
         let mut line = line.clone();
-        for option in options {
-            line.set(option, Some(engine));
+        if !(by_profile && name == NO_PROFILE) {
+            options
+                .iter()
+                .for_each(|option| line.set(option, Some(name)));
         }
         line
     };
-    Ok(unique(&engines)
+    Ok(unique(&names)
         .into_iter()
-        .zip(engines.iter().map(with))
+        .zip(names.iter().map(with))
         .collect())
 }
+
+/// In `--profiles`: the machine as it is.
+const NO_PROFILE: &str = "none";
 
 /// The engine of a side that is varied comes from the list, and a target of others has none of ours.
 fn check_sides(vary: Side, line: &RunLine, options: &[&str]) -> Result<(), Problem> {
@@ -157,6 +179,7 @@ fn measure(
     let experiment = Experiment::new(ExperimentRequest {
         cells,
         vary,
+        metrics: method.metric.clone(),
         rounds: method.rounds,
         budget_ns: method.budget,
         precision: method.precision,
@@ -165,10 +188,52 @@ fn measure(
     })?;
     experiment.check_engines()?;
     let outlet = Outlet::open(output, &method.fail_on)?;
+    let command = comparison_outlet::command();
+    let (book, log) = match output_log(output) {
+        Ok(place) => match Book::create(&place, &experiment, command.clone(), now_unix_ns()) {
+            Ok(book) => (book, None),
+            Err(error) => (Book::default(), Some(trial_log::refused(&place, error)?)),
+        },
+        Err(error) => (Book::default(), Some(trial_log::without(error))),
+    };
+    let mut lines = vec![announcement(&experiment)];
+    lines.extend(log);
+    lines.extend(book.path().map(trial_log::kept));
+    conduct_on(&experiment, book, outlet, &lines, command, output)
+}
+
+/// Goes on with what was ended before its end.
+fn resume(path: &Path, method: &MethodArgs, output: &OutputArgs) -> Result<ExitClass, Problem> {
+    let earlier = Earlier::read(path)?;
+    let mut lines: Vec<String> = earlier.remark().into_iter().collect();
+    let command = earlier.command().to_vec();
+    let rounds = earlier.rounds();
+    let (experiment, book) = earlier.resume()?;
+    experiment.check_engines()?;
+    let outlet = Outlet::open(output, &method.fail_on)?;
+    lines.push(announcement(&experiment));
+    lines.push(format!(
+        "{} of it {} in {}",
+        counted(rounds as u64, "round"),
+        if rounds == 1 { "is" } else { "are" },
+        path.display()
+    ));
+    conduct_on(&experiment, book, outlet, &lines, command, output)
+}
+
+/// Conducts it, with `lines` said before; `command` is the one that began it.
+fn conduct_on(
+    experiment: &Experiment,
+    mut book: Book,
+    outlet: Outlet,
+    lines: &[String],
+    command: Vec<String>,
+    output: &OutputArgs,
+) -> Result<ExitClass, Problem> {
     let kind = Kind::choose(output.progress, output.quiet, Surroundings::detect());
     let progress = Comparing::start(kind);
     if !output.quiet {
-        progress.note(&announcement(&experiment));
+        lines.iter().for_each(|line| progress.note(line));
     }
     let cancel = Cancel::new();
     end_early(&cancel, progress.clearer(), output.quiet)?;
@@ -178,9 +243,18 @@ fn measure(
         findings: Findings::default(),
         quiet: output.quiet,
     };
-    let outcome = conduct(&experiment, &mut watcher, &cancel);
+    let mut outcome = conduct(experiment, &mut book, &mut watcher, &cancel);
     drop(watcher);
-    outlet.finish(outcome)
+    outcome.comparison.command = command;
+    let unfinished = book.path().map(ToOwned::to_owned);
+    let ended = outlet.finish(outcome);
+    if let (Some(path), false) = (unfinished, output.quiet) {
+        say(&format!(
+            "to go on with it: linerate compare --resume {}",
+            report::text::as_typed(&[path.display().to_string()])
+        ));
+    }
+    ended
 }
 
 /// Nobody needs it to be secret, only to differ from the last one. Short enough to be typed.
@@ -235,6 +309,10 @@ impl Observer for Watcher {
         if let Some(line) = self.findings.line(host, finding) {
             self.note(&line);
         }
+    }
+
+    fn warning(&mut self, warning: &Message) {
+        self.note(&warning.text);
     }
 
     fn run_started(&mut self, place: &Place<'_>) {

@@ -6,11 +6,15 @@ use std::path::Path;
 use report::Labelled;
 use report::document::LoadError;
 use report::saved::{Saved, View};
+use runner::conduct;
 use runner::error::ExitClass;
+use runner::trials::{self, Kind};
 
 use crate::args::report::ReportArgs;
+use crate::comparison_outlet;
 use crate::output::Destination;
 use crate::problem::Problem;
+use crate::progress::say;
 use crate::render::{holds_one, render};
 use crate::saved_file;
 use crate::style;
@@ -42,6 +46,14 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
 }
 
 fn load(path: &Path) -> Result<Labelled<Saved>, Problem> {
+    if path.as_os_str() != "-"
+        && let Ok(header) = trials::header_of(path)
+    {
+        return Ok(Labelled::new(
+            path.display().to_string(),
+            logged(path, header.kind)?,
+        ));
+    }
     let (name, document) = match path.as_os_str() == "-" {
         true => ("stdin".to_owned(), saved_file::load_stdin()),
         false => (path.display().to_string(), saved_file::load(path)),
@@ -56,4 +68,22 @@ fn load(path: &Path) -> Result<Labelled<Saved>, Problem> {
         }
     })?;
     Ok(Labelled::new(name, document))
+}
+
+/// What a trial log holds, as far as it goes.
+fn logged(path: &Path, kind: Kind) -> Result<Saved, Problem> {
+    match kind {
+        Kind::Compare => {
+            let mut comparison = comparison_outlet::logged(path)?;
+            report::comparison::analyse_all(&mut comparison);
+            Ok(Saved::Comparison(Box::new(comparison)))
+        }
+        Kind::Run => {
+            let logged = conduct::logged(path)?;
+            if let Some(remark) = logged.remark {
+                say(&remark);
+            }
+            Ok(Saved::Run(Box::new(logged.document)))
+        }
+    }
 }

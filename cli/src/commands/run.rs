@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use report::Labelled;
 use report::document::{AppliedProfile, Document, Interval, Message, Status};
@@ -11,7 +10,7 @@ use report::findings::Finding;
 use report::saved::View;
 use report::text::Style;
 use runner::build_info::VERSION;
-use runner::conduct::{Cancel, Observer, Phase, conduct};
+use runner::conduct::{Cancel, Observer, Phase, RunLog, conduct};
 use runner::error::{ExitClass, RunError};
 use runner::plan::Plan;
 
@@ -23,6 +22,7 @@ use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
 use crate::signals;
 use crate::style;
+use crate::trial_log::{self, now_unix_ns};
 
 /// Measures.
 ///
@@ -32,6 +32,7 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     let output = args.workload.output();
     let plan = Plan::new(args.workload.request())?;
     let mut outlet = Outlet::open(output)?;
+    let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
     let progress = progress(&plan, &output.result);
     let cancel = Cancel::new();
@@ -41,13 +42,47 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
         outlet: &mut outlet,
         first_round: true,
         findings: Findings::default(),
+        log,
     };
+    said.iter().for_each(|line| watcher.note(line));
     let outcome = conduct(&plan, &mut watcher, &cancel);
+    let log = watcher.log.take();
     drop(watcher);
     match outcome {
-        Ok(document) => outlet.finish(document),
+        Ok(document) => {
+            if let (Some(log), Status::Ok) = (log, document.status)
+                && let Err(error) = log.end()
+            {
+                say(&error.to_string());
+            }
+            outlet.finish(document)
+        }
         Err(error) => outlet.fail(error),
     }
+}
+
+/// The log of a run with several rounds, and what is to be said of it. A single round is lost with its run.
+fn log(plan: &Plan, output: &OutputArgs) -> Result<(Option<RunLog>, Option<String>), Problem> {
+    if plan.repeat() < 2 {
+        return Ok((None, None));
+    }
+    let place = match trial_log::output_log(output) {
+        Ok(place) => place,
+        Err(error) => return Ok((None, Some(trial_log::without(error)))),
+    };
+    match RunLog::create(&place, plan, command(), now_unix_ns()) {
+        Ok(log) => {
+            let said = trial_log::kept(log.path());
+            Ok((Some(log), Some(said)))
+        }
+        Err(error) => Ok((None, Some(trial_log::refused(&place, error)?))),
+    }
+}
+
+fn command() -> Vec<String> {
+    std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
 }
 
 fn progress(plan: &Plan, output: &OutputArgs) -> Progress {
@@ -65,6 +100,7 @@ struct Watcher<'a> {
     outlet: &'a mut Outlet,
     first_round: bool,
     findings: Findings,
+    log: Option<RunLog>,
 }
 
 impl Watcher<'_> {
@@ -120,6 +156,18 @@ impl Observer for Watcher<'_> {
 
     fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
         self.outlet.event(&Event::interval(round, agent, *interval));
+    }
+
+    fn recorded(&mut self, so_far: &Document) {
+        let Some(log) = &mut self.log else {
+            return;
+        };
+        if let Err(error) = log.keep(so_far) {
+            self.note(&format!(
+                "{error}; the run goes on, and its later rounds are in no log"
+            ));
+            self.log = None;
+        }
     }
 
     fn warning(&mut self, warning: &Message) {
@@ -236,9 +284,7 @@ impl Outlet {
 
     /// Writes the result, and says where it is.
     fn hand_over(mut self, document: &mut Document) -> Result<(), Problem> {
-        document.command = std::env::args_os()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
+        document.command = command();
         let page = match self.html.take() {
             Some(place) => self.save(place, document),
             None => Ok(()),
@@ -313,12 +359,4 @@ fn headline(document: &Document) -> String {
     let text = report::text::render(document, &Style::default());
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn now_unix_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| u64::try_from(since.as_nanos()).ok())
-        .unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Better, Metric};
+use super::metric::{Better, Metric};
 use crate::document::{Finite, Message, Unknown};
 
 /// What follows from the rounds of a cell.
@@ -164,8 +164,56 @@ pub struct Steadiness {
     pub unsteady: u32,
     /// The median over the judged runs of the drift from start to end of the window, as a share.
     pub median_drift: Option<Finite>,
+    /// How far the unsteady runs may be off, as a share: no more of the judged runs are farther off than
+    /// `unsteady_limit` allows; 0 if no more than that are unsteady. What a verdict has to stand clear of.
+    pub drift: Option<Finite>,
     /// The largest share of a window that the start-up transient took.
     pub longest_transient: Option<Finite>,
     /// Why fields of this object are null.
     pub unknown: Vec<Unknown>,
+}
+
+impl Effect {
+    /// Half the width of the confidence interval of the logarithm, as a share: the same whether the
+    /// arm is faster, slower or equal.
+    pub fn half_width(&self) -> f64 {
+        let width = self.confidence_high.get().ln_1p() - self.confidence_low.get().ln_1p();
+        (width / 2.0).exp_m1()
+    }
+
+    /// Whether the estimate is more than `share` away from the baseline. Of the logarithms, so that
+    /// the answer is the same whichever of the two is called the baseline: 1 % more is the inverse of
+    /// 0.99 % less.
+    pub fn exceeds(&self, share: f64) -> bool {
+        self.change.get().ln_1p().abs() > share.ln_1p()
+    }
+
+    /// Whether the whole confidence interval is at most `share` away from the baseline, by logarithms
+    /// too.
+    pub fn lies_within(&self, share: f64) -> bool {
+        let ends = [self.confidence_low, self.confidence_high];
+        ends.iter()
+            .all(|end| end.get().ln_1p().abs() <= share.ln_1p())
+    }
+
+    /// Whether the adjusted p-value is below `alpha`.
+    pub fn is_significant(&self, alpha: f64) -> bool {
+        self.p_adjusted.get() < alpha
+    }
+}
+
+impl Analysis {
+    /// The analysis of one metric.
+    pub fn metric(&self, metric: Metric) -> Option<&MetricAnalysis> {
+        self.metrics.iter().find(|each| each.metric == metric)
+    }
+
+    /// The answer for one arm.
+    pub fn verdict(&self, arm: usize) -> Option<Verdict> {
+        let verdicts = self.verdicts.iter();
+        verdicts
+            .filter(|each| each.arm as usize == arm)
+            .map(|each| each.verdict)
+            .next()
+    }
 }

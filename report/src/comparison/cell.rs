@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Analysis, ArmRun, Metric};
+use super::analysis::Analysis;
+use super::metric::Metric;
+use super::run::ArmRun;
 use crate::document::{AppliedProfile, EngineUse, LatencySummary, Message, Plan, Workload};
 
 /// One workload at one number of connections (or one group of plans): a question of its own.

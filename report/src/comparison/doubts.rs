@@ -1,11 +1,14 @@
 //! What a reader must know of a cell before believing its verdicts.
 
-use super::analyse::valid_runs;
-use super::judge::fixed_side;
-use super::{Analysis, ArmRun, Cell, Method, StopReason};
+use super::analysis::Analysis;
+use super::cell::{Cell, StopReason};
+use super::method::Method;
+use super::obstacles::{fixed_side, is_behind};
+use super::rounds::valid_runs;
+use super::run::ArmRun;
 use crate::document::{Finite, Message};
 use crate::statistics;
-use crate::units::{counted, human_percent};
+use crate::units::{counted, human_count, human_percent};
 
 /// Stolen time from this share on is visible in tails.
 const STEAL_NOTICED: f64 = 0.01;
@@ -18,6 +21,7 @@ pub(super) fn of_cell(cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<
     found.extend(runs_lost(cell));
     found.extend(some_unsteady(cell, method, analysis));
     found.extend(control_differs_little(cell, method, analysis));
+    found.extend(beyond_capacity(cell, method));
     found.extend(limit_unknown(cell, method));
     found.extend(cpus_shared(cell, method));
     found.extend(stolen(cell));
@@ -119,6 +123,40 @@ fn control_differs_little(cell: &Cell, method: &Method, analysis: &Analysis) -> 
             effect.change.get() * 100.0
         ),
     ))
+}
+
+/// A schedule that an arm does not keep measures its backlog.
+fn beyond_capacity(cell: &Cell, method: &Method) -> Option<Message> {
+    let reached = |arm: usize| {
+        let rates = valid_runs(cell, arm).filter_map(|run| Some(run.rate_per_second?.get()));
+        statistics::median(&rates.collect::<Vec<f64>>())
+    };
+    let behind: Vec<(usize, f64)> = (0..cell.arms.len())
+        .filter(|arm| is_behind(cell, method, *arm))
+        .filter_map(|arm| Some((arm, reached(arm)?)))
+        .collect();
+    let (first, _) = behind.first()?;
+    let scheduled = cell.arms[*first].plan.pace.rate_per_second()?.get();
+    let named: Vec<String> = behind
+        .iter()
+        .map(|(arm, rate)| format!("{} reached {}/s", cell.arms[*arm].label, human_count(*rate)))
+        .collect();
+    let slowest = behind.iter().map(|(_, rate)| *rate).reduce(f64::min)?;
+    Some(
+        Message::new(
+            "beyond_capacity",
+            format!(
+                "{}/s were asked for and {}: what waits in the latency is a backlog, which grows as long as the run \
+                 goes on, and the CPU per operation is that of full load",
+                human_count(scheduled),
+                named.join(", ")
+            ),
+        )
+        .with_cure(format!(
+            "a --rate well below {}/s, or none",
+            human_count(slowest)
+        )),
+    )
 }
 
 /// Whether the side that is not varied was the limit cannot be told.

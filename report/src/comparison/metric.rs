@@ -28,6 +28,98 @@ impl Vary {
     }
 }
 
+/// A metric as users name it: a metric, or the CPU of whichever side is varied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MetricName {
+    text: String,
+    quantity: Quantity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quantity {
+    Metric(Metric),
+    CpuPerOperation,
+    CpuPerKib,
+}
+
+/// The short names. Those of the document are names too.
+const NAMES: [(&str, Quantity); 12] = [
+    ("rate", Quantity::Metric(Metric::Rate)),
+    ("throughput", Quantity::Metric(Metric::Throughput)),
+    ("mean", Quantity::Metric(Metric::LatencyMean)),
+    ("p50", Quantity::Metric(Metric::LatencyP50)),
+    ("p99", Quantity::Metric(Metric::LatencyP99)),
+    ("p99.9", Quantity::Metric(Metric::LatencyP999)),
+    ("cpu_per_op", Quantity::CpuPerOperation),
+    ("cpu_per_kib", Quantity::CpuPerKib),
+    (
+        "load_cpu_per_op",
+        Quantity::Metric(Metric::LoadCpuPerOperation),
+    ),
+    (
+        "testee_cpu_per_op",
+        Quantity::Metric(Metric::TesteeCpuPerOperation),
+    ),
+    ("load_cpu_per_kib", Quantity::Metric(Metric::LoadCpuPerKib)),
+    (
+        "testee_cpu_per_kib",
+        Quantity::Metric(Metric::TesteeCpuPerKib),
+    ),
+];
+
+impl std::str::FromStr for MetricName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let short = NAMES.iter().find(|(known, _)| *known == name);
+        let long = || Metric::ALL.into_iter().find(|metric| metric.name() == name);
+        let found = short
+            .map(|(_, quantity)| *quantity)
+            .or_else(|| long().map(Quantity::Metric));
+        let named = found.map(|quantity| MetricName {
+            text: name.to_owned(),
+            quantity,
+        });
+        named.ok_or_else(|| {
+            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            format!("there is no metric \"{name}\" ({})", known.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for MetricName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<MetricName> for String {
+    fn from(name: MetricName) -> Self {
+        name.text
+    }
+}
+
+impl MetricName {
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The metric in a comparison of `workload` that varies `vary`, in the terms in which `workload` is
+    /// judged.
+    pub fn of(&self, workload: Workload, vary: Vary) -> Metric {
+        match self.quantity {
+            Quantity::Metric(metric) => metric,
+            Quantity::CpuPerOperation => Metric::cpu_per_operation(vary),
+            Quantity::CpuPerKib => Metric::cpu_per_kib(vary),
+        }
+        .in_terms_of(workload)
+    }
+}
+
 /// Which way a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -114,7 +206,7 @@ impl Metric {
         Metric::cpu_per_operation(vary).in_terms_of(workload)
     }
 
-    pub(super) fn cpu_per_operation(vary: Vary) -> Metric {
+    fn cpu_per_operation(vary: Vary) -> Metric {
         match vary {
             Vary::Load => Metric::LoadCpuPerOperation,
             Vary::Testee => Metric::TesteeCpuPerOperation,
@@ -122,7 +214,7 @@ impl Metric {
         }
     }
 
-    pub(super) fn cpu_per_kib(vary: Vary) -> Metric {
+    fn cpu_per_kib(vary: Vary) -> Metric {
         match vary {
             Vary::Load => Metric::LoadCpuPerKib,
             Vary::Testee => Metric::TesteeCpuPerKib,
@@ -223,6 +315,17 @@ impl Metric {
     /// Whether the side that is not varied can limit it.
     pub fn is_rate(self) -> bool {
         matches!(self, Metric::Rate | Metric::Throughput)
+    }
+
+    /// Whether it is CPU time of the testee, or has it in it.
+    pub fn is_of_testee(self) -> bool {
+        matches!(
+            self,
+            Metric::TesteeCpuPerOperation
+                | Metric::BothCpuPerOperation
+                | Metric::TesteeCpuPerKib
+                | Metric::BothCpuPerKib
+        )
     }
 
     /// Whether it is a latency.

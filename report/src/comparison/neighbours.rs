@@ -2,7 +2,7 @@
 
 use crate::document::{HostActivity, Message, Round, Side};
 
-use super::Cell;
+use super::cell::Cell;
 
 /// CPU use by others that is visible in what is measured, cores.
 pub const OTHERS_NOTICED_CORES: f64 = 0.1;

@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Metric;
+use super::metric::Metric;
 use crate::document::{
     Cost, ErrorCount, Finite, HostActivity, Interval, LatencySummary, Message, Plan, Role, Round,
     Unknown, Workload,
 };
+use crate::statistics;
 
 /// One run of one arm. Its latency distribution is added to that of its [`Arm`](super::Arm).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -98,7 +99,11 @@ pub struct HostUse {
     pub steal_fraction: Option<Finite>,
 }
 
-/// The rate in slices of the window, in order: operations, or payload bits for a stream.
+/// Slices that a series has at most, so that a comparison of long runs is no larger than one of short runs.
+const MOST_SLICES: usize = 1_000;
+
+/// The rate in slices of the window, in order: operations, or payload bits for a stream. At most 1,000: of
+/// more intervals, equal groups of neighbours are one slice each.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RateSeries {
     /// Length of one slice.
@@ -188,11 +193,16 @@ impl ArmRun {
 
     /// Its number for `metric`; `None` if it has none, or a percentile of too few values.
     pub fn value(&self, metric: Metric) -> Option<f64> {
-        let latency = |pick: fn(&RunLatency) -> u64| {
-            let known = self.latency.as_ref();
-            let known = known.filter(|known| known.count >= metric.least_values());
-            Some(pick(known?) as f64)
-        };
+        let few = |known: RunLatency| known.count < metric.least_values();
+        match metric.is_latency() && self.latency.is_some_and(few) {
+            true => None,
+            false => self.quoted(metric),
+        }
+    }
+
+    /// Its number for `metric`, be it a percentile of however few values; `None` if it has none.
+    pub fn quoted(&self, metric: Metric) -> Option<f64> {
+        let latency = |pick: fn(&RunLatency) -> u64| Some(pick(self.latency.as_ref()?) as f64);
         let per_operation = |side: &RunSide| side.cpu_ns_per_operation.map(Finite::get);
         let per_kib = |side: &RunSide| side.cpu_ns_per_kib.map(Finite::get);
         let testee = self.testee.as_ref();
@@ -263,22 +273,58 @@ fn host_use(host: &HostActivity) -> HostUse {
 fn series(workload: Workload, intervals: &[Interval]) -> RateSeries {
     let mut lengths: Vec<u64> = intervals.iter().map(|slice| slice.length_ns).collect();
     lengths.sort_unstable();
-    let slice_ns = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
+    let interval_ns = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
     let amount = |slice: &Interval| match workload.is_bulk() {
         true => (slice.bytes_sent + slice.bytes_received) as f64 * 8.0,
         false => slice.operations as f64,
     };
+    let whole: Vec<(f64, f64)> = intervals
+        .iter()
+        .filter(|slice| slice.length_ns >= interval_ns / 2)
+        .map(|slice| (amount(slice), slice.length_ns as f64))
+        .collect();
+    let group = statistics::group_length(whole.len(), MOST_SLICES);
+    let rate = |group: &[(f64, f64)]| {
+        let amount: f64 = group.iter().map(|(amount, _)| amount).sum();
+        let length_ns: f64 = group.iter().map(|(_, length_ns)| length_ns).sum();
+        Finite::ratio(amount * 1e9, length_ns)
+    };
     RateSeries {
-        slice_ns,
+        slice_ns: interval_ns * group as u64,
         unit: match workload.is_bulk() {
             true => "bit/s",
             false => "1/s",
         }
         .to_owned(),
-        values: intervals
-            .iter()
-            .filter(|slice| slice.length_ns >= slice_ns / 2)
-            .filter_map(|slice| Finite::ratio(amount(slice) * 1e9, slice.length_ns as f64))
-            .collect(),
+        values: whole.chunks_exact(group).filter_map(rate).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intervals(count: u64, length_ns: u64) -> Vec<Interval> {
+        let each = |number: u64| Interval {
+            start_offset_ns: number * length_ns,
+            length_ns,
+            operations: 100,
+            ..Interval::default()
+        };
+        (0..count).map(each).collect()
+    }
+
+    #[test]
+    fn a_series_has_a_value_per_whole_slice_and_no_more_than_a_thousand() {
+        let mut few = intervals(20, 100_000_000);
+        few.push(Interval {
+            length_ns: 1_000_000,
+            ..Interval::default()
+        });
+        let short = series(Workload::Rr, &few);
+        assert_eq!((short.slice_ns, short.values.len()), (100_000_000, 20));
+        let day = series(Workload::Rr, &intervals(864_000, 100_000_000));
+        assert_eq!((day.slice_ns, day.values.len()), (86_400_000_000, 1_000));
+        assert!(day.values.iter().all(|rate| rate.get() == 1000.0));
     }
 }

@@ -1,8 +1,10 @@
 //! What an effect rests on: a difference per round, or two samples that no round joins. Everything is
 //! in logarithms.
 
-use super::analyse::{log_ratios, valid_runs};
-use super::{Cell, Method, Metric};
+use super::cell::Cell;
+use super::method::Method;
+use super::metric::Metric;
+use super::rounds::{log_ratios, values};
 use crate::statistics::{self, RankInterval};
 
 /// The numbers of an arm and its baseline in one metric.
@@ -20,7 +22,7 @@ impl Sample {
             return Some(Sample::Paired(log_ratios(cell, baseline, arm, metric)));
         }
         let logs = |arm: usize| -> Vec<f64> {
-            let values = valid_runs(cell, arm).filter_map(|run| run.value(metric));
+            let values = values(cell, arm, metric).into_iter();
             values.filter(|value| *value > 0.0).map(f64::ln).collect()
         };
         Some(Sample::Unpaired(logs(baseline), logs(arm)))

@@ -1,8 +1,11 @@
 //! When a cell has enough rounds. What a test says is never looked at: who stops when he likes what
 //! he sees finds differences that are not there.
 
-use super::analyse::{comparisons, effect, valid_runs};
-use super::{Cell, Method, Metric, StopReason};
+use super::cell::{Cell, StopReason};
+use super::effects::effect;
+use super::method::Method;
+use super::metric::Metric;
+use super::rounds::{comparisons, values};
 use crate::statistics;
 
 /// Why `cell` needs no further round, or `None` if it does. Whether another one fits into the budget
@@ -29,8 +32,7 @@ pub fn stop_reason(cell: &Cell, method: &Method) -> Option<StopReason> {
 fn worst_half_width(cell: &Cell, method: &Method) -> Option<f64> {
     let baseline = cell.baseline()?;
     let mut worst: Option<f64> = None;
-    let has =
-        |metric: &&Metric| valid_runs(cell, baseline).any(|run| run.value(**metric).is_some());
+    let has = |metric: &&Metric| !values(cell, baseline, **metric).is_empty();
     for arm in (0..cell.arms.len()).filter(|arm| *arm != baseline) {
         // What not even the baseline has, a percentile of too few values, does not become precise.
         for metric in cell.primary_metrics.iter().filter(has) {

@@ -1,8 +1,12 @@
 //! Limits that a comparison must keep, for `--fail-on`: `rate<-5%`, `p99>+10%`, `cpu_per_op>3%`.
 
-use super::{
-    Analysis, ArmEffect, Cell, Comparison, Method, Metric, MetricAnalysis, Vary, Verdict, words,
-};
+use super::analysis::{Analysis, ArmEffect, MetricAnalysis, Verdict};
+use super::cell::Cell;
+use super::document::Comparison;
+use super::method::Method;
+use super::metric::{Metric, MetricName, Vary};
+use super::obstacles::reaches_level;
+use super::words;
 use crate::document::{Finite, Workload};
 
 /// A limit on the change of a metric against the baseline.
@@ -11,24 +15,16 @@ use crate::document::{Finite, Workload};
 /// change in that metric is a difference (`faster` or `slower`: significant after adjustment, larger
 /// than noise and indifference) **and** its estimate lies beyond the limit. The confidence interval
 /// need not lie beyond it as a whole: then a loss of 6 % would pass a limit of 5 % in most
-/// comparisons. It is kept where the verdict is `faster`, `slower` or `equivalent` and the whole
-/// interval keeps it: arms that count as equivalent may differ by more than a narrow limit. Everything
-/// else, what is `inconclusive` or `invalid` above all, exceeds nothing and keeps nothing: it is
-/// undecided, and said so.
+/// comparisons. It is kept where the verdict is not `invalid` and the whole interval keeps it: arms that
+/// count as equivalent may differ by more than a narrow limit, and where a comparison is inconclusive the
+/// interval may still exclude a wide one, if there are rounds enough for an interval of the level asked for.
+/// Everything else exceeds nothing and keeps nothing: it is undecided, and said so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Threshold {
     text: String,
-    quantity: Quantity,
+    metric: MetricName,
     limit: f64,
     above: bool,
-}
-
-/// What a limit is on: a metric, or the CPU of whichever side is varied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quantity {
-    Metric(Metric),
-    CpuPerOperation,
-    CpuPerKib,
 }
 
 /// Text that is no threshold.
@@ -61,30 +57,6 @@ pub enum OutcomeState {
     Undecided,
 }
 
-const NAMES: [(&str, Quantity); 12] = [
-    ("rate", Quantity::Metric(Metric::Rate)),
-    ("throughput", Quantity::Metric(Metric::Throughput)),
-    ("mean", Quantity::Metric(Metric::LatencyMean)),
-    ("p50", Quantity::Metric(Metric::LatencyP50)),
-    ("p99", Quantity::Metric(Metric::LatencyP99)),
-    ("p99.9", Quantity::Metric(Metric::LatencyP999)),
-    ("cpu_per_op", Quantity::CpuPerOperation),
-    ("cpu_per_kib", Quantity::CpuPerKib),
-    (
-        "load_cpu_per_op",
-        Quantity::Metric(Metric::LoadCpuPerOperation),
-    ),
-    (
-        "testee_cpu_per_op",
-        Quantity::Metric(Metric::TesteeCpuPerOperation),
-    ),
-    ("load_cpu_per_kib", Quantity::Metric(Metric::LoadCpuPerKib)),
-    (
-        "testee_cpu_per_kib",
-        Quantity::Metric(Metric::TesteeCpuPerKib),
-    ),
-];
-
 impl std::str::FromStr for Threshold {
     type Err = ThresholdError;
 
@@ -98,13 +70,7 @@ impl std::str::FromStr for Threshold {
             .ok_or_else(|| fail("it has neither < nor >".to_owned()))?;
         let (name, rest) = (text[..operator].trim(), text[operator + 1..].trim());
         let above = text[operator..].starts_with('>');
-        let quantity = quantity(name).ok_or_else(|| {
-            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
-            fail(format!(
-                "there is no metric \"{name}\" ({})",
-                known.join(", ")
-            ))
-        })?;
+        let metric = name.parse().map_err(fail)?;
         let number = rest
             .strip_suffix('%')
             .ok_or_else(|| fail("the limit is no percentage".to_owned()))?;
@@ -122,19 +88,11 @@ impl std::str::FromStr for Threshold {
         }
         Ok(Threshold {
             text: text.to_owned(),
-            quantity,
+            metric,
             limit: percent / 100.0,
             above,
         })
     }
-}
-
-fn quantity(name: &str) -> Option<Quantity> {
-    let short = NAMES.iter().find(|(known, _)| *known == name);
-    short.map(|(_, quantity)| *quantity).or_else(|| {
-        let long = Metric::ALL.into_iter().find(|metric| metric.name() == name);
-        long.map(Quantity::Metric)
-    })
 }
 
 impl Threshold {
@@ -145,12 +103,7 @@ impl Threshold {
 
     /// The metric that it is on in a comparison of `workload` that varies `vary`.
     pub fn metric(&self, workload: Workload, vary: Vary) -> Metric {
-        match self.quantity {
-            Quantity::Metric(metric) => metric,
-            Quantity::CpuPerOperation => Metric::cpu_per_operation(vary),
-            Quantity::CpuPerKib => Metric::cpu_per_kib(vary),
-        }
-        .in_terms_of(workload)
+        self.metric.of(workload, vary)
     }
 
     /// What every arm of every analysed cell says of it.
@@ -185,7 +138,7 @@ impl Threshold {
         arm: usize,
     ) -> Outcome {
         let each = &metric.arms[arm];
-        let state = self.state(each);
+        let state = self.state(method, each);
         let word = match state {
             OutcomeState::Kept => "kept",
             OutcomeState::Exceeded => "EXCEEDED",
@@ -200,7 +153,7 @@ impl Threshold {
 }
 
 impl Threshold {
-    fn state(&self, each: &ArmEffect) -> OutcomeState {
+    fn state(&self, method: &Method, each: &ArmEffect) -> OutcomeState {
         let (Some(effect), Some(verdict)) = (&each.effect, each.verdict) else {
             return OutcomeState::Undecided;
         };
@@ -215,6 +168,9 @@ impl Threshold {
         match verdict {
             Verdict::Faster | Verdict::Slower if beyond(effect.change) => OutcomeState::Exceeded,
             Verdict::Faster | Verdict::Slower | Verdict::Equivalent if !beyond(worst) => {
+                OutcomeState::Kept
+            }
+            Verdict::Inconclusive if reaches_level(method, effect) && !beyond(worst) => {
                 OutcomeState::Kept
             }
             _ => OutcomeState::Undecided,

@@ -1,9 +1,12 @@
 //! Verdicts in plain sentences.
 
-use super::judge::{Obstacles, deciding_metric};
-use super::{
-    Analysis, ArmVerdict, Cell, Comparison, Effect, Method, Metric, MetricAnalysis, Verdict,
-};
+use super::analysis::{Analysis, ArmVerdict, Effect, MetricAnalysis, Verdict};
+use super::cell::Cell;
+use super::document::Comparison;
+use super::judge::deciding_metric;
+use super::method::Method;
+use super::metric::Metric;
+use super::obstacles::Obstacles;
 use crate::document::Status;
 use crate::units::human_percent;
 
@@ -21,7 +24,8 @@ pub(super) fn verdicts(
         let decisive = decisive.or_else(|| analysis.metrics.first())?;
         let verdict = decisive.arms[arm].verdict?;
         let mut words = sentence(cell, method, decisive, arm)?;
-        if let Some(bound) = bound.filter(|_| verdict != Verdict::Invalid) {
+        let left_to_others = method.declared_metrics.is_empty() && verdict != Verdict::Invalid;
+        if let Some(bound) = bound.filter(|_| left_to_others) {
             words += &format!(" The rate cannot say it ({bound}).");
         }
         Some(ArmVerdict {
@@ -140,8 +144,27 @@ pub fn verdict_in(metric: Metric, verdict: Verdict) -> &'static str {
     }
 }
 
-/// What a comparison found, in one sentence: how many arms are faster, slower and so on.
+/// The code of the warning that two saved results are not of the same work.
+pub const OTHER_WORK: &str = "other_work";
+
+/// What a comparison found, in one sentence: how many arms are faster, slower and so on. Before it stands what
+/// makes the whole comparison one of unlike things.
 pub fn headline(comparison: &Comparison) -> String {
+    let found = found(comparison);
+    let mut warnings = comparison.warnings.iter();
+    match warnings.find(|warning| warning.code == OTHER_WORK) {
+        Some(warning) => {
+            let mut first = warning.text.clone();
+            if let Some(start) = first.get_mut(..1) {
+                start.make_ascii_uppercase();
+            }
+            format!("{first}. {found}")
+        }
+        None => found,
+    }
+}
+
+fn found(comparison: &Comparison) -> String {
     let verdicts: Vec<&ArmVerdict> = comparison
         .cells
         .iter()

@@ -140,6 +140,27 @@ impl Document {
         self.summary = summary;
     }
 
+    /// The same with its last round alone, and without a summary: what a log holds of one round.
+    pub fn of_last_round(&self) -> Document {
+        Document {
+            schema: self.schema.clone(),
+            linerate_version: self.linerate_version.clone(),
+            git_commit: self.git_commit.clone(),
+            build_target: self.build_target.clone(),
+            started_at_utc: self.started_at_utc.clone(),
+            started_at_unix_ns: self.started_at_unix_ns,
+            command: self.command.clone(),
+            status: self.status,
+            warnings: self.warnings.clone(),
+            errors: self.errors.clone(),
+            plan: self.plan.clone(),
+            hosts: self.hosts.clone(),
+            rounds: self.rounds.last().cloned().into_iter().collect(),
+            summary: None,
+            unknown: self.unknown.clone(),
+        }
+    }
+
     /// The host with this id.
     pub fn host(&self, id: &str) -> Option<&Host> {
         self.hosts.iter().find(|host| host.id == id)

@@ -32,20 +32,33 @@ pub(super) fn body(page: &mut Markup, level: Level, figures: &mut Figures, docum
         let blocks = write(&|paper| measured::latency(round, paper));
         with_figure(page, level, "Latency", &blocks, |page| {
             latency_figure(page, figures, document, latency);
+            of_round(page, document);
         });
         let blocks = write(&|paper| measured::throughput(document, round, paper));
         with_figure(page, level, "Throughput", &blocks, |page| {
             rate_figure(page, figures, document);
+            of_round(page, document);
         });
         let blocks = write(&|paper| cost::section(round, paper));
         with_figure(page, level, "CPU and cost", &blocks, |page| {
             cpu_figure(page, figures, document);
+            of_round(page, document);
         });
         sections(page, level, &write(&|paper| measured::errors(round, paper)));
         sections(page, level, &write(&|paper| cost::network(round, paper)));
         environment::of_run(page, level, document, round);
     }
     repeat(page, level, document);
+}
+
+/// Of which round the tables are, where there are several: the key figures are of all of them.
+fn of_round(page: &mut Markup, document: &Document) {
+    let several = document.rounds.len() > 1;
+    if let Some((round, by)) = text::chosen_round(document).filter(|_| several) {
+        let number = round.number;
+        let text = format!("This table is of round {number} alone, the one with the median {by}.");
+        page.line("p", &[("class", "note")], &text);
+    }
 }
 
 /// A section whose figure comes before what its blocks say.
@@ -109,9 +122,11 @@ fn key_figures(page: &mut Markup, document: &Document) {
                 page.line("dt", &[], &name);
                 page.line("dd", &[], &show(metric.mean.get()));
                 let spread = match metric.confidence_interval_95_half_width {
-                    Some(half_width) => {
-                        format!("± {} (95 %, {} rounds)", show(half_width.get()), metric.n)
-                    }
+                    Some(half_width) => format!(
+                        "mean of {} rounds, ± {} (95 %)",
+                        metric.n,
+                        show(half_width.get())
+                    ),
                     None => "one round".to_owned(),
                 };
                 page.line("dd", &[("class", "spread")], &spread);

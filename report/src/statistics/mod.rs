@@ -27,7 +27,8 @@ pub use rank_sum::{detectable_shift, rank_sum_p_value, shift_estimate, shift_int
 pub use sign_flip::{SAMPLED_FLIPS, detectable_difference, sign_flip_p_value};
 pub use signed_rank::{hodges_lehmann, signed_rank_interval};
 pub use steadiness::{
-    Drift, mser5_truncation, steadiness, theil_sen_slope, theil_sen_slope_interval,
+    Drift, group_length, group_means, mser5_truncation, steadiness, theil_sen_slope,
+    theil_sen_slope_interval,
 };
 
 /// How often a difference that is called detectable would be found.

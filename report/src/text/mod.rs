@@ -13,7 +13,7 @@ mod profile;
 pub(crate) mod rounds;
 
 use crate::assemble::counted;
-use crate::document::{Document, Round};
+use crate::document::{Document, Finite, Pace, Round};
 use layout::{Paint, Paper};
 pub use next::{as_typed, to_repeat};
 
@@ -65,20 +65,35 @@ pub(crate) fn write(document: &Document, paper: &mut Paper) {
     next::section(document, paper);
 }
 
-/// The round whose details are shown: the one with the median rate (the lower of two).
-pub(crate) fn shown_round(document: &Document) -> Option<&Round> {
+/// The round whose details are shown, and by what it was chosen: the one with the median (the lower of two) of
+/// the rate; at a fixed rate, which is the same in all rounds by design, of the p99.
+pub(crate) fn chosen_round(document: &Document) -> Option<(&Round, &'static str)> {
     let mut sorted = counted(&document.rounds);
     if sorted.is_empty() {
         sorted = document.rounds.iter().collect();
     }
-    let rate = |round: &Round| {
-        round
-            .rates
-            .operations_per_second
-            .map_or(0.0, crate::document::Finite::get)
+    let rate = |round: &Round| round.rates.operations_per_second.map(Finite::get);
+    let p99_ns = |round: &Round| {
+        let (_, all) = round.measured.latency.primary()?;
+        all.percentile("p99").map(|ns| ns as f64)
     };
-    sorted.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+    let open_loop = document.plan.pace != Pace::Closed;
+    let by_latency = open_loop && sorted.iter().all(|round| p99_ns(round).is_some());
+    let key = |round: &Round| match by_latency {
+        true => p99_ns(round),
+        false => rate(round),
+    };
+    sorted.sort_by(|a, b| {
+        let (a, b) = (key(a).unwrap_or(0.0), key(b).unwrap_or(0.0));
+        a.total_cmp(&b)
+    });
+    let round = sorted.get(sorted.len().saturating_sub(1) / 2).copied()?;
+    Some((round, if by_latency { "p99" } else { "rate" }))
+}
+
+/// The round whose details are shown.
+pub(crate) fn shown_round(document: &Document) -> Option<&Round> {
+    chosen_round(document).map(|(round, _)| round)
 }
 
 pub(crate) fn messages(document: &Document, paper: &mut Paper) {

@@ -1,5 +1,6 @@
 //! With `--repeat`: each round, and what they say together.
 
+use super::chosen_round;
 use super::layout::{Paper, Table};
 use crate::assemble::{METRICS, counted, metric};
 use crate::document::{Document, MetricSummary, Round};
@@ -48,8 +49,9 @@ pub(crate) fn section(document: &Document, shown: &Round, paper: &mut Paper) {
         meaning += &format!(" p50 and p99 are of the {latency} time.");
     }
     paper.note(&meaning);
+    let by = chosen_round(document).map_or("rate", |(_, by)| by);
     paper.note(&format!(
-        "What follows is round {}, the one with the median rate.",
+        "What follows is round {}, the one with the median {by}.",
         shown.number
     ));
     paper.blank();

@@ -168,6 +168,30 @@ fn equivalence_is_no_licence_to_exceed_a_narrow_limit() {
 }
 
 #[test]
+fn an_interval_that_excludes_a_wide_limit_keeps_it_where_nothing_else_was_found() {
+    // Too much noise for a difference or an equivalence, and far from a loss of 40 %.
+    let noise = |round: u32| 0.925 + 0.05 * f64::from((round * 5) % 4);
+    let mut comparison = Comparison::new("0", Vec::new(), method());
+    comparison.cells = vec![with_rates(noise, |round| noise(round + 1))];
+    let states = |comparison: &mut Comparison| {
+        analyse_all(comparison);
+        let analysis = comparison.cells[0].analysis.as_ref().unwrap();
+        assert_eq!(analysis.verdict(ARM), Some(Verdict::Inconclusive));
+        ["rate<-40%", "rate<-1%"].map(|text| {
+            let threshold: Threshold = text.parse().unwrap();
+            threshold.check(comparison)[0].state
+        })
+    };
+    assert_eq!(
+        states(&mut comparison),
+        [OutcomeState::Kept, OutcomeState::Undecided]
+    );
+    // Too few rounds for an interval that could be believed.
+    comparison.cells[0].rounds.truncate(5);
+    assert_eq!(states(&mut comparison), [OutcomeState::Undecided; 2]);
+}
+
+#[test]
 fn a_percentile_of_few_values_is_none() {
     let mut few = cell();
     for arm in [0, CONTROL, ARM] {
@@ -188,6 +212,113 @@ fn a_percentile_of_few_values_is_none() {
     });
     assert!(few.rounds[1].runs[ARM].value(Metric::LatencyP99).is_some());
     assert!(few.rounds[1].runs[ARM].value(Metric::LatencyP999).is_none());
+}
+
+/// Lets the runs of an arm drift by `share` from their start to their end, from round `from` on.
+fn drift(cell: &mut Cell, arm: usize, from: u32, share: f64) {
+    change(cell, arm, from, |run| {
+        let last = (run.series.values.len() - 1) as f64;
+        for (step, rate) in run.series.values.iter_mut().enumerate() {
+            *rate = Finite::new(50_000.0 * (1.0 + share * step as f64 / last)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_drift_spoils_only_what_does_not_stand_clear_of_it() {
+    let wobble = |round: u32| 1.0 + 0.0005 * f64::from(round % 3);
+    let large = || with_rates(wobble, |round| 1.61 * wobble(round + 1));
+    let small = || with_rates(wobble, |round| 1.03 * wobble(round + 1));
+    // Five of twelve runs drift by 10 %: nothing to a difference of 61 %, and all of one of 3 %.
+    for arm in [0, CONTROL, ARM] {
+        let (mut far, mut near) = (large(), small());
+        drift(&mut far, arm, 8, 0.1);
+        drift(&mut near, arm, 8, 0.1);
+        assert_eq!(verdict(&far).0, Verdict::Faster, "{arm}");
+        assert_invalid(&near, "5 of 12 runs of");
+        let analysis = analyse(&far, &method());
+        let found = analysis.steadiness[arm].drift.unwrap().get();
+        assert!((0.04..0.11).contains(&found), "{found}");
+        assert!(warnings(&far, &method()).contains(&"unsteady_runs".to_owned()));
+    }
+    // What one run in five did is no drift of the arm.
+    let mut few = small();
+    drift(&mut few, ARM, 11, 0.5);
+    assert_eq!(verdict(&few).0, Verdict::Faster);
+    // The drifts of both sides add up.
+    let mut both = large();
+    for arm in [0, ARM] {
+        drift(&mut both, arm, 1, 0.5);
+    }
+    assert_invalid(&both, "12 of 12 runs of epoll unsteady");
+    let mut equal = with_rates(wobble, |round| wobble(round + 1));
+    drift(&mut equal, ARM, 8, 0.1);
+    assert_invalid(&equal, "5 of 12 runs of epoll unsteady");
+}
+
+#[test]
+fn percentiles_of_an_arm_are_of_the_same_rounds() {
+    // In every other round there are values for a p99.9, and there they are lower than in the others.
+    let mut cell = cell();
+    for arm in [0, CONTROL, ARM] {
+        change(&mut cell, arm, 1, |run| {
+            let latency = run.latency.as_mut().unwrap();
+            let large = run.started_at_unix_ns / 15_000_000_000 % 2 == 0;
+            let factor = if large { 1 } else { 10 };
+            latency.count = if large { 10_000 } else { 9_000 };
+            (latency.p99_ns, latency.p99_9_ns) = (100_000 * factor, 150_000 * factor);
+        });
+    }
+    let analysis = analyse(&cell, &method());
+    let median = |metric: Metric, arm: usize| {
+        let found = analysis.metric(metric)?;
+        Some(found.arms[arm].median?.get())
+    };
+    for arm in [0, CONTROL, ARM] {
+        let p99 = median(Metric::LatencyP99, arm).unwrap();
+        let p99_9 = median(Metric::LatencyP999, arm).unwrap();
+        assert!(p99 <= p99_9, "{p99} {p99_9}");
+        let values = |metric| analysis.metric(metric).unwrap().arms[arm].values.len();
+        assert_eq!(values(Metric::LatencyP99), values(Metric::LatencyP999));
+    }
+}
+
+#[test]
+fn what_was_declared_decides() {
+    let mut bound = cell();
+    for arm in [0, CONTROL, ARM] {
+        change(&mut bound, arm, 1, |run| {
+            run.load.busy_fraction = Finite::new(0.99)
+        });
+    }
+    let declared = |metric: Metric| {
+        let mut cell = bound.clone();
+        cell.primary_metrics = vec![metric];
+        let method = Method {
+            declared_metrics: vec![metric],
+            ..method()
+        };
+        let analysis = analyse(&cell, &method);
+        assert_eq!(analysis.comparisons, 1);
+        assert_eq!(analysis.verdicts[0].decided_by, metric);
+        analysis.verdicts[0].clone()
+    };
+    let cpu = declared(Metric::TesteeCpuPerOperation);
+    assert_eq!(cpu.verdict, Verdict::Slower);
+    assert!(
+        cpu.words.starts_with("epoll needs more CPU than uring"),
+        "{}",
+        cpu.words
+    );
+    assert!(
+        !cpu.words.contains("The rate cannot say it"),
+        "{}",
+        cpu.words
+    );
+    // A declared rate stays the question, even where it has no answer.
+    let rate = declared(Metric::Rate);
+    assert_eq!(rate.verdict, Verdict::Invalid);
+    assert!(rate.words.contains("generator-bound"), "{}", rate.words);
 }
 
 /// The cell at a fixed rate, which all arms keep.
@@ -227,6 +358,21 @@ fn who_does_not_keep_the_schedule_has_no_latency_to_judge() {
         run.rate_per_second = Some(Finite::from(985_000));
     });
     assert_invalid(&open, "12 of 12 runs of epoll completed less than 99 %");
+    let said = analyse(&open, &method()).warnings;
+    let said = said
+        .iter()
+        .find(|warning| warning.code == "beyond_capacity");
+    let said = said.unwrap();
+    assert!(
+        said.text
+            .starts_with("1.00 M/s were asked for and epoll reached 985 k/s: what waits"),
+        "{}",
+        said.text
+    );
+    assert_eq!(
+        said.cure.as_deref(),
+        Some("a --rate well below 985 k/s, or none")
+    );
     let analysis = analyse(&open, &method());
     assert_eq!(analysis.verdicts[0].decided_by, Metric::LatencyP99);
     let cpu = analysis.metric(Metric::TesteeCpuPerOperation).unwrap();

@@ -1,14 +1,16 @@
 //! Round after round, until the comparison has what it needs or may take no longer.
 
-use super::Experiment;
+use super::book::{Book, Earlier};
+use super::experiment::Experiment;
 use super::length::run_ns;
 use super::order::Orders;
-use super::record::{CellRecord, Record};
+use super::record::{CellRecord, Outcome, Record};
+use super::trial::{RoundTrial, RunTrial};
 use crate::conduct::{self, Cancel, LOCAL, Phase};
 use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
-use report::comparison::{Comparison, StopReason};
+use report::comparison::{ArmRun, StopReason};
 use report::document::{Document, Interval, Message};
 use report::findings::Finding;
 use report::statistics::SplitMix64;
@@ -48,6 +50,11 @@ pub trait Observer {
         let _ = (place, outcome);
     }
 
+    /// Something that a reader must know, which happened on the way; it is a warning of the document too.
+    fn warning(&mut self, warning: &Message) {
+        let _ = warning;
+    }
+
     /// A cell has its last round.
     fn cell_ended(&mut self, label: &str, rounds: u32, why: StopReason) {
         let _ = (label, rounds, why);
@@ -67,15 +74,6 @@ pub struct Place<'a> {
     pub arm: &'a str,
     /// What is left at the start of this run, as far as the runs so far tell, ns.
     pub left_ns: u64,
-}
-
-/// A comparison that is over.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Valid whatever happened; without an analysis yet.
-    pub comparison: Comparison,
-    /// Why there is nothing to analyse.
-    pub failure: Option<Failure>,
 }
 
 /// What runs plans, and what time it is meanwhile.
@@ -128,15 +126,43 @@ impl Bench for Machine<'_> {
     }
 }
 
-/// Conducts a comparison. The first [`Cancel::raise`] ends it early with what the complete rounds
+/// Conducts a comparison: takes the rounds that `book` has, measures the others, and keeps each of them
+/// before the next begins. The first [`Cancel::raise`] ends it early with what the complete rounds
 /// gave, the second at once.
-pub fn conduct(experiment: &Experiment, observer: &mut dyn Observer, cancel: &Cancel) -> Outcome {
+pub fn conduct(
+    experiment: &Experiment,
+    book: &mut Book,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Outcome {
     let mut machine = Machine {
         cancel,
         began: Instant::now(),
     };
     let seen = doctor::before_measuring();
-    conduct_on(&mut machine, experiment, &seen, observer, cancel)
+    conduct_on(&mut machine, experiment, &seen, book, observer, cancel)
+}
+
+/// A comparison that is in a log, as far as it came; one that did not come to its end is marked interrupted.
+/// Nothing is measured.
+pub fn again(earlier: Earlier) -> Outcome {
+    /// Looks on at nothing.
+    struct Silent;
+    impl Observer for Silent {}
+    let cancel = Cancel::new();
+    let mut machine = Machine {
+        cancel: &cancel,
+        began: Instant::now(),
+    };
+    let (experiment, mut book) = earlier.into_book();
+    conduct_on(
+        &mut machine,
+        &experiment,
+        &[],
+        &mut book,
+        &mut Silent,
+        &cancel,
+    )
 }
 
 /// `seen`: what was found on this host before.
@@ -144,27 +170,36 @@ pub(super) fn conduct_on(
     bench: &mut dyn Bench,
     experiment: &Experiment,
     seen: &[Finding],
+    book: &mut Book,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Outcome {
-    let mut record = Record::new(experiment, bench.unix_ns());
+    let started_unix_ns = book.started_unix_ns().unwrap_or_else(|| bench.unix_ns());
+    let mut record = Record::new(experiment, started_unix_ns);
+    let mut before = Vec::new();
     for finding in seen {
         if let Some(warning) = doctor::warning_before(LOCAL, finding) {
             observer.finding(LOCAL, finding);
-            record.warn(warning);
+            before.push(warning);
         }
     }
     let mut course = Course {
         bench,
         experiment,
+        book,
         observer,
         cancel,
         cells: going(experiment),
         spent_ns: 0,
         expected_ns: 0,
+        before,
+        session: 0,
+        broken_off: false,
     };
     let failure = course.run(&mut record).err();
-    record.finish(failure, cancel.is_raised())
+    let interrupted = cancel.is_raised() || course.broken_off;
+    course.conclude(&mut record, interrupted || failure.is_some());
+    record.finish(failure, interrupted)
 }
 
 /// A cell while it goes on.
@@ -206,12 +241,19 @@ impl Going {
 struct Course<'a> {
     bench: &'a mut dyn Bench,
     experiment: &'a Experiment,
+    book: &'a mut Book,
     observer: &'a mut dyn Observer,
     cancel: &'a Cancel,
     cells: Vec<Going>,
     /// What the runs so far took and should have taken: their ratio corrects the estimate.
     spent_ns: u64,
     expected_ns: u64,
+    /// Warnings of what was found before the first run of this session, until a round has them.
+    before: Vec<Message>,
+    /// Of the last round.
+    session: u32,
+    /// The book has no more, and nothing is to be measured.
+    broken_off: bool,
 }
 
 impl Course<'_> {
@@ -225,7 +267,7 @@ impl Course<'_> {
             if open.is_empty() {
                 return Ok(());
             }
-            if round > 0 && !self.fits_budget(&open) {
+            if round > 0 && !self.book.has_more() && self.is_over_budget(&open) {
                 for cell in open {
                     self.end(record, cell, round - 1, StopReason::Budget);
                 }
@@ -234,7 +276,7 @@ impl Course<'_> {
             between_cells.shuffle(&mut open);
             for cell in open {
                 self.round_of(record, cell, round)?;
-                if self.cancel.is_raised() {
+                if self.cancel.is_raised() || self.broken_off {
                     return Ok(());
                 }
                 self.decide(record, cell, round);
@@ -243,13 +285,25 @@ impl Course<'_> {
         Ok(())
     }
 
-    /// Whether another round of the cells fits into the time.
-    fn fits_budget(&self, open: &[usize]) -> bool {
+    /// Whether another round of the cells does not fit into the time. Of a comparison that is only looked at,
+    /// whether it was so when it was measured.
+    fn is_over_budget(&self, open: &[usize]) -> bool {
         let Some(budget_ns) = self.experiment.method.budget_ns else {
-            return true;
+            return false;
         };
+        if self.book.reads_only() {
+            let stopped = self.book.stopped();
+            return open
+                .iter()
+                .all(|&cell| stopped.get(cell) == Some(&StopReason::Budget));
+        }
         let expected_ns = open.iter().map(|&cell| self.round_ns(cell)).sum();
-        self.bench.elapsed_ns() + self.corrected(expected_ns) <= budget_ns
+        self.elapsed_ns() + self.corrected(expected_ns) > budget_ns
+    }
+
+    /// Since the comparison began, without the time between sessions, ns.
+    fn elapsed_ns(&self) -> u64 {
+        self.book.elapsed_ns() + self.bench.elapsed_ns()
     }
 
     /// What a round of this cell should take.
@@ -275,22 +329,111 @@ impl Course<'_> {
         let round_ns: u64 = open.map(|cell| self.round_ns(cell)).sum();
         let left_ns = self.corrected(round_left_ns + rounds * round_ns);
         let budget_ns = self.experiment.method.budget_ns.unwrap_or(u64::MAX);
-        left_ns.min(budget_ns.saturating_sub(self.bench.elapsed_ns()))
+        left_ns.min(budget_ns.saturating_sub(self.elapsed_ns()))
     }
 
+    /// A round of a cell: from the book if it is there, else measured and kept.
     fn round_of(&mut self, record: &mut Record, cell: usize, round: u32) -> Result<(), Failure> {
         let order = self.cells[cell].orders.next_round();
-        let cell_record = record.cell(cell);
-        cell_record.begin_round(round, &order, self.bench.unix_ns());
+        if let Some(trial) = self.book.take() {
+            return self.replay(record, trial, (cell, round), &order);
+        }
+        if self.book.reads_only() {
+            self.broken_off = true;
+            return Ok(());
+        }
+        self.say_resumed(record, self.book.session(), self.bench.unix_ns());
+        let before = std::mem::take(&mut self.before);
+        before
+            .iter()
+            .for_each(|warning| record.warn(warning.clone()));
+        let started_at_unix_ns = self.bench.unix_ns();
+        record
+            .cell(cell)
+            .begin_round(round, &order, started_at_unix_ns);
+        self.runs_of(record, cell, round, &order)?;
+        if self.cancel.is_raised() {
+            return Ok(());
+        }
+        let trial = RoundTrial {
+            cell,
+            round,
+            started_at_unix_ns,
+            order,
+            session: self.session,
+            elapsed_ns: self.elapsed_ns(),
+            before,
+            runs: record.end_round(cell),
+        };
+        if let Err(warning) = self.book.keep(&trial) {
+            self.warn(record, warning);
+        }
+        Ok(())
+    }
+
+    /// A round that was measured before.
+    fn replay(
+        &mut self,
+        record: &mut Record,
+        trial: RoundTrial,
+        expected: (usize, u32),
+        order: &[usize],
+    ) -> Result<(), Failure> {
+        let entrants = self.cells[expected.0].failures.len();
+        let all_there = trial.runs.len() == entrants
+            && trial
+                .runs
+                .iter()
+                .all(|run| (run.run.arm as usize) < entrants);
+        if (trial.cell, trial.round) != expected || trial.order != order || !all_there {
+            return Err(Failure::usage(format!(
+                "the trial log does not fit its own plan and seed: where round {} of cell {} was due stands round {} of \
+                 cell {} (counted from 0); it was written by another linerate, or changed",
+                expected.1, expected.0, trial.round, trial.cell
+            )));
+        }
+        self.say_resumed(record, trial.session, trial.started_at_unix_ns);
+        for run in &trial.runs {
+            self.spent_ns += run.took_ns;
+            self.expected_ns += run.expected_ns;
+            self.cells[trial.cell].failures[run.run.arm as usize] +=
+                u32::from(run.failure.is_some());
+        }
+        record.replay(trial);
+        Ok(())
+    }
+
+    /// What was between two sessions looks like a difference of the machine between rounds, which meets all arms.
+    fn say_resumed(&mut self, record: &mut Record, session: u32, unix_ns: u64) {
+        if std::mem::replace(&mut self.session, session) == session {
+            return;
+        }
+        let text = format!(
+            "the comparison was ended and gone on with at {}: rounds before and after were measured apart",
+            report::rfc3339(unix_ns)
+        );
+        self.warn(record, Message::new("resumed", text));
+    }
+
+    fn warn(&mut self, record: &mut Record, warning: Message) {
+        self.observer.warning(&warning);
+        record.warn(warning);
+    }
+
+    fn runs_of(
+        &mut self,
+        record: &mut Record,
+        cell: usize,
+        round: u32,
+        order: &[usize],
+    ) -> Result<(), Failure> {
         let mut left_ns = self.round_ns(cell);
-        for entrant in order {
+        for &entrant in order {
             if self.cells[cell].has_given_up(entrant) {
-                let text = format!("not run: it failed {FAILURES_MAX} times");
-                record.cell(cell).failed(
-                    entrant,
-                    self.bench.unix_ns(),
-                    Message::new("not_run", text),
-                );
+                let why = format!("not run: it failed {FAILURES_MAX} times");
+                let why = Message::new("not_run", why);
+                let run = ArmRun::failed(entrant as u32, self.bench.unix_ns(), why);
+                record.take(cell, RunTrial::without_numbers(run));
                 continue;
             }
             let planned = &self.experiment.cells[cell].entrants[entrant];
@@ -302,14 +445,13 @@ impl Course<'_> {
                 arm: &planned.label,
                 left_ns: self.left_ns(round, left_ns),
             };
-            self.one_run(record, cell, entrant, &place)?;
+            self.one_run(record, cell, entrant, &place, expected_ns)?;
             if self.cancel.is_raised() {
                 return Ok(());
             }
             left_ns = left_ns.saturating_sub(expected_ns);
             self.expected_ns += expected_ns;
         }
-        record.end_round(cell);
         Ok(())
     }
 
@@ -321,6 +463,7 @@ impl Course<'_> {
         cell: usize,
         entrant: usize,
         place: &Place<'_>,
+        expected_ns: u64,
     ) -> Result<(), Failure> {
         let began_ns = self.bench.elapsed_ns();
         self.observer.run_started(place);
@@ -334,28 +477,40 @@ impl Course<'_> {
             tell: place.round == 0,
         };
         let outcome = self.bench.run(plan, &mut relay);
-        self.spent_ns += self.bench.elapsed_ns() - began_ns;
+        let took_ns = self.bench.elapsed_ns() - began_ns;
+        self.spent_ns += took_ns;
         if self.cancel.is_raised() {
             return Ok(());
         }
         let told = outcome.as_ref().map_err(|error| &error.failure);
         self.observer.run_ended(place, told);
-        match outcome {
-            Ok(document) => record.ran(cell, entrant, started_unix_ns, document),
+        let trial = match outcome {
+            Ok(document) => record.cell(cell).trial(entrant, started_unix_ns, &document),
             Err(RunError { failure, .. }) => {
-                let message = failure.message();
-                record.cell(cell).failed(entrant, started_unix_ns, message);
                 self.cells[cell].failures[entrant] += 1;
                 let hopeless = matches!(failure.class, ExitClass::Machine | ExitClass::Usage);
+                let run = ArmRun::failed(entrant as u32, started_unix_ns, failure.message());
                 if hopeless && place.round == 0 {
+                    record.take(cell, RunTrial::without_numbers(run));
                     return Err(Failure {
                         text: format!("{} ({}): {}", place.arm, place.cell, failure.text),
                         ..failure
                     });
                 }
-                record.first_failure(failure);
+                RunTrial {
+                    failure: Some(failure),
+                    ..RunTrial::without_numbers(run)
+                }
             }
-        }
+        };
+        record.take(
+            cell,
+            RunTrial {
+                took_ns,
+                expected_ns,
+                ..trial
+            },
+        );
         Ok(())
     }
 
@@ -375,6 +530,16 @@ impl Course<'_> {
         let CellRecord { cell: ended, .. } = record.cell(cell);
         ended.stopped = why;
         self.observer.cell_ended(&ended.label, rounds, why);
+    }
+
+    /// A log whose comparison came to its end says so; one that did not can be gone on with.
+    fn conclude(&mut self, record: &mut Record, broken_off: bool) {
+        if broken_off || self.book.reads_only() {
+            return;
+        }
+        if let Err(warning) = self.book.end(record.stopped()) {
+            self.warn(record, warning);
+        }
     }
 }
 

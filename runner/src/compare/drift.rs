@@ -7,12 +7,13 @@ use report::document::{Document, Host, Message};
 pub(super) struct Settings(Vec<Host>);
 
 impl Settings {
-    /// What has changed since the first run; that one is remembered.
-    pub fn changes(&mut self, document: &Document) -> Vec<Message> {
-        if self.0.is_empty() {
-            self.0.clone_from(&document.hosts);
-            return Vec::new();
-        }
+    /// The settings that the first run met.
+    pub fn begin(&mut self, hosts: &[Host]) {
+        self.0 = hosts.to_vec();
+    }
+
+    /// What has changed since the first run.
+    pub fn changes(&self, document: &Document) -> Vec<Message> {
         let hosts = document.hosts.iter();
         hosts
             .filter_map(|host| {
@@ -88,7 +89,12 @@ mod tests {
             &[("net.core.rmem_max", "1"), ("fs.file-nr", "5 0 9")],
             "schedutil",
         );
-        assert_eq!(settings.changes(&first), []);
+        assert_eq!(
+            settings.changes(&first),
+            [],
+            "there is nothing to compare with"
+        );
+        settings.begin(&first.hosts);
         let same = document(
             &[("net.core.rmem_max", "1"), ("fs.file-nr", "7 0 9")],
             "schedutil",

@@ -1,7 +1,8 @@
 //! How long a comparison takes: by its plans before it starts, by what runs took afterwards.
 
-use super::{CellPlan, Experiment};
+use super::cell::CellPlan;
 use crate::plan::Plan;
+use report::comparison::Method;
 
 /// What a run takes beside warm-up and window: two processes start, the clocks are compared, the
 /// results come home. Measured on a slow machine; what it really is replaces it after the first run.
@@ -21,19 +22,13 @@ pub struct Length {
 }
 
 impl Length {
-    pub(super) fn of(experiment: &Experiment) -> Self {
-        let method = &experiment.method;
+    pub(super) fn of(cells: &[CellPlan], method: &Method) -> Self {
         let rounds = u64::from(method.rounds_planned) + 1;
-        let round_ns: u64 = experiment
-            .cells
+        let round_ns: u64 = cells
             .iter()
             .map(|cell| cell_round_ns(cell, method.pause_ns))
             .sum();
-        let entrants: usize = experiment
-            .cells
-            .iter()
-            .map(|cell| cell.entrants.len())
-            .sum();
+        let entrants: usize = cells.iter().map(|cell| cell.entrants.len()).sum();
         Self {
             runs: rounds * entrants as u64,
             total_ns: (rounds * round_ns).min(method.budget_ns.unwrap_or(u64::MAX)),

@@ -1,15 +1,26 @@
 //! The comparison document as it grows.
 
+use super::cell::{CellPlan, Entrant};
 use super::drift::Settings;
-use super::{CellPlan, Entrant, Experiment, Outcome};
+use super::experiment::Experiment;
+use super::trial::{FirstRun, RoundTrial, RunTrial};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::error::{ExitClass, Failure};
 use report::comparison::{
     Arm, ArmProfile, ArmRun, Cell, CellRound, Comparison, StopReason, remarks, stop_reason,
 };
-use report::document::{Document, EngineUse, LatencySummary, Message, Status};
+use report::document::{Document, EngineUse, LatencySummary, Message, Round, Status};
 use report::merge;
 use std::collections::BTreeMap;
+
+/// A comparison that is over.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Valid whatever happened; without an analysis yet.
+    pub comparison: Comparison,
+    /// Why there is nothing to analyse.
+    pub failure: Option<Failure>,
+}
 
 /// The document while it grows.
 pub(super) struct Record {
@@ -33,8 +44,9 @@ pub(super) struct CellRecord {
     latencies: Vec<Option<LatencySummary>>,
     settings: Vec<Settings>,
     described: Vec<bool>,
-    /// The last round is still going on.
+    /// The last round is still going on, and these are its runs.
     open: bool,
+    runs: Vec<RunTrial>,
 }
 
 impl Record {
@@ -60,22 +72,24 @@ impl Record {
         self.comparison.warnings.push(warning);
     }
 
-    /// A run ended well.
-    pub fn ran(&mut self, cell: usize, entrant: usize, started_unix_ns: u64, document: Document) {
-        self.runs += 1;
-        let arm = self.cells[cell].cell.arms[entrant].label.clone();
-        self.count_warnings(&arm, &document.warnings);
-        self.cells[cell].ran(entrant, started_unix_ns, &document);
-        for host in document.hosts {
-            if !self
-                .comparison
-                .hosts
-                .iter()
-                .any(|known| known.id == host.id)
-            {
-                self.comparison.hosts.push(host);
+    /// A run ended: what it gave, or why it gave nothing.
+    pub fn take(&mut self, cell: usize, trial: RunTrial) {
+        let entrant = trial.run.arm as usize;
+        if trial.run.failure.is_none() {
+            self.runs += 1;
+            let arm = self.cells[cell].cell.arms[entrant].label.clone();
+            self.count_warnings(&arm, &trial.warnings);
+        }
+        for host in trial.first.iter().flat_map(|first| &first.hosts) {
+            let mut known = self.comparison.hosts.iter();
+            if !known.any(|known| known.id == host.id) {
+                self.comparison.hosts.push(host.clone());
             }
         }
+        if let Some(failure) = &trial.failure {
+            self.first_failure.get_or_insert_with(|| failure.clone());
+        }
+        self.cells[cell].take(trial);
     }
 
     /// Counts the warnings of a run. A second one with the same code (of another host, for instance) is another
@@ -95,17 +109,32 @@ impl Record {
         }
     }
 
-    /// Remembers why the first run failed that did.
-    pub fn first_failure(&mut self, failure: Failure) {
-        self.first_failure.get_or_insert(failure);
-    }
-
-    /// Every arm of the round has had its turn.
-    pub fn end_round(&mut self, cell: usize) {
-        let outcome = self.cells[cell].end_round();
+    /// Every arm of the round has had its turn: what they gave, in the order of time.
+    pub fn end_round(&mut self, cell: usize) -> Vec<RunTrial> {
+        let (runs, outcome) = self.cells[cell].end_round();
         if let Err(why) = outcome {
             self.warn(why);
         }
+        runs
+    }
+
+    /// A round that was measured before, as if it were measured now.
+    pub fn replay(&mut self, trial: RoundTrial) {
+        trial
+            .before
+            .into_iter()
+            .for_each(|warning| self.warn(warning));
+        let cell = trial.cell;
+        self.cells[cell].begin_round(trial.round, &trial.order, trial.started_at_unix_ns);
+        for run in trial.runs {
+            self.take(cell, run);
+        }
+        self.end_round(cell);
+    }
+
+    /// Why each cell has no more rounds.
+    pub fn stopped(&self) -> Vec<StopReason> {
+        self.cells.iter().map(|cell| cell.cell.stopped).collect()
     }
 
     /// Why the cell needs no further round, if so.
@@ -201,11 +230,13 @@ impl CellRecord {
             settings: (0..entrants).map(|_| Settings::default()).collect(),
             described: vec![false; entrants],
             open: false,
+            runs: Vec::new(),
         }
     }
 
     pub fn begin_round(&mut self, number: u32, order: &[usize], started_unix_ns: u64) {
         self.open = true;
+        self.runs.clear();
         self.latencies.fill(None);
         self.cell.rounds.push(CellRound {
             number,
@@ -217,65 +248,67 @@ impl CellRecord {
         });
     }
 
-    /// A run gave no numbers.
-    pub fn failed(&mut self, entrant: usize, started_unix_ns: u64, why: Message) {
-        self.add(ArmRun::failed(entrant as u32, started_unix_ns, why));
-    }
-
-    fn ran(&mut self, entrant: usize, started_unix_ns: u64, document: &Document) {
+    /// What a run gave that ended well.
+    pub fn trial(&self, entrant: usize, started_unix_ns: u64, document: &Document) -> RunTrial {
         let Some(round) = document.rounds.first() else {
             let why = Message::new(
                 "peer",
                 "the run brought no round; this is a bug in linerate",
             );
-            return self.failed(entrant, started_unix_ns, why);
+            let run = ArmRun::failed(entrant as u32, started_unix_ns, why);
+            return RunTrial::without_numbers(run);
         };
-        self.describe(entrant, document);
         let mut run = ArmRun::from_round(entrant as u32, &document.plan, round, started_unix_ns);
         run.invalid.extend(self.settings[entrant].changes(document));
         if ExitClass::of_document(document) == ExitClass::CheckFailed {
             let text = "bytes came back other than they were sent";
             run.invalid.push(Message::new("check_failed", text));
         }
-        if run.counts() {
-            self.latencies[entrant] = round.measured.latency.primary().map(|(_, all)| all.clone());
+        let latency = round.measured.latency.primary();
+        let latency = latency.filter(|_| run.counts());
+        let first = (!self.described[entrant]).then(|| first_run(document, round));
+        RunTrial {
+            latency: latency.map(|(_, all)| all.clone()),
+            remarks: remarks(&self.cell.arms[entrant].label, round),
+            warnings: document.warnings.clone(),
+            first,
+            ..RunTrial::without_numbers(run)
         }
-        let label = &self.cell.arms[entrant].label;
-        if let Some(whole) = self.cell.rounds.last_mut() {
-            whole.remarks.extend(remarks(label, round));
-        }
-        self.add(run);
     }
 
-    fn add(&mut self, run: ArmRun) {
-        if let Some(round) = self.cell.rounds.last_mut() {
-            round.runs.push(run);
+    fn take(&mut self, trial: RunTrial) {
+        let entrant = trial.run.arm as usize;
+        if let Some(first) = &trial.first {
+            self.describe(entrant, first);
         }
+        self.latencies[entrant].clone_from(&trial.latency);
+        if let Some(round) = self.cell.rounds.last_mut() {
+            round.remarks.extend(trial.remarks.iter().cloned());
+            round.runs.push(trial.run.clone());
+        }
+        self.runs.push(trial);
     }
 
     /// What the first run of an arm tells of it.
-    fn describe(&mut self, entrant: usize, document: &Document) {
-        if std::mem::replace(&mut self.described[entrant], true) {
-            return;
-        }
-        let Some(round) = document.rounds.first() else {
-            return;
-        };
+    fn describe(&mut self, entrant: usize, first: &FirstRun) {
+        self.described[entrant] = true;
+        self.settings[entrant].begin(&first.hosts);
         let arm = &mut self.cell.arms[entrant];
-        if let Some(side) = round.load.first() {
-            arm.load_engine = side.engine.clone();
+        if let Some(engine) = &first.load_engine {
+            arm.load_engine = engine.clone();
         }
-        arm.testee_engine = round.testee.first().map(|side| side.engine.clone());
-        arm.latency_kind = round
-            .measured
-            .latency
-            .primary()
-            .map(|(kind, _)| kind.to_owned());
-        arm.profiles = profiles(document);
+        arm.testee_engine.clone_from(&first.testee_engine);
+        arm.latency_kind.clone_from(&first.latency_kind);
+        arm.profiles.clone_from(&first.profiles);
     }
 
-    fn end_round(&mut self) -> Result<(), Message> {
+    fn end_round(&mut self) -> (Vec<RunTrial>, Result<(), Message>) {
         self.open = false;
+        let outcome = self.add_latencies();
+        (std::mem::take(&mut self.runs), outcome)
+    }
+
+    fn add_latencies(&mut self) -> Result<(), Message> {
         let Some(round) = self.cell.rounds.last_mut() else {
             return Ok(());
         };
@@ -321,6 +354,20 @@ impl CellRecord {
 
     fn has_all_rounds(&self, comparison: &Comparison) -> bool {
         self.cell.counted().count() as u32 == comparison.method.rounds_planned
+    }
+}
+
+fn first_run(document: &Document, round: &Round) -> FirstRun {
+    FirstRun {
+        load_engine: round.load.first().map(|side| side.engine.clone()),
+        testee_engine: round.testee.first().map(|side| side.engine.clone()),
+        latency_kind: round
+            .measured
+            .latency
+            .primary()
+            .map(|(kind, _)| kind.to_owned()),
+        profiles: profiles(document),
+        hosts: document.hosts.clone(),
     }
 }
 

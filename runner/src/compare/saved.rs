@@ -2,11 +2,14 @@
 //! the machine did between them looks like a difference, and the document says so. Its analysis does
 //! not pair their rounds.
 
+use super::cell::metrics_of;
+use super::differences;
 use super::record;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::plan::PlanError;
+use report::comparison::words::OTHER_WORK;
 use report::comparison::{
-    Arm, ArmRole, ArmRun, Cell, CellRound, Comparison, Method, Metric, StopReason, Vary,
+    Arm, ArmRole, ArmRun, Cell, CellRound, Comparison, Method, Metric, MetricName, StopReason, Vary,
 };
 use report::document::{Document, Host, Message, Round, Status};
 use report::merge;
@@ -19,11 +22,31 @@ pub struct SavedRun {
     pub document: Document,
 }
 
-/// The comparison of two saved results, not analysed yet.
+/// How two saved results are compared.
+#[derive(Clone, Debug)]
+pub struct SavedMethod {
+    /// Which side they differ in.
+    pub vary: Vary,
+    /// The metrics that decide; empty for rate, p99 and CPU.
+    pub metrics: Vec<MetricName>,
+    /// They may be of different work.
+    pub allow_different: bool,
+}
+
+/// The comparison of two saved results, not analysed yet. What differs between their plans is said in warnings.
 ///
 /// # Errors
-/// When one has no valid round, or they are of different workloads.
-pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, PlanError> {
+/// When one has no valid round, they are of different workloads, or of different work where that is not allowed.
+pub fn saved(
+    old: &SavedRun,
+    new: &SavedRun,
+    SavedMethod {
+        vary,
+        metrics: declared,
+        allow_different,
+    }: &SavedMethod,
+) -> Result<Comparison, PlanError> {
+    let vary = *vary;
     let (baseline, other) = (&old.document, &new.document);
     if baseline.plan.workload != other.plan.workload {
         return Err(PlanError::File(format!(
@@ -32,6 +55,15 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
             baseline.plan.workload.name(),
             new.label,
             other.plan.workload.name()
+        )));
+    }
+    let differing = differences::between(baseline, other);
+    let other_work = differing.work();
+    if let (Some(work), false) = (&other_work, allow_different) {
+        return Err(PlanError::File(format!(
+            "{} and {} are not of the same work: {work}; measure both alike, or compare them all the same with \
+             --allow-different",
+            old.label, new.label
         )));
     }
     let results = [(valid(old)?, baseline), (valid(new)?, other)];
@@ -58,6 +90,7 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
         .collect();
     let mut method = Method::new(0, vary);
     method.interleaved = false;
+    method.declared_metrics = metrics_of(declared, workload, vary)?;
     method.rounds_planned = rounds.len() as u32;
     method.warmup_ns = baseline.plan.warmup_ns;
     method.duration_ns = baseline.plan.duration_ns;
@@ -65,7 +98,10 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
         label: workload.name().to_owned(),
         workload,
         connections: baseline.plan.connections,
-        primary_metrics: primary_metrics(&rounds, workload, vary),
+        primary_metrics: match &method.declared_metrics[..] {
+            [] => primary_metrics(&rounds, workload, vary),
+            declared => declared.to_vec(),
+        },
         arms: vec![arm(old, ArmRole::Baseline)?, arm(new, ArmRole::Arm)?],
         rounds,
         stopped: StopReason::Rounds,
@@ -76,6 +112,14 @@ pub fn saved(old: &SavedRun, new: &SavedRun, vary: Vary) -> Result<Comparison, P
     comparison.set_started(baseline.started_at_unix_ns);
     comparison.status = Status::Ok;
     comparison.hosts.clone_from(&baseline.hosts);
+    comparison.warnings.extend(other_work.map(|work| {
+        let text = format!("the results are not of the same work: {work}");
+        Message::new(OTHER_WORK, text).with_cure("measure both alike")
+    }));
+    comparison.warnings.extend(differing.ways().map(|ways| {
+        let text = format!("what differs between the plans: {ways}");
+        Message::new("plans_differ", text)
+    }));
     comparison.warnings.push(not_interleaved());
     comparison.warnings.extend(other_machine(baseline, other));
     comparison.cells.push(cell);

@@ -4,12 +4,14 @@
 mod cancel;
 mod hearing;
 mod link;
+mod log;
 mod placement;
 mod profiles;
 mod record;
 mod round;
 
 pub use cancel::Cancel;
+pub use log::{Logged, RunLog, logged};
 pub(crate) use record::LOCAL;
 
 use crate::doctor;
@@ -67,6 +69,11 @@ pub trait Observer {
     /// A round is over.
     fn round_ended(&mut self, round: &document::Round) {
         let _ = round;
+    }
+
+    /// What was measured so far, with the round that is over as the last one; the next has not begun.
+    fn recorded(&mut self, so_far: &Document) {
+        let _ = so_far;
     }
 }
 
@@ -132,6 +139,7 @@ fn conduct_with(
                 document: Some(document),
             });
         }
+        observer.recorded(record.so_far());
     }
     let (document, failure) = record.finish(cancel.is_raised(), observer);
     match failure {

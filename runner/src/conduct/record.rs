@@ -265,6 +265,11 @@ impl Record {
         not_put_back.map_or(Ok(()), Err)
     }
 
+    /// What is recorded so far.
+    pub fn so_far(&self) -> &Document {
+        &self.document
+    }
+
     /// The document of a run that could not be completed.
     pub fn fail(
         mut self,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 const USAGE: i32 = 2;
 const MACHINE: i32 = 3;
+const UNDECIDED: i32 = 5;
 
 /// Runs of 200 ms: long enough to have numbers, and too short for verdicts.
 const SHORT: &str =
@@ -43,7 +44,7 @@ fn list<'a>(document: &'a Value, pointer: &str) -> &'a Vec<Value> {
 #[test]
 fn what_cannot_be_compared_is_refused_before_the_start() {
     within(60, || {
-        let cases: [(&str, &[&str]); 15] = [
+        let cases: [(&str, &[&str]); 21] = [
             ("compare rr", &["--engines"]),
             (
                 "compare rr --engines epoll",
@@ -94,6 +95,30 @@ fn what_cannot_be_compared_is_refused_before_the_start() {
                 &["/nonexistent/plan.toml"],
             ),
             ("compare ping", &["'ping' is no workload", "two files"]),
+            (
+                "compare rr --engines epoll,blocking --metric speed",
+                &["--metric", "speed", "cpu_per_op"],
+            ),
+            (
+                "compare stream --engines epoll,blocking --metric p99",
+                &["p99 of stream", "throughput"],
+            ),
+            (
+                "compare rr --profiles none,nosuch",
+                &["nosuch", "linerate sysctl list"],
+            ),
+            (
+                "compare rr --profiles none,low-latency --engines epoll,uring",
+                &["--profiles", "--engines"],
+            ),
+            (
+                "compare rr --profiles none,low-latency --baseline 10gbe",
+                &["--baseline 10gbe", "none and low-latency"],
+            ),
+            (
+                "compare --resume /nonexistent.trials.jsonl --rounds 9",
+                &["--resume", "--rounds"],
+            ),
             (
                 "compare rr --engines epoll,blocking --fail-on rate<5",
                 &["--fail-on", "rate<5", "rate<-5%"],
@@ -315,6 +340,41 @@ fn two_saved_results_are_compared_with_a_warning() {
 }
 
 #[test]
+fn a_gate_of_which_nothing_can_be_said_does_not_pass() {
+    within(60, || {
+        let directory = Directory::new();
+        let path = directory.path().join("one.json");
+        let path = path.to_str().expect("UTF-8");
+        let line = format!(
+            "run rr --duration 200ms --warmup 20ms --engine epoll --testee-engine epoll --format json --output {path}"
+        );
+        assert_eq!(call_line(&line).code(), 0);
+        let gate = call(&["compare", path, path, "--fail-on", "p99>10%"]);
+        gate.assert_refused(
+            UNDECIDED,
+            &["nothing can be said", "p99>10%: undecided", "--repeat"],
+        );
+        assert!(gate.stdout.contains("too few"), "{}", gate.stdout);
+        // Without a question there is an answer to none.
+        assert_eq!(call(&["compare", path, path]).code(), 0);
+        let of_eight = directory.path().join("eight.json");
+        let of_eight = of_eight.to_str().expect("UTF-8");
+        let line = line.replace(path, of_eight) + " --connections 8";
+        assert_eq!(call_line(&line).code(), 0);
+        let parts = [
+            "not of the same work",
+            "--connections 1 and 8",
+            "--allow-different",
+        ];
+        call(&["compare", path, of_eight]).assert_refused(USAGE, &parts);
+        let asked_for = call(&["compare", path, of_eight, "--allow-different"]);
+        assert_eq!(asked_for.code(), 0, "{}", asked_for.stderr);
+        let first = "The results are not of the same work: --connections 1 and 8. ";
+        assert!(asked_for.stdout.starts_with(first), "{}", asked_for.stdout);
+    });
+}
+
+#[test]
 fn what_is_no_saved_result_of_the_same_kind_is_refused_with_a_cure() {
     const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../report/tests/fixtures");
     within(60, || {
@@ -462,7 +522,7 @@ fn a_slowed_engine_is_found_slower() {
         // On a machine so busy that runs are unsteady, the verdict is withheld, and no limit exceeded.
         match slowed["verdict"].as_str() {
             Some("slower") => assert_eq!(finished.code(), 1, "{}", finished.stderr),
-            Some("invalid") => assert_eq!(finished.code(), 0, "{slowed:#}"),
+            Some("invalid") => assert_eq!(finished.code(), UNDECIDED, "{slowed:#}"),
             other => panic!("{other:?}: {slowed:#}"),
         }
     });

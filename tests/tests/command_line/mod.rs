@@ -7,4 +7,5 @@ mod measuring;
 mod outputs;
 mod refusals;
 mod serving;
+mod trial_logs;
 mod two_hosts;
