@@ -11,6 +11,7 @@
 //!
 //! The log knows nothing of what a trial is: `run`, `compare` and whatever measures in rounds bring their own types.
 
+mod lock;
 mod place;
 mod read;
 mod write;

@@ -1,6 +1,6 @@
 //! Where logs are: beside the result, or among the newest of a directory for state.
 
-use super::write::is_free;
+use super::lock::is_free;
 use super::{Header, Kind, TrialsError, header_of};
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};

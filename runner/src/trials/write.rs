@@ -1,9 +1,9 @@
 //! Writing a log: a line at a time, each on disk before the next trial begins.
 
+use super::lock;
 use super::place::Place;
 use super::read::LINE_BYTES_MAX;
 use super::{Header, Line, Trials, TrialsError};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -105,12 +105,13 @@ impl TrialLog {
     }
 
     fn lock(&self) -> Result<(), TrialsError> {
-        flock(&self.file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => TrialsError::InUse {
+        match lock::take(&self.file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(TrialsError::InUse {
                 path: self.path.clone(),
-            },
-            error => TrialsError::system("lock", &self.path)(error.into()),
-        })
+            }),
+            Err(error) => Err(TrialsError::system("lock", &self.path)(error)),
+        }
     }
 
     /// The name of a new file is in its directory, which has to reach the disk too. Not every file system can
@@ -124,10 +125,4 @@ impl TrialLog {
             let _ = directory.sync_all();
         }
     }
-}
-
-/// Whether nobody writes the log.
-pub(super) fn is_free(path: &Path) -> bool {
-    let lock = |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive);
-    File::open(path).is_ok_and(|file| lock(file).is_ok())
 }
