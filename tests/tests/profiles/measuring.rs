@@ -2,7 +2,7 @@
 
 use super::{QUICK, run, run_profile};
 use linerate_tests::binary::within;
-use linerate_tests::settings::{Host, KEYS};
+use linerate_tests::settings::{Host, KEYS, PROFILE};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -200,5 +200,66 @@ fn without_a_profile_nothing_is_touched() {
         assert!(document["hosts"][0]["profile"].is_null());
         assert_eq!(host.values(), before);
         assert!(!host.state().exists());
+    });
+}
+
+#[test]
+fn profiles_are_compared_each_in_its_own_runs() {
+    let Some(host) = Host::for_test("profiles_compared") else {
+        return;
+    };
+    within(160, move || {
+        let before = host.values();
+        let profile = host.file("profile.toml", PROFILE);
+        let arms = format!("none,{profile}");
+        let line = [
+            "compare",
+            "rr",
+            "--profiles",
+            &arms,
+            "--engine",
+            "epoll",
+            "--testee-engine",
+            "epoll",
+            "--metric",
+            "cpu_per_op",
+            "--duration",
+            "50ms",
+            "--warmup",
+            "0s",
+            "--pause",
+            "10ms",
+            "--rounds",
+            "6",
+            "--placement",
+            "unpinned",
+            "--format",
+            "json",
+            "--quiet",
+        ];
+        let finished = host.linerate(&line).finish(Duration::from_secs(140));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert_eq!(host.values(), before, "they are back");
+        let document = finished.json();
+        assert_eq!(document["method"]["vary"], "both");
+        let cell = &document["cells"][0];
+        assert_eq!(cell["primary_metrics"][0], "both_cpu_ns_per_operation");
+        let arms = cell["arms"].as_array().expect("arms");
+        let in_force = |arm: &Value| arm["profiles"].as_array().map(Vec::len);
+        assert_eq!(arms[0]["label"], "none");
+        assert_eq!(
+            arms.iter().map(in_force).collect::<Vec<_>>(),
+            [Some(0), Some(0), Some(1)]
+        );
+        let command = arms[2]["command"].as_str().expect("a command");
+        assert!(command.contains("--profile "), "{command}");
+        for round in cell["rounds"].as_array().expect("rounds") {
+            for run in round["runs"].as_array().expect("runs") {
+                assert_eq!(
+                    (&run["failure"], &run["invalid"]),
+                    (&Value::Null, &Value::Array(Vec::new()))
+                );
+            }
+        }
     });
 }
