@@ -263,3 +263,26 @@ fn what_was_never_sent_is_not_called_unanswered() {
         );
     }
 }
+
+#[test]
+fn at_a_fixed_rate_the_shown_round_is_chosen_by_latency_and_tables_say_of_which_round_they_are() {
+    let mut document = fixture("rr_five_rounds");
+    // Rates are equal by design there, and which of them is the median says nothing.
+    document.plan.pace = Pace::Constant {
+        rate_per_second: Finite::from(900_000),
+    };
+    for (round, p99_ns) in document.rounds.iter_mut().zip([100, 900, 500, 700, 300]) {
+        let latency = &mut round.measured.latency;
+        let all = latency.response.as_mut().or(latency.service.as_mut());
+        all.expect("a latency").p99_ns = p99_ns;
+    }
+    let text = report::text::render(&document, &Style::default());
+    let chosen = "What follows is round 3, the one with the median p99.";
+    assert!(text.contains(chosen), "{text}");
+    let page =
+        |document: &Document| report::html::render(&[Labelled::new("x", View::Run(document))]);
+    let said = "This table is of round 3 alone, the one with the median p99.";
+    assert!(page(&document).contains(said));
+    assert!(page(&document).contains("mean of 5 rounds"));
+    assert!(!page(&fixture("rr_one_round")).contains("This table is of round"));
+}
