@@ -54,7 +54,7 @@ Examples:
 
 Exit codes:
   0 done     1 a check failed     2 wrong usage     3 this machine cannot
-  4 the peer failed     5 nothing can be said (compare --fail-on)     130 interrupted";
+  4 the peer failed     5 nothing can be said     130 interrupted";
 
 /// `0.1.0 (commit 0123456789ab)`, or without the commit where the build did not know it.
 fn version() -> &'static str {
