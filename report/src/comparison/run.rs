@@ -42,6 +42,9 @@ pub struct ArmRun {
     pub errors: Vec<ErrorCount>,
     /// Operations that were due in the window and had no answer at the end.
     pub unfinished: u64,
+    /// Seed of the gaps of its Poisson schedule, the same for all arms of the round; left out without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisson_seed: Option<u64>,
     /// TCP segments sent again, all hosts and all their traffic.
     pub retransmitted_segments: u64,
     /// Packets that the kernel dropped before they reached a socket, all hosts.
@@ -149,6 +152,7 @@ impl ArmRun {
             hosts: round.hosts.iter().map(host_use).collect(),
             errors: round.measured.errors.clone(),
             unfinished: round.measured.unfinished.count,
+            poisson_seed: round.poisson_seed,
             retransmitted_segments: counter(&["Tcp.RetransSegs"]),
             dropped_packets: counter(&[
                 "softnet.dropped",

@@ -348,3 +348,20 @@ fn a_neighbour_is_remarked_in_its_rounds() {
         Some("Other programs used 0.1 CPUs or more in 2 of 12 rounds.")
     );
 }
+
+#[test]
+fn arrivals_are_the_same_for_all_arms_of_a_round_and_differ_between_rounds() {
+    let (outcome, _) = play(&experiment(|_| {}), &mut Stage::default());
+    let rounds = &outcome.comparison.cells[0].rounds;
+    let seeds: Vec<Option<u64>> = rounds
+        .iter()
+        .map(|round| {
+            let seed = round.runs[0].poisson_seed;
+            assert!(round.runs.iter().all(|run| run.poisson_seed == seed));
+            seed
+        })
+        .collect();
+    assert!(seeds.iter().all(Option::is_some));
+    let distinct: std::collections::BTreeSet<_> = seeds.iter().collect();
+    assert_eq!(distinct.len(), rounds.len());
+}

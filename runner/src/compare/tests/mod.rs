@@ -155,7 +155,7 @@ impl Stage {
         let parts = RoundParts {
             number: 1,
             ended_early: false,
-            poisson_seed: None,
+            poisson_seed: Some(plan.poisson_seed(1)),
             invalid: Vec::new(),
             load: vec![side(Role::Load)],
             testee: vec![side(Role::Testee)],
