@@ -63,8 +63,8 @@ struct House<W: ServeWorkload> {
     granted: RefCell<Option<Granted>>,
     accept_again_ns: Cell<Option<u64>>,
     stop_at_ns: Cell<Option<u64>>,
-    /// When to look whether the tenant of a seat is idle.
-    idle: RefCell<Timers>,
+    /// When to look after the tenant of a seat: whether it is idle, and for its session's own timer.
+    timers: RefCell<Timers>,
 }
 
 /// A connection of a testee.
@@ -145,7 +145,7 @@ impl<W: ServeWorkload> House<W> {
             granted: RefCell::default(),
             accept_again_ns: Cell::new(None),
             stop_at_ns: Cell::new(None),
-            idle: RefCell::default(),
+            timers: RefCell::default(),
             workload,
             job,
         }
@@ -178,7 +178,7 @@ impl<W: ServeWorkload> House<W> {
 
     fn next_deadline_ns(&self) -> Option<u64> {
         [
-            self.idle.borrow().next_ns(),
+            self.timers.borrow().next_ns(),
             self.accept_again_ns.get(),
             self.stop_at_ns.get(),
         ]
@@ -188,37 +188,51 @@ impl<W: ServeWorkload> House<W> {
     }
 
     fn sweep(&self) {
-        let now = match (self.accept_again_ns.get(), self.job.limits.idle_timeout_ns) {
-            (None, None) => return,
-            _ => now_ns(),
-        };
+        if self.accept_again_ns.get().is_none() && self.timers.borrow().next_ns().is_none() {
+            return;
+        }
+        let now = now_ns();
         if self.accept_again_ns.get().is_some_and(|at| now >= at) {
             self.accept_again_ns.set(None);
         }
-        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
-            return;
-        };
         while let Some(seat) = self.next_to_look_at(now) {
-            self.look_for_traffic(seat, now, idle_ns);
+            self.look_after(seat, now);
         }
     }
 
     fn next_to_look_at(&self, now_ns: u64) -> Option<u32> {
-        self.idle.borrow_mut().pop_due(now_ns)
+        self.timers.borrow_mut().pop_due(now_ns)
     }
 
-    /// A seat's timer fired: ends its connection if nothing has moved for too long.
-    fn look_for_traffic(&self, seat: u32, now_ns: u64, idle_ns: u64) {
-        let wires = self.wires.borrow();
-        let Some(wire) = &wires[seat as usize] else {
+    /// A seat's timer fired: calls its session's, and ends its connection if nothing has moved for too
+    /// long.
+    fn look_after(&self, seat: u32, now_ns: u64) {
+        let Some(wire) = self.wires.borrow()[seat as usize].clone() else {
+            return;
+        };
+        if wire.prepare(|host, output| host.timer(now_ns, output)) {
+            wire.ring();
+        }
+        let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
             return;
         };
         let idle_at_ns = wire.with(|host| host.last_traffic_ns.saturating_add(idle_ns));
         if now_ns < idle_at_ns {
-            return self.idle.borrow_mut().arm(seat, idle_at_ns);
+            return self.timers.borrow_mut().arm(seat, idle_at_ns);
         }
         bump(&self.published().idle_closed, 1);
         wire.cut(How::Fin);
+    }
+
+    /// Looks after a seat at this instant.
+    fn look_at(&self, seat: u32, at_ns: u64) {
+        let mut timers = self.timers.borrow_mut();
+        let is_sooner = timers.next_ns().is_none_or(|next_ns| at_ns < next_ns);
+        timers.arm(seat, at_ns);
+        if is_sooner {
+            // The main task sets its alarm by the earliest.
+            self.bell.ring();
+        }
     }
 
     // ---- accepting -------------------------------------------------------------------------
@@ -311,15 +325,17 @@ impl<W: ServeWorkload> House<W> {
         let host = Host {
             session: self.workload.session(),
             house: Rc::clone(self),
+            seat: 0,
             last_traffic_ns: now_ns(),
         };
         let (pool, region) = (Rc::clone(&self.pool), Rc::clone(&self.region));
         let wire = Wire::new(host, pool, region, Rc::clone(&self.turns));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
+        wire.with(|host| host.seat = seat as u32);
         if let Some(idle_ns) = self.job.limits.idle_timeout_ns {
             let idle_at_ns = now_ns().saturating_add(idle_ns);
-            self.idle.borrow_mut().arm(seat as u32, idle_at_ns);
+            self.timers.borrow_mut().arm(seat as u32, idle_at_ns);
         }
         self.open.set(self.open.get() + 1);
         let house = Rc::clone(self);
@@ -394,6 +410,7 @@ impl<W: ServeWorkload> House<W> {
 struct Host<W: ServeWorkload> {
     session: W::Session,
     house: Rc<House<W>>,
+    seat: u32,
     last_traffic_ns: u64,
 }
 
@@ -405,11 +422,23 @@ impl<W: ServeWorkload> Host<W> {
     /// Tells the session something.
     #[inline]
     fn say(&mut self, output: &mut Output, tell: impl FnOnce(&mut W::Session, &mut Speaker<'_>)) {
-        let mut speaker = Speaker {
-            output,
-            now_ns: self.last_traffic_ns,
-        };
+        let mut speaker = Speaker { output, now_ns: 0 };
         tell(&mut self.session, &mut speaker);
+        if let Some(at_ns) = output.timer_ns {
+            self.house.look_at(self.seat, at_ns);
+        }
+    }
+
+    /// Calls the session's timer if it is due; whether it was.
+    fn timer(&mut self, now_ns: u64, output: &mut Output) -> bool {
+        let is_due = output.timer_ns.is_some_and(|at_ns| at_ns <= now_ns);
+        if is_due {
+            output.timer_ns = None;
+            self.say(output, |session, out| session.timer(out));
+        } else if let Some(at_ns) = output.timer_ns {
+            self.house.look_at(self.seat, at_ns);
+        }
+        is_due
     }
 
     #[inline]

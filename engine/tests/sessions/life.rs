@@ -2,10 +2,13 @@
 //! forgotten, and nothing is given up early.
 
 use crate::conversation::{echo_spec, rules};
-use crate::imagined::Note;
-use engine::load::{Dial, Life, LoadWorkload, Phase, Rules};
+use crate::imagined::{Asked, Note};
+use engine::load::{
+    Connects, Dial, Life, LoadOut, LoadSession, LoadWorkload, Loss, Outcome, Phase, Rules,
+};
 use engine::meter::{ErrorKind, Meter, Recorded};
-use engine::session::How;
+use engine::region::Region;
+use engine::session::{Hints, How};
 use engine::shape::{Pace, Ramp, Stop};
 use engine::workload::{Closer, Direction, LoadSpec, LoadVisitor};
 use proptest::prelude::*;
@@ -311,4 +314,128 @@ fn a_life_of_many_idle_connections_looks_at_none_of_them() {
         *verify = false;
     }
     spec.dispatch(Many);
+}
+
+/// A protocol that shakes hands: it says hello, waits, and is ready when its timer says so.
+#[derive(Clone)]
+struct Shy;
+
+struct ShySession;
+
+impl LoadWorkload for Shy {
+    type Slot = Vec<&'static str>;
+    type Session = ShySession;
+    const CONNECTS: Connects = Connects::Ahead;
+    const OWES: bool = true;
+
+    fn pace(&self) -> Pace {
+        Pace::Closed
+    }
+    fn slot(&self, _: u32, _: &Arc<Region>) -> Self::Slot {
+        Vec::new()
+    }
+    fn session(&self) -> ShySession {
+        ShySession
+    }
+    fn hints(&self) -> Hints {
+        Hints {
+            receive_bytes: 1,
+            bulk: false,
+        }
+    }
+    fn region(&self) -> Region {
+        Region::new(Vec::new())
+    }
+}
+
+impl LoadSession<Vec<&'static str>> for ShySession {
+    fn connected<O: LoadOut>(&mut self, told: &mut Vec<&'static str>, out: &mut O) {
+        told.push("connected");
+        out.space(5).copy_from_slice(b"hello");
+        out.after(50 * MS);
+        assert_eq!(out.start(), None, "no operation before traffic may flow");
+    }
+    fn timer<O: LoadOut>(&mut self, told: &mut Vec<&'static str>, out: &mut O) {
+        told.push("timer");
+        out.ready();
+    }
+    fn opened<O: LoadOut>(&mut self, told: &mut Vec<&'static str>, out: &mut O) {
+        told.push("opened");
+        assert!(out.start().is_some());
+    }
+    fn received<O: LoadOut>(&mut self, told: &mut Vec<&'static str>, _: &mut [u8], out: &mut O) {
+        told.push("received");
+        if told.contains(&"opened") {
+            assert_eq!(
+                told,
+                &["connected", "received", "timer", "opened", "received"]
+            );
+            out.end(Outcome::Planned(How::Fin));
+        }
+    }
+    fn waiting_since_ns(&self, _: &Vec<&'static str>) -> Option<u64> {
+        None
+    }
+    fn fail(&mut self, _: &mut Vec<&'static str>, _: &Loss, _: u64, _: &mut Meter) -> u64 {
+        0
+    }
+    fn abandon(&mut self, _: &mut Vec<&'static str>, _: u64, _: &mut Meter) -> u64 {
+        0
+    }
+}
+
+#[test]
+fn a_handshake_comes_before_the_go_and_hears_what_the_peer_says() {
+    let rules = rules(1, Stop::After(1_000 * MS));
+    let meter = Meter::new(false, None, Arc::default());
+    let mut life = Life::new(Shy, rules, Arc::new(Shy.region()), meter);
+    life.begin(1);
+    let dial = life.next_dial(1).expect("one connection");
+    let mut note = Note::new(1);
+    life.connected(dial.index, &mut note);
+    assert!(matches!(&note.asked[..], [Asked::Own(own)] if own == b"hello"));
+    assert!(!life.is_prepared(), "it shakes hands");
+    life.received(0, b"greetings".to_vec().as_mut_slice(), &mut Note::new(2));
+    let due_ns = life.next_wake_ns();
+    assert_eq!(due_ns, 1 + 50 * MS, "its timer is what is due next");
+    life.pass(due_ns - 1);
+    assert_eq!(life.next_speaker(due_ns - 1), None, "never early");
+    life.pass(due_ns);
+    assert_eq!(life.next_speaker(due_ns), Some(0));
+    life.speak(0, &mut Note::new(due_ns));
+    assert!(life.is_prepared());
+    life.go(due_ns, due_ns);
+    assert_eq!(life.next_speaker(due_ns), Some(0));
+    life.speak(0, &mut Note::new(due_ns));
+    let mut note = Note::new(due_ns + 1);
+    life.received(0, &mut [1], &mut note);
+    assert_eq!(note.close, Some(How::Fin), "as planned");
+    life.closed(0, due_ns + 2);
+    assert!(
+        life.next_dial(due_ns + 2).is_some(),
+        "and the next follows at once"
+    );
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_is_a_connect_that_timed_out() {
+    let meter = Meter::new(false, None, Arc::default());
+    let rules = rules(1, Stop::After(1_000 * MS));
+    let limit_ns = rules.connect_timeout_ns;
+    let mut life = Life::new(Shy, rules, Arc::new(Shy.region()), meter);
+    life.begin(1);
+    life.next_dial(1).expect("one connection");
+    life.connected(0, &mut Note::new(1));
+    life.pass(limit_ns);
+    assert_eq!(life.next_close(), None);
+    life.pass(limit_ns + 1);
+    assert_eq!(life.next_close(), Some((0, How::Rst)));
+    let refused = life.refused().expect("before the go that is the end");
+    assert!(
+        refused.to_string().contains("took longer than 1000 ms"),
+        "{refused}"
+    );
+    life.closed(0, limit_ns + 1);
+    life.finish(limit_ns + 2);
+    assert_eq!(life.accounts().failed, 1);
 }
