@@ -7,6 +7,7 @@ mod args;
 mod arms;
 mod commands;
 mod comparison_outlet;
+mod other_tools;
 mod output;
 mod plan_file;
 mod problem;

@@ -136,12 +136,14 @@ fn line(common: &Table, mut own: Table, cells: bool) -> Result<(String, RunLine)
     }
     let mut keys = common.clone();
     keys.extend(own);
-    let mut line = RunLine::of(workload(keys.remove(WORKLOAD))?);
+    let workload = workload(keys.remove(WORKLOAD))?;
+    let mut line = RunLine::of(workload);
     for (key, value) in keys {
         set(&mut line, &key, &value).map_err(of_arm)?;
     }
     // Whether the options exist is found here, where the arm can be named.
-    line.request().map_err(|error| of_arm(sentence(&error)))?;
+    line.request()
+        .map_err(|error| of_arm(sentence(&error, &["run", workload.name()])))?;
     Ok((name, line))
 }
 

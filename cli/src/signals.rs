@@ -1,7 +1,9 @@
-//! SIGINT, SIGTERM and SIGHUP: the first ends a command early and orderly, the second at once.
+//! SIGINT, SIGTERM and SIGHUP: the first ends a command early and orderly, the second at once. What comes within
+//! half a second of the first is the same wish: `timeout -s TERM` signals its child and then its process group, a
+//! service manager every process of a group, and a terminal that is closed sends SIGHUP beside what its user typed.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runner::conduct::Cancel;
 use runner::error::{ExitClass, Failure};
@@ -15,7 +17,10 @@ use crate::progress::say;
 /// After the second signal, an orderly way out has this long.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// Calls `first` at the first signal and `second` at the second. If the process has not ended soon after that, it
+/// Signals so soon after the first ask for nothing more.
+const SAME_WISH: Duration = Duration::from_millis(500);
+
+/// Calls `first` at the first signal and `second` at the second that is a wish of its own ([`SAME_WISH`]). If the process has not ended soon after that, it
 /// calls `last` and ends it with code 130; agents notice by their closed stdin.
 ///
 /// # Errors
@@ -30,17 +35,25 @@ pub fn watch(
         .name("signals".to_owned())
         .spawn(move || {
             let mut received = signals.forever();
-            for reaction in [&first as &dyn Fn(), &second] {
-                if received.next().is_none() {
-                    return;
-                }
-                reaction();
+            if received.next().is_none() {
+                return;
             }
+            let asked = Instant::now();
+            first();
+            if !received.any(|_| is_another_wish(asked.elapsed())) {
+                return;
+            }
+            second();
             std::thread::sleep(LAST_MOMENT);
             last();
             std::process::exit(i32::from(ExitClass::Interrupted.code()));
         })?;
     Ok(())
+}
+
+/// Whether a signal that came so long after the first asks for more.
+fn is_another_wish(after: Duration) -> bool {
+    after >= SAME_WISH
 }
 
 /// The first signal ends what is conducted with a valid result, the second at once. `clear` removes what progress
@@ -106,7 +119,15 @@ fn hangup_in(status: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::hangup_in;
+    use super::{hangup_in, is_another_wish};
+    use std::time::Duration;
+
+    #[test]
+    fn what_comes_within_half_a_second_is_the_same_wish() {
+        let another = [0, 10, 499, 500, 3_000]
+            .map(|after_ms| is_another_wish(Duration::from_millis(after_ms)));
+        assert_eq!(another, [false, false, false, true, true]);
+    }
 
     #[test]
     fn an_ignored_hangup_is_seen() {

@@ -1,11 +1,17 @@
 //! Answers to command lines that cannot be read: one line that says what is wrong, one that helps.
+//!
+//! clap's own tips are checked before they are passed on: it takes words for similar that are not (`--json` and
+//! `--response`), offers hidden commands, and proposes `-- -P` to whom no such value could mean anything.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use runner::error::ExitClass;
 
+use crate::args::Cli;
+use crate::other_tools;
 use crate::progress::say;
 
 /// Prints help and version on stdout (exit code 0), and mistakes on stderr (exit code 2).
@@ -21,7 +27,7 @@ pub fn answer(error: &clap::Error) -> ExitCode {
             ExitCode::from(ExitClass::Usage.code())
         }
         _ => {
-            for line in lines(&error.render().to_string(), std::env::args().skip(1)) {
+            for line in lines(error, std::env::args().skip(1)) {
                 say(&line);
             }
             ExitCode::from(ExitClass::Usage.code())
@@ -29,11 +35,99 @@ pub fn answer(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// clap's paragraphs as one line.
-pub fn sentence(error: &clap::Error) -> String {
-    in_one_line(&error.render().to_string())
+/// The mistake and a tip as one line. `path`: the command that was read, `run rr`.
+pub fn sentence(error: &clap::Error, path: &[&str]) -> String {
+    let text = match (error.kind(), context(error, ContextKind::InvalidArg)) {
+        (ErrorKind::UnknownArgument, Some(word)) => format!("unexpected argument '{word}' found"),
+        _ => match (error.kind(), context(error, ContextKind::InvalidSubcommand)) {
+            (ErrorKind::InvalidSubcommand, Some(word)) => {
+                format!("unrecognized subcommand '{word}'")
+            }
+            _ => in_one_line(&error.render().to_string()),
+        },
+    };
+    match tip(error, path) {
+        Some(tip) => format!("{text}; tip: {tip}"),
+        None => text,
+    }
 }
 
+fn tip(error: &clap::Error, path: &[&str]) -> Option<String> {
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let word = context(error, ContextKind::InvalidArg)?;
+            other_tools::option(&word, path)
+                .or_else(|| before_its_workload(&word, path))
+                .or_else(|| {
+                    let known = context(error, ContextKind::SuggestedArg)?;
+                    is_near(&word, &known).then(|| format!("a similar argument exists: '{known}'"))
+                })
+        }
+        ErrorKind::InvalidSubcommand => {
+            let word = context(error, ContextKind::InvalidSubcommand)?;
+            other_tools::command(&word, path)
+                .map(|command| format!("write {command}"))
+                .or_else(|| similar_command(&word, path))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let option = context(error, ContextKind::InvalidArg)?;
+            other_tools::value(&option, &context(error, ContextKind::InvalidValue)?)
+        }
+        _ => None,
+    }
+}
+
+/// An option of the workloads that stands between `run` and the workload.
+fn before_its_workload(word: &str, path: &[&str]) -> Option<String> {
+    let [command @ ("run" | "compare")] = path else {
+        return None;
+    };
+    let cli = Cli::command();
+    let workloads = cli.find_subcommand(command)?;
+    let mut options = workloads.find_subcommand("rr")?.get_arguments();
+    let is_known = options.any(|option| {
+        option
+            .get_long()
+            .is_some_and(|long| word.strip_prefix("--") == Some(long))
+            || option
+                .get_short()
+                .is_some_and(|short| word == format!("-{short}"))
+    });
+    is_known.then(|| format!("options stand behind the workload: linerate {command} rr {word} ..."))
+}
+
+/// A command that is spelt alike; never one that is hidden.
+fn similar_command(word: &str, path: &[&str]) -> Option<String> {
+    let cli = Cli::command();
+    let parent = path
+        .iter()
+        .try_fold(&cli, |command, name| command.find_subcommand(name))?;
+    let shown = parent
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set());
+    shown
+        .map(clap::Command::get_name)
+        .filter(|name| is_near(word, name))
+        .min_by_key(|name| strsim::osa_distance(word, name))
+        .map(|name| format!("a similar subcommand exists: '{name}'"))
+}
+
+/// A slip of the finger, and not another word: one edit in three letters, two at most; or a beginning.
+fn is_near(typed: &str, known: &str) -> bool {
+    let [typed, known] = [typed, known].map(|word| word.trim_start_matches('-'));
+    let edits = (typed.chars().count() / 3).clamp(1, 2);
+    let begins = typed.len() >= 3 && known.starts_with(typed);
+    begins || strsim::osa_distance(typed, known) <= edits
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// clap's paragraphs as one line.
 fn in_one_line(rendered: &str) -> String {
     let text: Vec<&str> = rendered
         .lines()
@@ -48,26 +142,27 @@ fn in_one_line(rendered: &str) -> String {
 }
 
 /// The mistake, and the help to look at.
-fn lines(rendered: &str, arguments: impl Iterator<Item = String>) -> [String; 2] {
-    let text = in_one_line(rendered);
-    let words: Vec<String> = arguments.take_while(|word| is_command(word)).collect();
-    let command = ["linerate".to_owned()]
-        .into_iter()
-        .chain(words)
-        .collect::<Vec<_>>()
-        .join(" ");
+fn lines(error: &clap::Error, arguments: impl Iterator<Item = String>) -> [String; 2] {
+    let words = path_of(arguments);
+    let path: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = [&["linerate"][..], &path].concat().join(" ");
     [
-        format!("linerate: {text}"),
+        format!("linerate: {}", sentence(error, &path)),
         format!("try: {command} --help"),
     ]
 }
 
-fn is_command(word: &str) -> bool {
-    [
-        "run", "compare", "rr", "echo", "stream", "crr", "cc", "serve", "engines", "sysctl",
-        "list", "show", "diff", "apply", "verify", "restore", "status", "report",
-    ]
-    .contains(&word)
+/// The words at the beginning that are commands, one below the other.
+fn path_of(arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let cli = Cli::command();
+    let mut command = &cli;
+    arguments
+        .map_while(|word| {
+            let below = command.get_subcommands().filter(|each| !each.is_hide_set());
+            command = below.into_iter().find(|each| each.get_name() == word)?;
+            Some(word)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -79,8 +174,76 @@ mod tests {
     fn answer(command: &str) -> [String; 2] {
         let words: Vec<&str> = command.split(' ').collect();
         let error = Cli::try_parse_from(&words).unwrap_err();
-        let arguments = words.into_iter().skip(1).map(str::to_owned);
-        lines(&error.render().to_string(), arguments)
+        lines(&error, words.into_iter().skip(1).map(str::to_owned))
+    }
+
+    #[test]
+    fn tips_do_not_lead_astray() {
+        let cases = [
+            (
+                "linerate run rr --json",
+                "--json of iperf3 is --format json",
+            ),
+            (
+                "linerate run rr --time 10",
+                "--time of iperf3 is --duration",
+            ),
+            ("linerate run rr -P 4", "-P of iperf3 is --connections"),
+            ("linerate run stream -P4", "-P of iperf3 is --connections"),
+            ("linerate compare rr --engines a,b --omit=2", "is --warmup"),
+            (
+                "linerate run rr --size 1K",
+                "it is --request and --response",
+            ),
+            ("linerate run rr -c 10.0.0.2", "tcp://10.0.0.2:PORT"),
+            (
+                "linerate run rr -t TCP_RR",
+                "TCP_RR of netperf is linerate run rr",
+            ),
+            ("linerate run --engine epoll rr", "linerate run rr --engine"),
+            ("linerate rr", "write linerate run rr"),
+            ("linerate doctr", "'doctor'"),
+            ("linerate sysctl lst", "'list'"),
+            ("linerate run rr --dur 5s", "'--duration'"),
+            ("linerate doctor --formt json", "'--format'"),
+            ("linerate -s", "linerate serve --listen"),
+        ];
+        for (command, tip) in cases {
+            let [line, _] = answer(command);
+            assert!(
+                line.contains("; tip: ") && line.contains(tip),
+                "{command}: {line}"
+            );
+            assert!(
+                !line.contains("-- -") && !line.contains("--response'"),
+                "{line}"
+            );
+        }
+        // Neither what is only spelt a little alike, nor a command that is not shown.
+        for command in [
+            "linerate run rr --wrap",
+            "linerate agnet",
+            "linerate agents",
+            "linerate supervisor",
+            "linerate run rr -X",
+        ] {
+            let [line, _] = answer(command);
+            assert!(!line.contains("tip"), "{command}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_help_to_look_at_is_that_of_the_command() {
+        for (command, help) in [
+            ("linerate doctor --nosuch", "try: linerate doctor --help"),
+            (
+                "linerate sysctl diff --nosuch",
+                "try: linerate sysctl diff --help",
+            ),
+            ("linerate nosuch", "try: linerate --help"),
+        ] {
+            assert_eq!(answer(command)[1], help);
+        }
     }
 
     #[test]

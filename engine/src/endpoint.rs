@@ -1,10 +1,12 @@
-//! Where to listen and where to connect: `tcp://HOST:PORT` and `unix:///PATH`.
+//! Where to listen and where to connect: `tcp://HOST:PORT` and `unix:///PATH`. Without a scheme `HOST:PORT` is TCP,
+//! and what begins as a path is a Unix socket.
 
+use crate::address::{Address, check_zone};
 use crate::meter::ErrorKind;
 use socket2::{Domain, SockAddr};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -13,7 +15,7 @@ use std::str::FromStr;
 pub enum Endpoint {
     /// `tcp://host:port`; IPv6 addresses in brackets.
     Tcp {
-        /// Name or address, without brackets.
+        /// Name or address, without brackets, and with its zone where it has one (`fe80::1%eth0`).
         host: String,
         /// Port; 0 lets the kernel choose when listening.
         port: u16,
@@ -35,13 +37,28 @@ impl FromStr for Endpoint {
         {
             return parse_unix(text, path);
         }
-        match text.strip_prefix("tcp://") {
-            Some(rest) => parse_tcp(text, rest),
-            None => Err(format!(
+        if let Some(rest) = text
+            .strip_prefix("tcp://")
+            .or_else(|| text.strip_prefix("tcp:"))
+        {
+            return parse_tcp(text, rest);
+        }
+        if is_path(text) {
+            return parse_unix(text, text);
+        }
+        match text.contains("://") || text.is_empty() {
+            true => Err(format!(
                 "endpoint '{text}': write tcp://HOST:PORT or unix:///PATH"
             )),
+            false => parse_tcp(text, text),
         }
     }
+}
+
+fn is_path(text: &str) -> bool {
+    ["/", "./", "../"]
+        .iter()
+        .any(|begin| text.starts_with(begin))
 }
 
 fn parse_unix(text: &str, path: &str) -> Result<Endpoint, String> {
@@ -81,6 +98,10 @@ fn parse_tcp(text: &str, rest: &str) -> Result<Endpoint, String> {
     let port = port.parse::<u16>().map_err(|_| {
         format!("endpoint '{text}': '{port}' is not a port, which is a number from 0 to 65535")
     })?;
+    if host.contains(['%', ':']) {
+        host.parse::<Address>()
+            .map_err(|why| format!("endpoint '{text}': {why}"))?;
+    }
     Ok(Endpoint::Tcp {
         host: host.to_owned(),
         port,
@@ -98,18 +119,41 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// The addresses behind it, in the resolver's order.
+    /// The addresses to connect to, in the resolver's order, each once.
     ///
     /// # Errors
-    /// When a name cannot be resolved.
+    /// When a name cannot be resolved, or an address lacks the zone that it needs.
     pub fn resolve(&self) -> io::Result<Vec<SockAddr>> {
-        match self {
-            Self::Unix(path) => Ok(vec![SockAddr::unix(path)?]),
-            Self::Tcp { host, port } => Ok((host.as_str(), *port)
-                .to_socket_addrs()?
-                .map(SockAddr::from)
-                .collect()),
+        self.addresses(Address::to_connect)
+    }
+
+    /// The addresses to listen on.
+    ///
+    /// # Errors
+    /// As [`Endpoint::resolve`]; a zone is found where one interface only has the address.
+    pub fn resolve_to_listen(&self) -> io::Result<Vec<SockAddr>> {
+        self.addresses(Address::to_bind)
+    }
+
+    fn addresses(
+        &self,
+        scoped: fn(&Address, u16) -> io::Result<SocketAddr>,
+    ) -> io::Result<Vec<SockAddr>> {
+        let (host, port) = match self {
+            Self::Unix(path) => return Ok(vec![SockAddr::unix(path)?]),
+            Self::Tcp { host, port } => (host, *port),
+        };
+        if let Ok(address) = host.parse::<Address>() {
+            return Ok(vec![scoped(&address, port)?.into()]);
         }
+        let mut found: Vec<SocketAddr> = Vec::new();
+        for address in (host.as_str(), port).to_socket_addrs()? {
+            let address = check_zone(address)?;
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        Ok(found.into_iter().map(SockAddr::from).collect())
     }
 
     /// `tcp` or `unix`.
@@ -124,7 +168,7 @@ impl Endpoint {
     pub fn of_address(address: &SockAddr) -> Option<Self> {
         match address.as_socket() {
             Some(ip) => Some(Self::Tcp {
-                host: ip.ip().to_string(),
+                host: Address::from(ip).to_string(),
                 port: ip.port(),
             }),
             None => address
@@ -139,8 +183,9 @@ impl Endpoint {
 pub struct Target {
     /// Whom to connect to.
     pub address: SockAddr,
-    /// Source addresses, used in turn by connection index; empty lets the kernel choose.
-    pub sources: Vec<IpAddr>,
+    /// Source addresses, used in turn by connection index; empty lets the kernel choose. Their port is 0, and a
+    /// link-local one has its zone.
+    pub sources: Vec<SocketAddr>,
 }
 
 /// How many loopback source addresses are tried in turn when ports run out.
@@ -160,19 +205,15 @@ impl Target {
 
     /// The source for connection `index` after `spare` rotations; `None`: let the kernel choose.
     /// Rotation 0 is the kernel's choice (127.0.0.1), rotation r is 127.0.(r / 250 + 1).(r % 250 + 2).
-    pub fn source(&self, index: u32, spare: u32) -> Option<IpAddr> {
+    pub fn source(&self, index: u32, spare: u32) -> Option<SocketAddr> {
         if !self.sources.is_empty() {
             return Some(self.sources[index as usize % self.sources.len()]);
         }
         if spare == 0 || !self.has_spare_sources() {
             return None;
         }
-        Some(IpAddr::from([
-            127,
-            0,
-            (spare / 250 + 1) as u8,
-            (spare % 250 + 2) as u8,
-        ]))
+        let octets = [127, 0, (spare / 250 + 1) as u8, (spare % 250 + 2) as u8];
+        Some((octets, 0).into())
     }
 
     /// Where to go on after a connect that failed with `errno`, if ports have run out: the next spare rotation
@@ -211,6 +252,17 @@ mod tests {
         check("tcp://localhost:0", Ok("tcp://localhost:0"));
         check("unix:///run/x.sock", Ok("unix:///run/x.sock"));
         check("unix:/run/x.sock", Ok("unix:///run/x.sock"));
+        check("localhost:9000", Ok("tcp://localhost:9000"));
+        check("127.0.0.1:9000", Ok("tcp://127.0.0.1:9000"));
+        check("[::1]:9000", Ok("tcp://[::1]:9000"));
+        check("tcp:localhost:9000", Ok("tcp://localhost:9000"));
+        check("/run/x.sock", Ok("unix:///run/x.sock"));
+        check("./x.sock", Ok("unix://./x.sock"));
+        check("tcp://[fe80::1%eth0]:9", Ok("tcp://[fe80::1%eth0]:9"));
+        check("tcp://[fe80::1%]:9", Err("behind % is missing"));
+        check("tcp://[fe80::x]:9", Err("not an IP address"));
+        check("localhost", Err("port is missing"));
+        check("", Err("write tcp://"));
         check("tcp://127.0.0.1:70000", Err("not a port"));
         check("tcp://127.0.0.1", Err("port is missing"));
         check("tcp://::1:9", Err("in brackets"));
@@ -219,6 +271,22 @@ mod tests {
         check("udp://x:1", Err("write tcp://"));
         check("unix://", Err("path is missing"));
         check(&format!("unix:///{}", "x".repeat(200)), Err("may have"));
+    }
+
+    #[test]
+    fn an_address_is_resolved_with_its_zone_or_says_that_it_needs_one() {
+        let resolve = |text: &str| text.parse::<Endpoint>().unwrap().resolve();
+        let error = resolve("tcp://[fe80::1]:9").unwrap_err().to_string();
+        assert!(error.contains("fe80::1%INTERFACE"), "{error}");
+        let loopback = if cfg!(target_os = "linux") {
+            "lo"
+        } else {
+            "lo0"
+        };
+        let text = format!("tcp://[fe80::1%{loopback}]:9");
+        let address = resolve(&text).unwrap().remove(0);
+        let again = Endpoint::of_address(&address).unwrap();
+        assert_eq!(again.to_string(), text);
     }
 
     #[test]
@@ -232,7 +300,7 @@ mod tests {
             .map(|r| target.source(0, r).unwrap())
             .collect();
         assert_eq!(all.len(), target.spare_sources() as usize);
-        assert!(all.iter().all(|ip| ip.is_loopback()));
+        assert!(all.iter().all(|source| source.ip().is_loopback()));
     }
 
     #[test]

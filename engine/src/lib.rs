@@ -5,6 +5,7 @@
 //! No serde, no clap, no printing and no files live here.
 
 pub mod accepting;
+pub mod address;
 #[cfg(target_os = "linux")]
 pub mod affinity;
 pub mod clock;

@@ -6,7 +6,7 @@ use crate::session::How;
 use setting::{apply, bind_address_no_port, fast_open_connect, fast_open_listener, set_reuseport};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Socket options as requested. `None` leaves the system's default.
@@ -70,7 +70,10 @@ pub fn listen(
         set_reuseport(&socket)?;
     }
     if address.as_socket().is_some_and(|a| a.is_ipv6()) {
-        attempt("IPV6_V6ONLY", socket.set_only_v6(true))?;
+        attempt(
+            "IPV6_V6ONLY",
+            socket.set_only_v6(!takes_both_versions(address)),
+        )?;
     }
     apply(&socket, is_ip, options)?;
     attempt("bind", socket.bind(address))?;
@@ -82,6 +85,14 @@ pub fn listen(
         socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)),
     )?;
     Ok(socket.into())
+}
+
+/// Whether a listener on this address takes IPv4 as well: `[::]` does (RFC 3493, section 5.3), as the servers of
+/// iperf3, Go and Java do and whatever net.ipv6.bindv6only says; a single IPv6 address cannot. OpenBSD has no such
+/// sockets (inet6(4)).
+pub fn takes_both_versions(address: &SockAddr) -> bool {
+    let is_wildcard = |ip: SocketAddr| ip.is_ipv6() && ip.ip().is_unspecified();
+    !cfg!(target_os = "openbsd") && address.as_socket().is_some_and(is_wildcard)
 }
 
 /// What an accepted socket does not inherit from its listener on this system.
@@ -99,7 +110,7 @@ pub fn accepted(socket: BorrowedFd<'_>, is_ip: bool, options: &SocketOptions) {
 /// What the system refused, with the attempt in the text; the errno is kept.
 pub fn connecting(
     domain: Domain,
-    source: Option<IpAddr>,
+    source: Option<SocketAddr>,
     nonblocking: bool,
     options: &SocketOptions,
 ) -> io::Result<OwnedFd> {
@@ -112,10 +123,7 @@ pub fn connecting(
     if let Some(source) = source.filter(|_| is_ip) {
         // Without it the kernel reserves a port at bind(2), for this address and all targets.
         bind_address_no_port(&socket);
-        attempt(
-            "bind to the source address",
-            socket.bind(&SocketAddr::new(source, 0).into()),
-        )?;
+        attempt("bind to the source address", socket.bind(&source.into()))?;
     }
     Ok(socket.into())
 }
@@ -310,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn the_ipv6_wildcard_takes_ipv4_and_one_address_does_not() {
+        let options = SocketOptions::default();
+        for (address, takes_v4) in [("[::]:0", true), ("[::1]:0", false)] {
+            let address: SockAddr = address.parse::<SocketAddr>().unwrap().into();
+            let Ok(listener) = listen(&address, 8, false, false, &options) else {
+                // This host has IPv6 turned off.
+                return;
+            };
+            let bound = local_address(listener.as_fd()).unwrap();
+            let port = bound.as_socket().unwrap().port();
+            let v4 = std::net::TcpStream::connect(("127.0.0.1", port));
+            assert_eq!(v4.is_ok(), takes_v4 && !cfg!(target_os = "openbsd"));
+        }
+    }
+
+    #[test]
     fn options_are_granted_and_read_back() {
         let options = SocketOptions {
             nodelay: true,
@@ -321,7 +345,7 @@ mod tests {
         };
         let socket = connecting(
             Domain::IPV4,
-            Some("127.0.0.2".parse().unwrap()),
+            Some("127.0.0.2:0".parse().unwrap()),
             true,
             &options,
         )

@@ -117,6 +117,14 @@ impl Default for EngineChoice {
     }
 }
 
+/// What an engine is called here: many call `uring` by the name of the interface.
+fn canonical(name: &str) -> &str {
+    match name {
+        "io_uring" | "io-uring" | "iouring" => "uring",
+        name => name,
+    }
+}
+
 impl EngineChoice {
     /// Reads `NAME` or `NAME:key=value,...`. Whether the engine exists is checked by
     /// [`EngineChoice::check`], for it may be one of another host.
@@ -125,6 +133,7 @@ impl EngineChoice {
     /// How to write one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        let name = canonical(name);
         if name.is_empty() {
             return Err(format!(
                 "engine '{text}': the name is missing; engines are {}",
@@ -217,6 +226,12 @@ mod tests {
     fn choices_parse_and_print() {
         for text in ["auto", "uring", "uring:receive=single,buffers=64"] {
             assert_eq!(EngineChoice::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["io_uring:send=zc", "io-uring:send=zc"] {
+            assert_eq!(
+                EngineChoice::parse(text).unwrap().to_string(),
+                "uring:send=zc"
+            );
         }
         for text in ["", ":a=b", "uring:a", "uring:=b", "auto:a=b"] {
             assert!(EngineChoice::parse(text).is_err(), "{text}");

@@ -177,7 +177,7 @@ impl ListenerTask {
         }
         let address = self
             .endpoint
-            .resolve()
+            .resolve_to_listen()
             .map_err(|error| self.refused("resolve", &error))?
             .into_iter()
             .next()
@@ -211,7 +211,8 @@ impl ListenerTask {
     fn refused(&self, attempt: &str, error: &io::Error) -> Failure {
         let cure = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                "another process listens there: end it, or choose another port (0 lets the kernel choose)"
+                "another socket listens there (one on [::] takes the port of IPv4 too): end its process, or choose another \
+                 port (0 lets the kernel choose)"
             }
             io::ErrorKind::AddrNotAvailable => {
                 "the address is not one of this host: choose one of `ip address`"

@@ -61,6 +61,8 @@ pub struct ListenerState {
     pub cpus: Vec<u32>,
     /// Connections that it takes at once, over all workers.
     pub max_connections: u64,
+    /// That is fewer than by default, because the limit of open files leaves room for no more.
+    pub fitted: bool,
 }
 
 /// Totals of one listener since it started.
@@ -235,6 +237,7 @@ fn prepare(
         accept: "",
         cpus: cpus.iter().flatten().copied().collect(),
         max_connections: u64::from(max_connections) * u64::from(listener.threads),
+        fitted: max_connections < plan.max_connections,
     };
     let task = ListenerTask {
         name: "serve".to_owned(),

@@ -270,11 +270,34 @@ impl Error {
 }
 
 fn cannot_apply(profile: &str, obstacles: &[Obstacle]) -> String {
-    let lines: Vec<String> = obstacles.iter().map(|one| format!("\n  {one}")).collect();
     format!(
         "the profile {profile} cannot be applied here, and nothing was changed:{}",
-        lines.concat()
+        obstacles_by_reason(obstacles)
     )
+}
+
+/// A line for each reason: it is told once, with the first key that it concerns, and the others are named.
+fn obstacles_by_reason(obstacles: &[Obstacle]) -> String {
+    let mut lines = String::new();
+    for (index, one) in obstacles.iter().enumerate() {
+        let same = |other: &&Obstacle| other.why == one.why;
+        if obstacles[..index]
+            .iter()
+            .any(|earlier| earlier.why == one.why)
+        {
+            continue;
+        }
+        lines += &format!("\n  {one}");
+        let others: Vec<&str> = obstacles[index + 1..]
+            .iter()
+            .filter(same)
+            .map(|other| other.key.as_str())
+            .collect();
+        if !others.is_empty() {
+            lines += &format!(" (the same: {})", others.join(", "));
+        }
+    }
+    lines
 }
 
 fn undone(undo: &RestoreReport) -> String {
@@ -291,4 +314,33 @@ fn not_restored(report: &RestoreReport) -> String {
         report.profile,
         lines.concat()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_and_every_key_is_named() {
+        let of = |key: &str, why: &str| Obstacle {
+            key: key.to_owned(),
+            class: Class::NeedsRoot,
+            why: why.to_owned(),
+        };
+        let text = cannot_apply(
+            "x",
+            &[
+                of("a", "only root may write it"),
+                of("b", "it is read-only here"),
+                of("c", "only root may write it"),
+                of("d", "only root may write it"),
+            ],
+        );
+        assert_eq!(text.matches("only root").count(), 1, "{text}");
+        assert!(
+            text.contains("a: only root may write it (the same: c, d)"),
+            "{text}"
+        );
+        assert!(text.ends_with("b: it is read-only here"), "{text}");
+    }
 }

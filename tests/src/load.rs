@@ -10,7 +10,7 @@ use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct Plan {
     /// Options of every connecting socket.
     pub socket: SocketOptions,
     /// Addresses to connect from; none leaves it to the kernel.
-    pub sources: Vec<IpAddr>,
+    pub sources: Vec<SocketAddr>,
 }
 
 impl Plan {

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
   linerate compare stream --engines uring,uring:send=zc --vary load
-  linerate compare rr --engines epoll,uring --rate 20k  latency at the same load
+  linerate compare rr --engines epoll,uring --rate 10k  latency at the same load
   linerate compare --plan plan.toml            plans that differ in anything
   linerate compare rr --engines epoll,uring --metric cpu_per_op     what decides
   linerate compare crr --profiles none,many-connections
@@ -132,7 +132,7 @@ Examples:
   linerate compare rr --engines uring,epoll,blocking --connections 1,16,256
   linerate compare rr --engines epoll,uring:receive=single,buffers=64
   linerate compare rr --engines monoio,monoio:taskrun=coop
-  linerate compare rr --engines uring,epoll --rate 20k  CPU, latency at one rate
+  linerate compare rr --engines uring,epoll --rate 10k  CPU, latency at one rate
   linerate compare rr --engines uring,epoll --precision 1 --budget 10m
 
 A part key=value is an option of the engine before it: the second example has

@@ -1,8 +1,7 @@
 //! `linerate doctor`.
 
-use std::net::{IpAddr, ToSocketAddrs};
-
 use clap::{Args, ValueEnum};
+use engine::endpoint::Endpoint;
 use report::units::parse_duration_ns;
 use runner::host::Traffic;
 
@@ -24,7 +23,7 @@ Exit codes:
   0 fit, perhaps with warnings     1 there is a problem     2 wrong usage"
 )]
 pub struct DoctorArgs {
-    /// Host, address or endpoint that will be measured; loopback if not given
+    /// Host, address or endpoint that will be measured, as run takes it; loopback if not given
     #[arg(value_name = "TARGET", value_parser = traffic, default_value = "127.0.0.1")]
     pub target: Traffic,
 
@@ -46,23 +45,27 @@ pub enum DoctorFormat {
     Json,
 }
 
-/// Where traffic to `text` goes: an endpoint, a host name or an address.
+/// Where traffic to `text` goes: an endpoint, a host name or an address, with or without a port.
 fn traffic(text: &str) -> Result<Traffic, String> {
-    if text.starts_with("unix:") {
-        return Ok(Traffic::UnixSocket);
+    let endpoint = match text.parse::<Endpoint>() {
+        Ok(endpoint) => endpoint,
+        Err(_) => {
+            let host = text.strip_prefix("tcp://").unwrap_or(text);
+            let host = host.trim_matches(['[', ']']).to_owned();
+            Endpoint::Tcp { host, port: 0 }
+        }
+    };
+    let addresses = endpoint
+        .resolve()
+        .map_err(|error| format!("resolve '{text}': {error}"))?;
+    match (&endpoint, addresses.first()) {
+        (Endpoint::Unix(_), _) => Ok(Traffic::UnixSocket),
+        (_, Some(address)) => address
+            .as_socket()
+            .map(Traffic::to)
+            .ok_or_else(|| format!("'{text}' is no internet address")),
+        (_, None) => Err(format!("'{text}' has no address")),
     }
-    let place = text.strip_prefix("tcp://").unwrap_or(text);
-    if let Ok(address) = place.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(Traffic::To(address));
-    }
-    let resolved = place
-        .to_socket_addrs()
-        .or_else(|_| (place, 0).to_socket_addrs())
-        .map_err(|error| format!("resolve '{place}': {error}"))?;
-    resolved
-        .map(|address| Traffic::To(address.ip()))
-        .next()
-        .ok_or_else(|| format!("'{place}' has no address"))
 }
 
 fn watch_ns(text: &str) -> Result<u64, String> {
@@ -86,7 +89,29 @@ mod tests {
         assert_eq!(traffic("tcp://[::1]:9000"), to("::1"));
         assert_eq!(traffic("::1"), to("::1"));
         assert_eq!(traffic("unix:///run/x"), Ok(Traffic::UnixSocket));
+        assert_eq!(traffic("/run/x"), Ok(Traffic::UnixSocket));
+        assert_eq!(traffic("10.0.0.2:9000"), to("10.0.0.2"));
+        assert_eq!(traffic("[::1]"), to("::1"));
         assert!(traffic("no such host").is_err());
+    }
+
+    #[test]
+    fn a_link_local_target_has_its_interface_or_says_that_it_needs_one() {
+        let loopback = if cfg!(target_os = "linux") {
+            "lo"
+        } else {
+            "lo0"
+        };
+        for text in [
+            format!("tcp://[fe80::1%{loopback}]:9000"),
+            format!("fe80::1%{loopback}"),
+        ] {
+            let found = traffic(&text);
+            let is_zoned = matches!(found, Ok(Traffic::InZone(address)) if address.scope_id() != 0);
+            assert!(is_zoned, "{text}: {found:?}");
+        }
+        let missing = traffic("tcp://[fe80::1]:9000").expect_err("no interface is named");
+        assert!(missing.contains("%INTERFACE"), "{missing}");
     }
 
     #[test]

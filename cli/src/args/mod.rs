@@ -11,7 +11,8 @@ Units:
   rates      are decimal bits per second: 10G = 10^10 bit/s; k, M, G
   durations  have a unit: 10s, 500ms, 250us, 1m30s
   counts     are decimal: 10k = 10000
-  endpoints  are tcp://HOST:PORT, tcp://[IPV6]:PORT or unix:///PATH"
+  endpoints  are tcp://HOST:PORT, tcp://[IPV6]:PORT or unix:///PATH;
+             tcp:// and unix:// may be left out"
     };
 }
 

@@ -18,7 +18,7 @@ Examples:
   linerate run echo tcp://127.0.0.1:9000 -c 64 --size 1K
   linerate run stream --direction both --duration 30s
   linerate run crr --closer server --close rst
-  linerate run rr --rate 20k --arrival poisson           latency that users would feel
+  linerate run rr --rate 10k --arrival poisson           latency that users would feel
   linerate run rr --engine epoll --format json --output result.json
   linerate run stream --testee-via 'ssh b' --testee-host 10.0.0.2
   linerate run crr --profile many-connections            sysctls and limits, put back afterwards
@@ -56,7 +56,7 @@ Examples:
   linerate run rr                                       1 byte each way, one in flight: the round trip
   linerate run rr --connections 64 --request 100 --response 4K
   linerate run rr unix:///run/x.sock --connections 100  a testee started elsewhere, role rr or echo
-  linerate run rr --rate 50k --arrival poisson          open loop: latency from when it was due
+  linerate run rr --rate 10k --arrival poisson          open loop: latency from when it was due
   linerate run rr --repeat 5                            with a 95 % confidence interval
   linerate run rr --placement same-core                 no wake-up crosses cores
 

@@ -81,8 +81,8 @@ impl<S: ShapeArgs> PlanArgs<S> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Testee")]
 pub struct TesteeArgs {
-    /// Where to connect: tcp://HOST:PORT or unix:///PATH. Without it linerate starts its own testee,
-    /// a process of its own on this machine, and ends it afterwards
+    /// Where to connect: tcp://HOST:PORT or unix:///PATH (HOST:PORT and /PATH will do). Without it linerate
+    /// starts its own testee, a process of its own on this machine, and ends it afterwards
     #[arg(value_name = "TARGET", help_heading = None::<&'static str>)]
     pub target: Option<String>,
 
@@ -91,7 +91,8 @@ pub struct TesteeArgs {
     #[arg(long, value_name = "PREFIX")]
     pub testee_via: Option<String>,
 
-    /// Address at which the load reaches the testee that --testee-via started
+    /// Address at which the load reaches the testee that --testee-via started; a link-local one with the
+    /// interface of this host, fe80::2%eth0
     #[arg(long, value_name = "HOST")]
     pub testee_host: Option<String>,
 
@@ -172,8 +173,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
     pub drain: Option<u64>,
 
-    /// Local addresses to connect from, used in turn. Without it the kernel chooses, and towards
-    /// 127.0.0.1 spare loopback addresses are used when ports run out
+    /// Local addresses to connect from, used in turn (10.0.0.1, fe80::1%eth0). Without it the kernel
+    /// chooses, and towards 127.0.0.1 spare loopback addresses are used when ports run out
     #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',')]
     pub source: Vec<String>,
 }
@@ -199,12 +200,15 @@ impl Fill for LoadArgs {
 #[command(next_help_heading = "Shape")]
 pub struct PaceArgs {
     /// Open loop: start this many operations per second in total, answered or not. Latency then counts
-    /// from when an operation was due. Without it: closed loop, as fast as answers come
+    /// from when an operation was due. Operations are dealt to the connections in turn, and each connection
+    /// queues for itself: with one in flight (--depth 1) what is due waits for the answer before it, also
+    /// while another connection is free. Without it: closed loop, as fast as answers come
     #[arg(long, value_name = "PER_SECOND", value_parser = operation_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
-    /// Distances between the operations of --rate: equal, or random as those of independent users
-    /// [default: constant]
+    /// Distances between the operations of --rate: equal, or random as those of independent users. Random
+    /// ones come in bunches, which queue on each connection for itself; a pool with one queue would answer
+    /// sooner [default: constant]
     #[arg(long, value_name = "KIND", value_enum, requires = "rate")]
     pub arrival: Option<Arrival>,
 }
@@ -346,13 +350,14 @@ impl Fill for PlacementArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Engines")]
 pub struct EngineArgs {
-    /// Engine of the load: auto, uring, epoll, kqueue or blocking; `linerate engines` shows which run
-    /// here. A named engine that cannot run is an error; auto takes the first that runs, and says which
-    /// [default: auto]
+    /// Engine of the load: auto, uring, epoll, kqueue, blocking, or a runtime: tokio-uring, monoio,
+    /// monoio-legacy. `linerate engines` shows which run here, `linerate engines --options` what can follow
+    /// the name, as in uring:send=zc. A named engine that cannot run is an error; auto takes the first that
+    /// runs, and says which [default: auto]
     #[arg(short, long, value_name = "ENGINE")]
     pub engine: Option<String>,
 
-    /// Engine of linerate's own testee [default: auto]
+    /// Engine of linerate's own testee, likewise [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub testee_engine: Option<String>,
 }

@@ -122,7 +122,8 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "HOW", value_enum)]
     pub accept: Option<AcceptChoice>,
 
-    /// Engine: auto, uring, epoll, kqueue or blocking (see `linerate engines`) [default: auto]
+    /// Engine: auto, uring, epoll, kqueue, blocking, or a runtime: tokio-uring, monoio, monoio-legacy (see
+    /// `linerate engines`) [default: auto]
     #[arg(short, long, value_name = "ENGINE")]
     pub engine: Option<String>,
 }
@@ -237,8 +238,9 @@ pub struct ListenerArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listeners")]
 struct Lists {
-    /// Listen here: tcp://HOST:PORT (port 0: any free one) or unix:///PATH. May be repeated; the options
-    /// of this group belong to the --listen before them
+    /// Listen here: tcp://HOST:PORT (port 0: any free one) or unix:///PATH (HOST:PORT and /PATH will do).
+    /// tcp://0.0.0.0:PORT is every IPv4 address of this machine, tcp://[::]:PORT every one of both versions.
+    /// May be repeated; the options of this group belong to the --listen before them
     #[arg(short, long, value_name = "ENDPOINT")]
     listen: Vec<String>,
 

@@ -68,7 +68,7 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
 // ---- arms ----------------------------------------------------------------------------------
 
 fn unreadable(error: clap::Error) -> Problem {
-    Problem::usage(usage::sentence(&error))
+    Problem::usage(usage::sentence(&error, &["compare"]))
 }
 
 fn cells_of(asked: &Asked<'_>) -> Result<Vec<CellRequest>, Problem> {

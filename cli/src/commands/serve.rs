@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::endpoint::Endpoint;
+use engine::socket::takes_both_versions;
 use report::units::{grouped, human_duration_ns};
 use runner::conduct::Cancel;
 use runner::error::{ExitClass, Failure};
@@ -32,9 +33,10 @@ pub fn serve(args: &ServeArgs) -> Result<ExitClass, Problem> {
     for listener in plan.listeners() {
         if is_wildcard(listener.endpoint()) {
             watcher.say(&format!(
-                "linerate: warning: {} is open to every network that reaches this machine, without any \
+                "linerate: warning: {} is open to every network that reaches this machine{}, without any \
                  authentication; to narrow it, name one address",
-                listener.endpoint()
+                listener.endpoint(),
+                versions(listener.endpoint())
             ));
         }
     }
@@ -77,6 +79,16 @@ fn begin_settings(args: &ServeArgs, watcher: &Watcher) -> Result<Settings, Probl
         ));
     }
     Ok(settings)
+}
+
+/// Which version of IP a wildcard listens to.
+fn versions(endpoint: &Endpoint) -> &'static str {
+    let addresses = endpoint.resolve_to_listen().unwrap_or_default();
+    match addresses.first() {
+        Some(address) if takes_both_versions(address) => " over IPv4 or IPv6",
+        Some(address) if address.is_ipv6() => " over IPv6",
+        _ => " over IPv4",
+    }
 }
 
 fn is_wildcard(endpoint: &Endpoint) -> bool {
@@ -143,8 +155,15 @@ fn ready_line(listener: &ListenerState) -> String {
         true => String::new(),
         false => format!(" ({})", listener.id),
     };
+    let fitted = match listener.fitted {
+        true => format!(
+            ", at most {} at once (the limit of open files; ulimit -Hn, or LimitNOFILE= in a unit)",
+            connections(listener.max_connections)
+        ),
+        false => String::new(),
+    };
     format!(
-        "listening on {}{name}, role {}, engine {}, {workers} {place}, accept {}",
+        "listening on {}{name}, role {}, engine {}, {workers} {place}, accept {}{fitted}",
         listener.endpoint, listener.role, listener.engine, listener.accept
     )
 }
@@ -229,11 +248,19 @@ mod tests {
             accept: "reuseport",
             cpus: vec![0],
             max_connections: 16_384,
+            fitted: false,
         };
         assert_eq!(
             ready_line(&listener),
             "listening on tcp://127.0.0.1:9000, role echo, engine uring, 1 worker on CPU 0, accept reuseport"
         );
+        (listener.fitted, listener.max_connections) = (true, 928);
+        let line = ready_line(&listener);
+        assert!(
+            line.contains(", at most 928 connections at once (the limit of open files"),
+            "{line}"
+        );
+        listener.fitted = false;
         (listener.threads, listener.cpus) = (4, Vec::new());
         listener.id = "bulk".to_owned();
         assert_eq!(
@@ -269,6 +296,13 @@ mod tests {
             !wildcard("tcp://127.0.0.1:9000")
                 && !wildcard("tcp://localhost:1")
                 && !wildcard("unix:///x")
+        );
+        let versions = |text: &str| versions(&text.parse().unwrap());
+        assert_eq!(versions("tcp://0.0.0.0:9000"), " over IPv4");
+        let both = versions("tcp://[::]:9000");
+        assert!(
+            both.contains("IPv4 or") || cfg!(target_os = "openbsd"),
+            "{both}"
         );
     }
 }

@@ -7,7 +7,7 @@ use engine::socket::SocketOptions;
 use socket2::SockAddr;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A single-threaded runtime that owns its loop, with input and output by owned buffers.
@@ -113,7 +113,7 @@ pub struct Connect<'a> {
     /// The target.
     pub address: &'a SockAddr,
     /// The source address, if it is not left to the kernel.
-    pub source: Option<IpAddr>,
+    pub source: Option<SocketAddr>,
     /// Options of the socket.
     pub socket: &'a SocketOptions,
 }

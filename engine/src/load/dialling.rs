@@ -10,7 +10,7 @@ use crate::meter::ErrorKind;
 use crate::session::Out;
 use crate::socket;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 /// Connects under way at once: well below any listen backlog, so that ramping up does not
 /// overflow it.
@@ -35,7 +35,7 @@ pub struct Dial {
     /// Which connection of this worker.
     pub index: u32,
     /// From where; `None`: the kernel chooses.
-    pub source: Option<IpAddr>,
+    pub source: Option<SocketAddr>,
 }
 
 impl<W: LoadWorkload> Life<W> {

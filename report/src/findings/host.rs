@@ -16,6 +16,34 @@ const FAST_CLOCKS: [&str; 5] = [
     "timebase",
 ];
 
+/// A machine that shows nothing of itself is not fit because nothing was found.
+pub fn visibility(host: &Host) -> Option<Finding> {
+    const CODE: &str = "visibility";
+    if !host.sysctls.is_empty() {
+        return Some(Finding::fine(CODE, "the kernel shows its settings"));
+    }
+    let reasons = || host.missing.values();
+    let on_linux = reasons().find(|reason| reason.contains("/proc"));
+    let reason = on_linux.or_else(|| reasons().next())?;
+    let (level, cure) = match on_linux {
+        Some(_) => (
+            Level::Warning,
+            "mount -t proc proc /proc, or start the container with its /proc",
+        ),
+        None => (
+            Level::Note,
+            "look at the limits, the governor and the neighbours with the tools of this system",
+        ),
+    };
+    let finding = Finding::of(
+        level,
+        CODE,
+        format!("most of what decides about a measurement cannot be seen here ({reason})"),
+        "limits, clocks, filters and neighbours may spoil it, and nobody would know",
+    );
+    Some(finding.cure(cure))
+}
+
 pub fn io_uring(host: &Host) -> Option<Finding> {
     const CODE: &str = "io_uring";
     let state = host.io_uring.as_ref()?;

@@ -81,6 +81,12 @@ impl Finding {
         self
     }
 
+    /// Whether it matters to a workload whose operations open connections, or do not: sockets in TIME_WAIT, and the
+    /// ports that they hold, are in nobody's way who connects before the measurement.
+    pub fn concerns(&self, connects: bool) -> bool {
+        connects || self.code != network::TIME_WAIT
+    }
+
     /// The warning that a result from host `id` carries, if this is more than a note.
     pub fn warning(&self, id: &str) -> Option<Message> {
         if self.level < Level::Warning {
@@ -100,7 +106,8 @@ impl Finding {
 
 /// Everything that the description of a host tells.
 pub fn of_host(host: &Host) -> Vec<Finding> {
-    let checks: [fn(&Host) -> Option<Finding>; 19] = [
+    let checks: [fn(&Host) -> Option<Finding>; 20] = [
+        host::visibility,
         host::io_uring,
         host::descriptors,
         host::locked_memory,

@@ -90,8 +90,11 @@ pub fn packet_filters(host: &Host) -> Option<Finding> {
     Some(finding.cure("look at `nft list ruleset`; an `iif lo accept` first is cheap, an empty ruleset is cheapest"))
 }
 
+/// The code of the finding about sockets in TIME_WAIT.
+pub const TIME_WAIT: &str = "time_wait";
+
 pub fn time_wait(host: &Host) -> Option<Finding> {
-    const CODE: &str = "time_wait";
+    const CODE: &str = TIME_WAIT;
     let waiting: u64 = host.facts.get("tcp.time_wait_sockets")?.parse().ok()?;
     let ports = ephemeral_ports(host)?;
     let seen =

@@ -194,6 +194,31 @@ fn every_fault_is_found_with_its_effect_and_a_cure() {
 }
 
 #[test]
+fn a_machine_that_shows_nothing_is_not_called_fit() {
+    let hidden = |reason: &str| {
+        let mut host = good();
+        host.sysctls.clear();
+        host.missing
+            .insert("kernel.version".to_owned(), reason.to_owned());
+        found(&host, "visibility")
+    };
+    let without_proc = hidden("no /proc/sys/kernel/version here");
+    assert_eq!(without_proc.level, Level::Warning);
+    assert!(without_proc.seen.contains("/proc/sys/kernel/version"));
+    assert_eq!(hidden("not available on this system").level, Level::Note);
+}
+
+#[test]
+fn sockets_in_time_wait_concern_only_what_connects() {
+    let mut host = good();
+    host.facts
+        .insert("tcp.time_wait_sockets".to_owned(), "28000".to_owned());
+    let waiting = found(&host, "time_wait");
+    assert!(waiting.concerns(true) && !waiting.concerns(false));
+    assert!(found(&host, "cores").concerns(false));
+}
+
+#[test]
 fn only_the_traffic_of_the_measurement_is_exempted_from_tracking() {
     let tracked = |interface: &str, family: &str, state: &str| {
         let mut host = good();

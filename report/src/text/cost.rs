@@ -1,5 +1,7 @@
 //! What it cost: CPU, system calls, and what TCP and the kernel counted.
 
+use std::collections::BTreeMap;
+
 use super::headline::bytes;
 use super::layout::{Paper, Table};
 use crate::document::{
@@ -172,13 +174,8 @@ pub(crate) fn network(round: &Round, paper: &mut Paper) {
         }
     }
     for host in &round.hosts {
-        let counters = host
-            .kernel_counters
-            .iter()
-            .filter(|(_, value)| **value != 0);
-        let counters: Vec<String> = counters.map(|(name, value)| change(name, *value)).collect();
-        if !counters.is_empty() {
-            lines.push((&host.host, format!("kernel: {}.", counters.join(", "))));
+        if let Some(line) = kernel_line(&host.kernel_counters) {
+            lines.push((&host.host, line));
         }
     }
     if lines.is_empty() {
@@ -189,6 +186,53 @@ pub(crate) fn network(round: &Round, paper: &mut Paper) {
         paper.hanging(who, &line);
     }
     paper.blank();
+}
+
+/// Parts of the names of kernel counters that tell of losses, refusals and delays. The many others grow with
+/// any traffic.
+const TELLING: [&str; 21] = [
+    "Abort",
+    "Challenge",
+    "Collaps",
+    "Drop",
+    "Err",
+    "Fail",
+    "Full",
+    "Los",
+    "NoPorts",
+    "OFO",
+    "Overflow",
+    "Prune",
+    "Recovery",
+    "Reset",
+    "Retrans",
+    "Rst",
+    "Spurious",
+    "Syncookies",
+    "Timeout",
+    "dropped",
+    "squeeze",
+];
+
+/// What changed in the kernel's counters of the network namespace: the telling ones by name, the rest by number.
+fn kernel_line(counters: &BTreeMap<String, i64>) -> Option<String> {
+    let changed = counters.iter().filter(|(_, value)| **value != 0);
+    let is_telling = |name: &str| TELLING.iter().any(|part| name.contains(part));
+    let (telling, others): (Vec<_>, Vec<_>) = changed.partition(|(name, _)| is_telling(name));
+    let mut parts: Vec<String> = telling
+        .into_iter()
+        .map(|(name, value)| change(name, *value))
+        .collect();
+    match (parts.is_empty(), others.len()) {
+        (true, 0) => return None,
+        (true, _) => parts.push("no loss, refusal or time-out".to_owned()),
+        (false, _) => {}
+    }
+    let rest = match others.len() {
+        0 => String::new(),
+        count => format!("; {count} that grow with any traffic are in --format json"),
+    };
+    Some(format!("kernel: {}{rest}.", parts.join(", ")))
 }
 
 fn change(name: &str, value: i64) -> String {
@@ -224,4 +268,39 @@ fn tcp_line(info: &TcpInfo) -> String {
         super::headline::counted(info.connections_sampled, "connection"),
         parts.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kernel_line;
+
+    #[test]
+    fn counters_that_tell_of_trouble_are_named_and_the_others_counted() {
+        let of = |counters: &[(&str, i64)]| {
+            let counters = counters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value));
+            kernel_line(&counters.collect())
+        };
+        assert_eq!(of(&[("Tcp.InSegs", 0)]), None);
+        let quiet = of(&[("Tcp.InSegs", 9), ("IpExt.InOctets", 1)]).expect("a line");
+        assert!(
+            quiet.contains("no loss") && quiet.contains("; 2 that grow"),
+            "{quiet}"
+        );
+        assert!(!quiet.contains("InSegs"), "{quiet}");
+        let lossy = of(&[
+            ("Tcp.InSegs", 9),
+            ("Tcp.RetransSegs", 3),
+            ("TcpExt.ListenOverflows", 4_000),
+            ("softnet.dropped", 1),
+        ])
+        .expect("a line");
+        assert!(
+            lossy.starts_with(
+                "kernel: Tcp.RetransSegs +3, TcpExt.ListenOverflows +4,000, softnet.dropped +1; 1 that"
+            ),
+            "{lossy}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use super::headline::counted;
 use super::layout::Paper;
 use super::profile;
-use crate::document::{Document, Host, Round, Side, Worker};
+use crate::document::{Document, Host, Round, Side, Target, Worker};
 
 pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
     paper.heading("Where it ran");
@@ -11,7 +11,7 @@ pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
         paper.hanging(&side.agent, &side_line(side));
     }
     if round.testee.is_empty() {
-        let target = &document.plan.target.endpoint;
+        let target = target(&document.plan.target);
         paper.hanging(
             "testee",
             &format!("{target}, no process of this run: its CPU and counters are not known."),
@@ -24,6 +24,16 @@ pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
         }
     }
     paper.blank();
+}
+
+/// A name with the address that was behind it.
+fn target(target: &Target) -> String {
+    match &target.address {
+        Some(address) if *address != target.endpoint => {
+            format!("{} at {address}", target.endpoint)
+        }
+        _ => target.endpoint.clone(),
+    }
 }
 
 fn side_line(side: &Side) -> String {

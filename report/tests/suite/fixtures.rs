@@ -484,6 +484,7 @@ fn crr_interrupted() -> Document {
         close: Some(CloseHow::Fin),
         target: Target {
             endpoint: "unix:///run/x.sock".to_owned(),
+            address: None,
             transport: "unix".to_owned(),
             ..plan(Workload::Crr).target
         },

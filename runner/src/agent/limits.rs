@@ -58,11 +58,16 @@ fn fits(needed: u64, connections: u32, limit: u64, side: &str) -> Result<(), Fai
     if needed <= limit {
         return Ok(());
     }
+    const RAISE: &str = "raise the hard limit (ulimit -Hn, LimitNOFILE= in a unit, or limits.conf)";
+    let cure = match most(needed, connections, limit) {
+        0 => format!("not even one connection fits beside what a process needs anyway: {RAISE}"),
+        most => format!(
+            "use at most {most} --connections, spread them over more processes with --{side}-agents, or {RAISE}"
+        ),
+    };
     Err(Failure::machine(format!(
         "{connections} connections need {needed} descriptors in the {side} process, and its limit is {limit}: \
-         use at most {} --connections, spread them over more processes with --{side}-agents, or raise the hard \
-         limit (ulimit -Hn, LimitNOFILE= in a unit, or limits.conf)",
-        most(needed, connections, limit)
+         {cure}"
     )))
 }
 
@@ -159,7 +164,10 @@ mod tests {
     fn target(address: &str, sources: &[&str]) -> Target {
         Target {
             address: address.parse::<SocketAddr>().unwrap().into(),
-            sources: sources.iter().map(|ip| ip.parse().unwrap()).collect(),
+            sources: sources
+                .iter()
+                .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
+                .collect(),
         }
     }
 
@@ -176,6 +184,11 @@ mod tests {
         ] {
             assert!(error.text.contains(part), "{error}");
         }
+        let error = fits(74, 1, 50, "load").unwrap_err();
+        assert!(
+            error.text.contains("not even one connection") && !error.text.contains("at most 0"),
+            "{error}"
+        );
     }
 
     #[test]

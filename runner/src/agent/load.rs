@@ -33,9 +33,9 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     check_engine(plan, &engine)?;
     limits::check_descriptors(plan, &task.agent, plan.threads)?;
     limits::check_memory(plan)?;
-    let target = target(task)?;
+    let (target, mut warnings) = target(task)?;
     let reconnects = plan.workload().reconnects();
-    let mut warnings = limits::check_ports(&target, plan.connections, reconnects)?;
+    warnings.extend(limits::check_ports(&target, plan.connections, reconnects)?);
     let (cpus, notes) = cpus_for(&task.cpus, plan.threads)?;
     warnings.extend(
         notes
@@ -43,7 +43,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
             .map(|note| Message::new("placement", note)),
     );
     let traffic = match target.address.as_socket() {
-        Some(address) => Traffic::To(address.ip()),
+        Some(address) => Traffic::to(address),
         None => Traffic::UnixSocket,
     };
     let (published, clocks) = start_workers(agent, task, &engine, &target, &cpus)?;

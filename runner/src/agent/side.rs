@@ -183,6 +183,15 @@ fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
     }
 }
 
+/// Why nothing is known, from the errno with which the open connections refused, if any was open.
+fn without_tcp_info(refused: Option<i32>) -> String {
+    match refused {
+        _ if !cfg!(target_os = "linux") => "TCP_INFO is read on Linux only".to_owned(),
+        None => "no connection was open at the end".to_owned(),
+        Some(errno) => engine::tcp_info::refusal(errno),
+    }
+}
+
 /// TCP_INFO of all workers together; why there is none otherwise.
 ///
 /// With several workers the medians are the middle ones of the workers' medians: the samples
@@ -191,13 +200,16 @@ pub(super) fn tcp_info(
     workers: &[&TcpInfoSummary],
     granted: Option<&Granted>,
 ) -> Result<TcpInfo, String> {
-    if workers.is_empty() {
-        return Err(if cfg!(target_os = "linux") {
-            "no TCP connection was open at the end".to_owned()
-        } else {
-            "TCP_INFO is read on Linux only".to_owned()
-        });
+    let answered: Vec<&TcpInfoSummary> = workers
+        .iter()
+        .copied()
+        .filter(|summary| summary.connections > 0)
+        .collect();
+    if answered.is_empty() {
+        let refused = workers.iter().find_map(|summary| summary.refused);
+        return Err(without_tcp_info(refused));
     }
+    let workers = &answered[..];
     let three = |pick: fn(&TcpInfoSummary) -> [u32; 3]| {
         let all: Vec<[u32; 3]> = workers.iter().map(|summary| pick(summary)).collect();
         let mut medians: Vec<u64> = all.iter().map(|three| u64::from(three[1])).collect();

@@ -10,6 +10,7 @@ use crate::plan::{Plan, TesteePlan};
 use crate::serve::ServeCounts;
 use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{WorkerEnd, cpus_for};
+use engine::address::Address;
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{AcceptStrategy, ServeLimits, ServeOutcome};
@@ -133,7 +134,9 @@ fn traffic(endpoint: &Endpoint) -> Traffic {
     match endpoint {
         Endpoint::Unix(_) => Traffic::UnixSocket,
         // The endpoint of a bound socket holds an address and no name.
-        Endpoint::Tcp { host, .. } => host.parse().map_or(Traffic::UnixSocket, Traffic::At),
+        Endpoint::Tcp { host, .. } => host
+            .parse::<Address>()
+            .map_or(Traffic::UnixSocket, |address| Traffic::At(address.ip())),
     }
 }
 

@@ -156,7 +156,9 @@ impl<'a> Hearing<'a> {
         let patience = LOOK.min(deadline.saturating_duration_since(Instant::now()));
         let heard = match self.heard.recv_timeout(patience) {
             Ok(heard) => heard,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                return self.check_stopped().map(|()| None);
+            }
         };
         match heard.what {
             Sound::Said(FromAgent::Failed(failure)) => Err(self.failed(heard.agent, failure)),
@@ -164,6 +166,24 @@ impl<'a> Hearing<'a> {
             Sound::Other { text, why } => self.overheard(heard.agent, &text, &why),
             Sound::Closed => self.closed(heard.agent),
         }
+    }
+
+    /// A launcher that wants to ask its user something is stopped by the terminal, and would never say hello.
+    fn check_stopped(&mut self) -> Result<(), Failure> {
+        let via = self.plan.request.common.testee_via.clone();
+        let (Some(via), false) = (via, self.greeted) else {
+            return Ok(());
+        };
+        let Some(stopped) = self.links.iter_mut().find(|link| link.is_stopped()) else {
+            return Ok(());
+        };
+        stopped.end_at_once();
+        Err(Failure::peer(format!(
+            "the {} agent, started through '{via}', was stopped by the terminal: it wants to ask something there \
+             (a password, a passphrase, whether a host is known), and agents run in the background; {}",
+            stopped.agent.name,
+            without_questions(&via)
+        )))
     }
 
     fn failed(&mut self, agent: usize, failure: Failure) -> Failure {
@@ -243,10 +263,34 @@ impl<'a> Hearing<'a> {
     }
 
     pub fn silent(&self, agent: usize, what: &str) -> Failure {
-        Failure::peer(format!(
-            "the {} agent did not say '{what}' in time; its machine or launcher hangs: try again, or look at it there",
-            self.agent(agent).name
-        ))
+        let agent = self.agent(agent);
+        let via = self.plan.request.common.testee_via.as_deref();
+        Failure::peer(match via.filter(|_| what == "hello" && !agent.is_here()) {
+            Some(via) => format!(
+                "the {} agent, started through '{via}', did not say '{what}' in time: its machine or launcher hangs, \
+                 or waits for an answer (a password, whether a host is known); {}",
+                agent.name,
+                without_questions(via)
+            ),
+            None => format!(
+                "the {} agent did not say '{what}' in time; its machine or launcher hangs: try again, or look at it there",
+                agent.name
+            ),
+        })
+    }
+}
+
+/// What helps where a launcher asks its user.
+fn without_questions(via: &str) -> String {
+    match via.strip_prefix("ssh ") {
+        Some(rest) => format!(
+            "`ssh -o BatchMode=yes {rest} true` says what it would ask; log in with a key that an agent holds, then \
+             use --testee-via 'ssh -o BatchMode=yes {rest}'"
+        ),
+        None => {
+            "use a launcher that asks nothing (ssh: -o BatchMode=yes, sudo: -n), and try it by hand"
+                .to_owned()
+        }
     }
 }
 
@@ -255,5 +299,17 @@ fn interrupted() -> Failure {
     Failure {
         class: ExitClass::Interrupted,
         text: "interrupted before the round could be measured".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_questions;
+
+    #[test]
+    fn a_launcher_that_asks_is_answered_with_how_not_to() {
+        let ssh = without_questions("ssh -p 22 b");
+        assert!(ssh.contains("'ssh -o BatchMode=yes -p 22 b'"), "{ssh}");
+        assert!(without_questions("sudo -u x").contains("sudo: -n"));
     }
 }

@@ -176,6 +176,13 @@ impl Link {
         self.status.is_some()
     }
 
+    /// Whether the process was stopped (SIGTTIN or SIGTTOU, by the terminal that it wants to read from or to set: it
+    /// runs in the background) and not yet continued. It stays as it is for others to wait for.
+    pub fn is_stopped(&self) -> bool {
+        let id = self.child.as_ref().map(Child::id);
+        id.filter(|_| self.status.is_none()).is_some_and(is_stopped)
+    }
+
     /// How the agent died, and its last lines of stderr in brackets, if there are any.
     pub fn obituary(&mut self) -> (String, String) {
         let until = Instant::now() + Duration::from_secs(1);
@@ -224,6 +231,22 @@ impl Drop for Link {
             let _ = child.wait();
         }
     }
+}
+
+/// OpenBSD has no waitid(2): there the deadline of the hello ends it.
+#[cfg(not(target_os = "openbsd"))]
+fn is_stopped(id: u32) -> bool {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(id), options).is_ok_and(|stopped| stopped.is_some())
+}
+
+#[cfg(target_os = "openbsd")]
+fn is_stopped(_id: u32) -> bool {
+    false
 }
 
 /// Kills what a launcher has started beside itself: the agent's process group is its own, made at

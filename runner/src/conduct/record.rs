@@ -148,9 +148,10 @@ impl Record {
         }
     }
 
-    /// Warns of what a host says of itself.
+    /// Warns of what a host says of itself, if it matters to this workload.
     fn add_findings(&mut self, id: &str, found: &[Finding], observer: &mut dyn Observer) {
-        for finding in found {
+        let connects = self.document.plan.workload.reconnects();
+        for finding in found.iter().filter(|finding| finding.concerns(connects)) {
             if let Some(warning) = finding.warning(id) {
                 observer.finding(id, finding);
                 self.warn(warning, observer);

@@ -11,6 +11,7 @@ use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, TargetPlan};
 use crate::profile::ProfileTask;
 use crate::wire::{AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions};
+use engine::address::Address;
 use engine::clock::now_ns;
 use engine::endpoint::Endpoint;
 use engine::shape::Pace;
@@ -212,10 +213,14 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// All addresses are no address to connect to: the host that the user named, or loopback.
+    /// All addresses are no address to connect to: the host that the user named, or loopback. Nor is a link-local one
+    /// without the zone that it has on this host.
     fn reachable(&self, host: &str) -> String {
         let named = self.plan.request.common.testee_host.as_deref();
+        let named = named.map(|host| host.trim_matches(['[', ']']));
+        let link_local = host.parse().is_ok_and(|host: Address| host.is_link_local());
         match host {
+            host if link_local => named.unwrap_or(host).to_owned(),
             "0.0.0.0" => named.unwrap_or("127.0.0.1").to_owned(),
             "::" => named.unwrap_or("::1").to_owned(),
             host => host.to_owned(),

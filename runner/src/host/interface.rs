@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use report::document::NetworkInterface;
@@ -24,10 +24,23 @@ const LOOPBACK: &str = if cfg!(target_os = "linux") {
 pub enum Traffic {
     /// This host sends to the address: the load side.
     To(IpAddr),
+    /// This host sends to a link-local address, through the interface that its zone names.
+    InZone(SocketAddrV6),
     /// This host listens on the address, which is its own: the testee side.
     At(IpAddr),
     /// Over a Unix socket, so no interface takes part.
     UnixSocket,
+}
+
+impl Traffic {
+    /// Of a host that connects to this address.
+    #[must_use]
+    pub fn to(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => Self::InZone(v6),
+            other => Self::To(other.ip()),
+        }
+    }
 }
 
 /// The interface, with facts that the document has no field for, or why it is not known.
@@ -43,6 +56,7 @@ pub fn used_by(traffic: Traffic) -> Result<(NetworkInterface, BTreeMap<String, S
 fn family(traffic: Traffic) -> Option<&'static str> {
     match traffic {
         Traffic::UnixSocket => None,
+        Traffic::InZone(_) => Some("IPv6"),
         Traffic::To(address) | Traffic::At(address) => Some(match address.to_canonical() {
             IpAddr::V4(_) => "IPv4",
             IpAddr::V6(_) => "IPv6",
@@ -55,6 +69,7 @@ fn name_for(traffic: Traffic) -> Result<String, String> {
         Traffic::UnixSocket => {
             return Err("traffic over a Unix socket uses no interface".to_owned());
         }
+        Traffic::InZone(address) => return zone_for(address),
         Traffic::To(address) => (address.to_canonical(), false),
         Traffic::At(address) => (address.to_canonical(), true),
     };
@@ -80,20 +95,32 @@ fn name_for(traffic: Traffic) -> Result<String, String> {
     found.ok_or_else(|| format!("no interface for {address} in the kernel's main routing table"))
 }
 
+/// A zone is an interface already, unless the address is one of this host.
+fn zone_for(address: SocketAddrV6) -> Result<String, String> {
+    if source_for_socket(address.into()).is_ok_and(|source| source == *address.ip()) {
+        return Ok(LOOPBACK.to_owned());
+    }
+    let index = address.scope_id();
+    engine::address::name_of(index).ok_or_else(|| format!("no interface has the index {index}"))
+}
+
 fn route_to(address: IpAddr, table: &str) -> Result<Option<String>, String> {
     Ok(interface_of(address, &files::text(table)?).map(str::to_owned))
 }
 
 /// What the kernel answers if it has no way to where this host sends.
 pub fn unreachable(traffic: Traffic) -> Option<String> {
-    let Traffic::To(address) = traffic else {
-        return None;
+    let error = match traffic {
+        Traffic::InZone(address) => source_for_socket(address.into()).err()?,
+        Traffic::To(address) => {
+            let address = address.to_canonical();
+            if address.is_unspecified() || is_link_local(address) {
+                return None;
+            }
+            source_for(address).err()?
+        }
+        Traffic::At(_) | Traffic::UnixSocket => return None,
     };
-    let address = address.to_canonical();
-    if address.is_unspecified() || is_link_local(address) {
-        return None;
-    }
-    let error = source_for(address).err()?;
     says_no_way(&error).then(|| error.to_string())
 }
 
@@ -118,13 +145,17 @@ fn is_own(address: IpAddr) -> bool {
 /// A connected UDP socket sends nothing, and has the source address that the kernel would use: for an
 /// address of this host, that address itself.
 fn source_for(address: IpAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
     // Port 9 is discard; any would do.
+    source_for_socket((address, 9).into())
+}
+
+fn source_for_socket(address: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
     let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((address, 9))?;
+    socket.connect(address)?;
     Ok(socket.local_addr()?.ip())
 }
 
@@ -319,6 +350,11 @@ mod tests {
                 usize::from(interface.mtu_bytes.is_none()) + usize::from(interface.qdisc.is_none());
             assert_eq!(interface.unknown.len(), nulls, "{interface:?}");
         }
+        let zone: SocketAddr = "[fe80::9%1]:9".parse().expect("an address");
+        let (interface, facts) = used_by(Traffic::to(zone)).expect("the zone is an interface");
+        // Index 1 is lo in every network namespace.
+        assert_eq!(interface.name, "lo");
+        assert_eq!(facts["interface.address_family"], "IPv6");
         assert!(is_own(Ipv4Addr::LOCALHOST.into()));
         assert!(!is_own(Ipv4Addr::new(192, 0, 2, 213).into()));
     }

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
+use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::socket::SocketOptions;
 use report::units::{human_bytes, human_duration_ns};
-use std::net::IpAddr;
 
 /// 1 GiB: the pattern of one message lies in memory.
 const MESSAGE_BYTES_MAX: u64 = 1 << 30;
@@ -299,6 +299,11 @@ fn testee_endpoint(request: &CommonRequest, here: bool) -> Result<Endpoint, Plan
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
+        // The zone is that of the load's host; the testee finds its own by the address.
+        let host = match host.parse::<Address>() {
+            Ok(address) if address.is_link_local() => address.ip().to_string(),
+            _ => host,
+        };
         return Ok(Endpoint::Tcp { host, port: 0 });
     }
     if !here {
@@ -346,7 +351,7 @@ fn words(text: &str) -> Result<Vec<String>, PlanError> {
     Ok(words)
 }
 
-fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<IpAddr>, PlanError> {
+fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<Address>, PlanError> {
     let is_unix = matches!(endpoint_of(target), Endpoint::Unix(_));
     if is_unix && !request.sources.is_empty() {
         return Err(PlanError::Conflict {
@@ -356,10 +361,10 @@ fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<IpAddr>, 
         });
     }
     let parse = |text: &String| {
-        text.parse().map_err(|_| PlanError::Unreadable {
+        text.parse().map_err(|why| PlanError::Unreadable {
             option: "--source",
             value: text.clone(),
-            why: "it is not an IP address; write for example 10.0.0.1,10.0.0.2".to_owned(),
+            why: format!("{why}; write for example 10.0.0.1,10.0.0.2 or fe80::1%eth0"),
         })
     };
     request.sources.iter().map(parse).collect()

@@ -1,6 +1,7 @@
 //! The plan as it stands in the result document.
 
 use super::{PlacementKind, Plan, TargetPlan};
+use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::shape::Pace;
 use report::document::{self, EngineRequest, Finite, PlacementRequest, Target};
@@ -115,8 +116,8 @@ pub(crate) fn is_loopback(endpoint: &Endpoint) -> bool {
         Endpoint::Tcp { host, .. } => {
             host == "localhost"
                 || host
-                    .parse::<std::net::IpAddr>()
-                    .is_ok_and(|address| address.to_canonical().is_loopback())
+                    .parse::<Address>()
+                    .is_ok_and(|address| address.ip().to_canonical().is_loopback())
         }
     }
 }

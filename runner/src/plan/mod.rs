@@ -27,13 +27,13 @@ pub use shape::{
 };
 
 use crate::engines::EngineChoice;
+use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::shape::POISSON_SEED;
 use engine::socket::SocketOptions;
 use engine::workload::LoadSpec;
 use report::document::Workload;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// A validated plan of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub struct Plan {
     pub(crate) connect_timeout_ns: u64,
     pub(crate) drain_ns: u64,
     pub(crate) interval_ns: u64,
-    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) sources: Vec<Address>,
     pub(crate) socket: SocketOptions,
     pub(crate) placement: PlacementKind,
     pub(crate) client_cpus: Option<Vec<u32>>,

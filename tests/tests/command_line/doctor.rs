@@ -193,6 +193,33 @@ fn a_target_that_cannot_be_reached_is_a_problem_with_its_cure() {
     });
 }
 
+/// Nothing was found, because nothing could be seen.
+#[cfg(target_os = "linux")]
+#[test]
+fn without_proc_a_machine_is_not_called_fit() {
+    if !needs("without_proc", "unshare") {
+        return;
+    }
+    within(60, || {
+        let mut command = linerate_tests::process::piped("unshare");
+        command.args(["--mount", "sh", "-c"]);
+        command
+            .arg("umount --lazy /proc || exit 77; exec \"$0\" doctor --watch 100ms --format json");
+        command.arg(linerate());
+        let finished = Call::of(command).finish(Duration::from_secs(20));
+        if !finished.stdout.starts_with('{') {
+            return linerate_tests::skip("without_proc", finished.stderr.trim());
+        }
+        let checkup = finished.json();
+        assert!(
+            checkup["verdict"] != "fine" && checkup["verdict"] != "note",
+            "{checkup:#}"
+        );
+        let found = finding(&checkup, "visibility");
+        assert_eq!(found["level"], "warning", "{found:#}");
+    });
+}
+
 #[test]
 fn a_target_that_cannot_be_resolved_is_a_wrong_use() {
     within(60, || {

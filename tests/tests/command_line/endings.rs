@@ -2,7 +2,8 @@
 
 use linerate_tests::binary::{Call, linerate, within};
 use linerate_tests::process::{needs, piped};
-use linerate_tests::{Directory, eventually};
+use linerate_tests::raw::Server;
+use linerate_tests::{Directory, Family, eventually};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -66,13 +67,37 @@ fn one_interrupt_ends_early_with_a_valid_marked_result() {
     });
 }
 
+/// `timeout -s TERM` signals its child and then the group that it is in; so do service managers.
+#[test]
+fn two_signals_at_the_same_moment_are_one_wish() {
+    within(60, || {
+        for (first, second) in [(libc::SIGTERM, libc::SIGTERM), (libc::SIGINT, libc::SIGHUP)] {
+            let mut call = measuring(&["run", "rr"]);
+            call.kept().signal(first);
+            std::thread::sleep(Duration::from_millis(10));
+            call.kept().signal(second);
+            let finished = call.finish(Duration::from_secs(15));
+            assert_eq!(finished.code(), 130, "{}", finished.stderr);
+            let document = finished.json();
+            assert_eq!(document["status"], "interrupted");
+            assert_eq!(document["rounds"][0]["ended_early"], true);
+        }
+    });
+}
+
 #[test]
 fn two_interrupts_end_at_once() {
     within(60, || {
-        let mut call = measuring(&["run", "rr", "--drain", "20s"]);
-        let asked = Instant::now();
+        // Its answers never come, so that the orderly end waits for its drain.
+        let silent = Server::start(Family::Tcp4, |_, _| {
+            std::thread::sleep(Duration::from_secs(30));
+        });
+        let target = format!("tcp://{}", silent.address.as_socket().expect("TCP"));
+        let mut call = start(&["run", "rr", &target, "--drain", "20s", "--timeout", "30s"]);
+        call.hears("/s");
         call.kept().signal(libc::SIGINT);
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(700));
+        let asked = Instant::now();
         call.kept().signal(libc::SIGINT);
         let finished = call.finish(Duration::from_secs(10));
         assert!(

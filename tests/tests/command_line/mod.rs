@@ -1,5 +1,6 @@
 //! The binary as its users meet it: what it refuses, what it measures, how it ends, what it leaves.
 
+mod addresses;
 mod comparing;
 mod doctor;
 mod endings;

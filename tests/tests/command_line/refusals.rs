@@ -304,7 +304,12 @@ fn too_few_descriptors_are_found_before_the_first_connection() {
 #[test]
 fn launchers_that_fail() {
     within(60, || {
-        let cases: [(&str, &[&str]); 4] = [
+        let cases: [(&str, &[&str]); 5] = [
+            // As the terminal stops what asks for a password in the background.
+            (
+                "sh -c 'kill -TTIN $$; exec \"$@\"' ssh",
+                &["stopped by the terminal", "BatchMode=yes"],
+            ),
             ("false", &["'false'", "code 1"]),
             (
                 "/nonexistent/launcher",

@@ -1,6 +1,7 @@
 //! `linerate serve`, from its start to its totals.
 
-use linerate_tests::binary::{Call, within};
+use linerate_tests::binary::{Call, linerate, within};
+use linerate_tests::process::piped;
 use linerate_tests::raw::{Conn, PATIENCE};
 use linerate_tests::{Directory, noise};
 use socket2::SockAddr;
@@ -149,6 +150,62 @@ fn stopping_drains_within_its_deadline() {
     });
 }
 
+/// Nobody asked for so many connections: the default takes what there is room for, and says so.
+#[test]
+fn a_default_fits_itself_to_the_limit_of_open_files() {
+    within(60, || {
+        for engine in ["auto", "epoll", "blocking"] {
+            let mut command = piped("sh");
+            command.args(["-c", "ulimit -n 400; exec \"$@\"", "sh"]);
+            command.arg(linerate());
+            command.args(["serve", "--listen", "tcp://127.0.0.1:0", "--role", "echo"]);
+            command.args(["--engine", engine]);
+            let mut call = Call::of(command);
+            let said = call.hears("listening on");
+            assert!(said.contains("at most 328 connections at once"), "{said}");
+            echoes(&tcp(address(&said)));
+            call.kept().signal(libc::SIGTERM);
+            let finished = call.finish(Duration::from_secs(10));
+            assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        }
+    });
+}
+
+/// A load cuts its streams off: that is their ordinary end.
+#[test]
+fn the_end_of_a_stream_is_no_error() {
+    within(60, || {
+        let line = [
+            "serve",
+            "--listen",
+            "tcp://127.0.0.1:0",
+            "--role",
+            "discard",
+        ];
+        let mut serving = Call::start(&line);
+        let target = format!("tcp://{}", address(&serving.hears("listening on")));
+        let line = [
+            "run",
+            "stream",
+            &target,
+            "--connections",
+            "4",
+            "--duration",
+            "200ms",
+        ];
+        let run = linerate_tests::binary::call(&[&line[..], &["--warmup", "0s"]].concat());
+        assert_eq!(run.code(), 0, "{}", run.stderr);
+        serving.kept().signal(libc::SIGTERM);
+        let finished = serving.finish(Duration::from_secs(10));
+        assert!(
+            finished.stdout.contains("4 connections accepted"),
+            "{}",
+            finished.stdout
+        );
+        assert!(!finished.stdout.contains("error"), "{}", finished.stdout);
+    });
+}
+
 #[test]
 fn two_interrupts_end_a_testee_at_once() {
     within(60, || {
@@ -157,9 +214,10 @@ fn two_interrupts_end_a_testee_at_once() {
         let mut call = Call::start(&line);
         let conn = tcp(address(&call.hears("listening on")));
         echoes(&conn);
-        let asked = Instant::now();
         call.kept().signal(libc::SIGINT);
-        std::thread::sleep(Duration::from_millis(50));
+        // What comes within half a second is the same wish.
+        std::thread::sleep(Duration::from_millis(700));
+        let asked = Instant::now();
         call.kept().signal(libc::SIGINT);
         let finished = call.finish(Duration::from_secs(10));
         assert!(

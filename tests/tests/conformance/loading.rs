@@ -8,7 +8,7 @@ use linerate_tests::load::{Plan, echo, rr, with};
 use linerate_tests::raw::{self, Server};
 use linerate_tests::{Family, each_family, eventually};
 use std::io::{Read, Write};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -203,7 +203,7 @@ fn socket_options_and_source_addresses_are_kept(driver: &'static dyn Driver) {
         from.lock().expect("no panic").push(peer.expect("TCP").ip());
         raw::echo(conn, number);
     });
-    let sources: Vec<IpAddr> = (7..9).map(|last| [127, 0, 0, last].into()).collect();
+    let sources: Vec<SocketAddr> = (7..9).map(|last| ([127, 0, 0, last], 0).into()).collect();
     let mut plan = Plan::new(driver, &server.address, echo(5_000));
     plan.sources.clone_from(&sources);
     plan.socket = SocketOptions {
@@ -224,6 +224,9 @@ fn socket_options_and_source_addresses_are_kept(driver: &'static dyn Driver) {
     assert_eq!(granted.nodelay, Some(true));
     let mut seen = seen.lock().expect("no panic").clone();
     seen.sort();
-    let twice: Vec<_> = sources.iter().flat_map(|ip| [*ip, *ip]).collect();
+    let twice: Vec<_> = sources
+        .iter()
+        .flat_map(|source| [source.ip(), source.ip()])
+        .collect();
     assert_eq!(seen, twice, "connections take the sources in turn");
 }

@@ -6,17 +6,20 @@ use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, StopPlan, deal};
 use crate::wire::Task;
 use crate::workers::{self, ThreadClock, WorkerEnd};
+use engine::address::Address;
 use engine::driver::{LoadJob, LoadOutcome};
 use engine::endpoint::{Endpoint, Target};
 use engine::meter::Published;
 use engine::shape::{Ramp, Stop};
+use report::document::Message;
 use socket2::{SockAddr, Socket, Type};
-use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) fn target(task: &Task) -> Result<Target, Failure> {
+/// Whom the load connects to and from where, and what a reader must know of how that was found.
+pub(super) fn target(task: &Task) -> Result<(Target, Vec<Message>), Failure> {
     let text = task.endpoint.as_deref().unwrap_or_default();
     let endpoint: Endpoint = text.parse().map_err(Failure::usage)?;
     let addresses = endpoint.resolve().map_err(|error| {
@@ -24,56 +27,103 @@ pub(super) fn target(task: &Task) -> Result<Target, Failure> {
             "resolve the target {endpoint}: {error}; correct the name, or give an address"
         ))
     })?;
-    let sources = task.plan.sources.clone();
-    for source in &sources {
-        check_source(*source)?;
-    }
+    let sources = task
+        .plan
+        .sources
+        .iter()
+        .map(check_source)
+        .collect::<Result<Vec<_>, _>>()?;
+    let of_version = |address: &SockAddr| match (sources.first(), address.as_socket()) {
+        (Some(source), Some(to)) => source.is_ipv4() == to.is_ipv4(),
+        _ => true,
+    };
+    let (fitting, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(of_version);
     let timeout = Duration::from_nanos(task.plan.connect_timeout_ns);
-    let address = one_that_answers(&addresses, &sources, timeout).ok_or_else(|| {
-        Failure::peer(format!(
-            "the target {endpoint} has no address; correct the name"
-        ))
-    })?;
-    if let (Some(source), Some(to)) = (sources.first(), address.as_socket())
-        && source.is_ipv4() != to.is_ipv4()
-    {
-        return Err(Failure::usage(format!(
-            "--source {source} and the target {endpoint} are of different IP versions; give sources of the same"
-        )));
-    }
-    Ok(Target { address, sources })
+    let found = one_that_answers(&fitting, sources.first().copied(), timeout);
+    let (address, probed) = match (found, sources.first(), others.is_empty()) {
+        (Some(found), _, _) => found,
+        (None, Some(source), false) => {
+            return Err(Failure::usage(format!(
+                "--source {} and the target {endpoint} are of different IP versions; give sources of the same",
+                source.ip()
+            )));
+        }
+        _ => {
+            return Err(Failure::peer(format!(
+                "the target {endpoint} has no address; correct the name"
+            )));
+        }
+    };
+    let warnings = probed.then(|| probe_warning(&endpoint, fitting.len()));
+    Ok((Target { address, sources }, warnings.into_iter().collect()))
 }
 
 /// Nothing but binding tells whether an address is one of this host.
-fn check_source(source: IpAddr) -> Result<(), Failure> {
-    UdpSocket::bind((source, 0)).map(drop).map_err(|error| {
+fn check_source(source: &Address) -> Result<SocketAddr, Failure> {
+    let bound = source.to_bind(0);
+    let bound = bound.and_then(|address| UdpSocket::bind(address).map(|_| address));
+    bound.map_err(|error| {
         Failure::machine(format!(
             "--source {source}: {error}; give addresses of this host (`ip address` shows them)"
         ))
     })
 }
 
-/// A name may have addresses on which nobody listens (`localhost` is ::1 first): the first that
-/// accepts a connection, or simply the first. The attempt comes from where the load will: the target
-/// sees it as one more connection, which only a name with several addresses costs.
+/// A name may have addresses on which nobody listens (`localhost` is ::1 first): the first that has a listener, or the
+/// last. Also whether a connection was opened to find it.
+///
+/// Of this host's own addresses the kernel tells it without a connection. Others are tried, from where the load will
+/// come; the last needs no try, for it is taken in any case.
 fn one_that_answers(
     addresses: &[SockAddr],
-    sources: &[IpAddr],
+    source: Option<SocketAddr>,
     timeout: Duration,
-) -> Option<SockAddr> {
-    let answers = |address: &&SockAddr| attempt(address, sources.first(), timeout).is_ok();
-    match addresses {
-        [] | [_] => addresses.first().cloned(),
-        several => several.iter().find(answers).or(several.first()).cloned(),
+) -> Option<(SockAddr, bool)> {
+    let (last, before) = addresses.split_last()?;
+    for address in before {
+        match is_listened_on(address) {
+            Some(true) => return Some((address.clone(), false)),
+            Some(false) => {}
+            None if accepts(address, source, timeout) => return Some((address.clone(), true)),
+            None => {}
+        }
+    }
+    Some((last.clone(), false))
+}
+
+/// Whether somebody listens on an address of this host: then bind(2) is refused to whoever does not share the port.
+/// `None` where that tells nothing: the address is another host's, or the port is privileged.
+fn is_listened_on(address: &SockAddr) -> Option<bool> {
+    let socket = Socket::new(address.domain(), Type::STREAM, None).ok()?;
+    // Connections in TIME_WAIT do not count.
+    socket.set_reuse_address(true).ok()?;
+    match socket.bind(address) {
+        Ok(()) => Some(false),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Some(true),
+        Err(_) => None,
     }
 }
 
-fn attempt(address: &SockAddr, source: Option<&IpAddr>, timeout: Duration) -> io::Result<()> {
-    let socket = Socket::new(address.domain(), Type::STREAM, None)?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(*source, 0).into())?;
-    }
-    socket.connect_timeout(address, timeout)
+fn accepts(address: &SockAddr, source: Option<SocketAddr>, timeout: Duration) -> bool {
+    Socket::new(address.domain(), Type::STREAM, None)
+        .and_then(|socket| {
+            if let Some(source) = source {
+                socket.bind(&source.into())?;
+            }
+            socket.connect_timeout(address, timeout)
+        })
+        .is_ok()
+}
+
+fn probe_warning(endpoint: &Endpoint, addresses: usize) -> Message {
+    Message::new(
+        "target_probe",
+        format!(
+            "{endpoint} has {addresses} addresses: a connection was opened and closed before the run, to find one that \
+             accepts"
+        ),
+    )
+    .with_cure("name the address, if the target must not count it")
 }
 
 /// What is sampled of the workers while they run: their counters, and their CPU time.
@@ -150,24 +200,21 @@ mod tests {
     use crate::plan::{CommonRequest, PlanRequest};
 
     #[test]
-    fn of_several_addresses_the_one_that_answers_from_there_is_taken() {
+    fn the_address_that_has_a_listener_is_found_without_a_connection() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let own: SockAddr = listener.local_addr().unwrap().into();
-        // Bound and not listening, so that it refuses.
-        let silent = Socket::new(own.domain(), Type::STREAM, None).unwrap();
-        silent
-            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-            .unwrap();
-        let refusing = silent.local_addr().unwrap();
-        let timeout = Duration::from_secs(5);
-        let addresses = [refusing.clone(), own.clone()];
-        let from = ["127.0.0.7".parse().unwrap()];
-        let found = one_that_answers(&addresses, &from, timeout).unwrap();
-        assert_eq!(found.as_socket(), own.as_socket());
-        let (_, peer) = listener.accept().unwrap();
-        assert!(!cfg!(target_os = "linux") || peer.ip() == from[0], "{peer}");
-        let first = one_that_answers(&addresses[..1], &[], timeout).unwrap();
-        assert_eq!(first.as_socket(), refusing.as_socket(), "one is not tried");
+        let port = listener.local_addr().unwrap().port();
+        let addresses: Vec<SockAddr> = ["127.0.0.2", "127.0.0.1", "127.0.0.3"]
+            .map(|ip| SockAddr::from(SocketAddr::new(ip.parse().unwrap(), port)))
+            .into();
+        let timeout = Duration::from_secs(1);
+        let found = one_that_answers(&addresses, None, timeout).unwrap();
+        assert_eq!((&found.0, found.1), (&addresses[1], false));
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "the target counts a probe");
+        // Nobody listens on the others: the last is taken, and says what is wrong with it.
+        let found = one_that_answers(&addresses[2..], None, timeout).unwrap();
+        assert_eq!((&found.0, found.1), (&addresses[2], false));
+        assert!(one_that_answers(&[], None, timeout).is_none());
     }
 
     #[test]

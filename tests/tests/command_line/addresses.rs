@@ -1,0 +1,177 @@
+//! Whom a run connects to and from where: names, zones, ports that run out.
+
+use linerate_tests::Family;
+use linerate_tests::binary::{Call, call, within};
+use linerate_tests::raw::{self, Server};
+#[cfg(target_os = "linux")]
+use linerate_tests::settings::Host;
+use serde_json::Value;
+#[cfg(target_os = "linux")]
+use std::process::Command;
+use std::time::Duration;
+
+const SHORT: [&str; 7] = [
+    "--duration",
+    "200ms",
+    "--warmup",
+    "0s",
+    "--quiet",
+    "--format",
+    "json",
+];
+
+fn target(document: &Value, field: &str) -> String {
+    let field = &document["plan"]["target"][field];
+    field
+        .as_str()
+        .map_or_else(|| field.to_string(), str::to_owned)
+}
+
+/// `localhost` is ::1 first on most hosts, where nobody listens here.
+#[test]
+fn a_name_is_recorded_with_the_address_behind_it_and_nothing_probes_the_target() {
+    within(60, || {
+        let server = Server::start(Family::Tcp4, raw::echo);
+        let port = server.address.as_socket().expect("TCP").port();
+        for (written, endpoint) in [
+            (
+                format!("localhost:{port}"),
+                format!("tcp://localhost:{port}"),
+            ),
+            (
+                format!("tcp://localhost:{port}"),
+                format!("tcp://localhost:{port}"),
+            ),
+        ] {
+            let before = server.accepted();
+            let line = [&["run", "rr", &written, "--connections", "3"][..], &SHORT].concat();
+            let finished = call(&line);
+            assert_eq!(finished.code(), 0, "{}", finished.stderr);
+            assert_eq!(server.accepted() - before, 3, "connections at the target");
+            let document = finished.json();
+            assert_eq!(target(&document, "endpoint"), endpoint);
+            assert_eq!(
+                target(&document, "address"),
+                format!("tcp://127.0.0.1:{port}")
+            );
+            assert_eq!(target(&document, "loopback"), "true");
+        }
+    });
+}
+
+#[test]
+fn endpoints_need_no_scheme() {
+    within(60, || {
+        let mut serving = Call::start(&["serve", "--listen", "127.0.0.1:0", "--role", "echo"]);
+        let said = serving.hears("listening on");
+        assert!(said.contains("listening on tcp://127.0.0.1:"), "{said}");
+        serving.kept().signal(libc::SIGTERM);
+        serving.finish(Duration::from_secs(10));
+        let directory = linerate_tests::Directory::new();
+        let path = directory.path().join("x.sock").display().to_string();
+        let mut serving = Call::start(&["serve", "--listen", &path, "--role", "echo"]);
+        serving.hears("listening on unix://");
+        let line = [&["run", "rr", &path][..], &SHORT].concat();
+        let finished = call(&line);
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        assert_eq!(target(&finished.json(), "transport"), "unix");
+        serving.kept().signal(libc::SIGTERM);
+        serving.finish(Duration::from_secs(10));
+    });
+}
+
+/// Many connects are under way when the ports of an address run out, and fail together.
+#[cfg(target_os = "linux")]
+#[test]
+fn ports_that_run_out_lead_to_spare_addresses_every_time() {
+    let Some(host) = Host::for_test("spare_sources") else {
+        return;
+    };
+    within(120, move || {
+        host.write("net.ipv4.ip_local_port_range", "'40000 40100'");
+        for engine in [
+            "epoll", "epoll", "epoll", "epoll", "auto", "auto", "blocking",
+        ] {
+            let line = ["run", "rr", "--connections", "500", "--engine", engine];
+            let finished = host
+                .linerate(&[&line[..], &SHORT].concat())
+                .finish(Duration::from_secs(30));
+            assert_eq!(finished.code(), 0, "{engine}: {}", finished.stderr);
+            let document = finished.json();
+            let warnings = document["warnings"].to_string();
+            assert!(warnings.contains("spare_sources"), "{warnings}");
+        }
+    });
+}
+
+/// The link-local address of the cable, as soon as the kernel has found it to be nobody else's.
+#[cfg(target_os = "linux")]
+fn link_local(host: &Host) -> Option<String> {
+    let mut found = None;
+    linerate_tests::eventually(Duration::from_secs(10), || {
+        let mut command = Command::new("ip");
+        command.args(["-n", &host.name, "-6", "-o", "addr", "show", "dev", "v0"]);
+        command.args(["scope", "link", "-tentative"]);
+        let text = command
+            .output()
+            .map(|output| output.stdout)
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut words = text.split_whitespace();
+        let address = words.find(|word| word.starts_with("fe80:"));
+        found = address
+            .and_then(|word| word.split('/').next())
+            .map(str::to_owned);
+        found.is_some()
+    });
+    found
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn link_local_addresses_work_with_their_zone_and_say_that_they_need_one() {
+    let Some((a, b)) = Host::pair("zones") else {
+        return;
+    };
+    let (Some(here), Some(there)) = (link_local(&a), link_local(&b)) else {
+        return linerate_tests::skip("zones", "the kernel gives no link-local addresses");
+    };
+    within(120, move || {
+        let (here, zoned) = (format!("{here}%v0"), format!("{there}%v0"));
+        let via = format!("ip netns exec {}", b.name);
+        let line = ["run", "rr", "--testee-via", &via, "--testee-host", &zoned];
+        let line = [&line[..], &["--source", &here], &SHORT].concat();
+        let finished = a.linerate(&line).finish(Duration::from_secs(30));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        let endpoint = target(&document, "endpoint");
+        assert!(
+            endpoint.starts_with(&format!("tcp://[{zoned}]:")),
+            "{endpoint}"
+        );
+        assert_eq!(target(&document, "loopback"), "false");
+
+        let endpoint = format!("tcp://[{there}%v0]:0");
+        let mut serving = b.linerate(&["serve", "--listen", &endpoint, "--role", "echo"]);
+        let said = serving.hears("listening on");
+        assert!(said.contains(&format!("tcp://[{zoned}]:")), "{said}");
+        serving.kept().signal(libc::SIGTERM);
+        serving.finish(Duration::from_secs(10));
+
+        let without = format!("tcp://[{there}]:9000");
+        let finished = a
+            .linerate(&["run", "rr", &without])
+            .finish(Duration::from_secs(20));
+        assert_ne!(finished.code(), 0);
+        assert!(
+            finished.stderr.contains("%INTERFACE"),
+            "{}",
+            finished.stderr
+        );
+
+        let endpoint = format!("tcp://[{zoned}]:9000");
+        let line = ["doctor", &endpoint, "--watch", "100ms", "--format", "json"];
+        let checkup = a.linerate(&line).finish(Duration::from_secs(20)).json();
+        assert_eq!(checkup["host"]["interface"]["name"], "v0");
+    });
+}
