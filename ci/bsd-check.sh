@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Type-checks linerate for FreeBSD and macOS and engine-kqueue for NetBSD and OpenBSD, runs clippy for
-# FreeBSD, and links real FreeBSD and macOS binaries, all on a Debian machine. Nothing of it is executed:
-# layouts and constants are asserted at compile time, unresolved symbols are caught by the linker.
+# Checks linerate for other systems on a Debian machine. Clippy for FreeBSD, with the tests; type checks for
+# macOS, NetBSD and OpenBSD (there of engine-kqueue, with its tests) and for 32 bits; real binaries linked for FreeBSD and
+# macOS. Nothing of these is executed: layouts and constants are asserted at compile time, unresolved symbols
+# are caught by the linker. A static binary for Linux (musl, without the runtimes) is linked and run.
 #
 # Debian's rustc-web, cargo-web and rust-web-src bring the sources of the standard library, so that it
 # can be built for targets without a ready-made one; the toolchain of the project stays as it is.
 #
 #   ci/bsd-check.sh            everything
-#   ci/bsd-check.sh --no-link  without the two linked binaries
+#   ci/bsd-check.sh --no-link  without the linked binaries
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -62,14 +63,16 @@ fi
 /usr/bin/rustc --version
 /usr/bin/cargo --version
 
-section "check linerate for FreeBSD (x86_64) and macOS (aarch64)"
-debian cargo check --locked "$std" -p linerate --target x86_64-unknown-freebsd --target aarch64-apple-darwin
+section "clippy for FreeBSD (x86_64), with the tests"
+debian cargo clippy --locked "$std" -p linerate -p engine-kqueue -p linerate-tests --all-targets \
+    --target x86_64-unknown-freebsd -- -D warnings
 
-section "check engine-kqueue for NetBSD and OpenBSD (x86_64)"
-debian cargo check --locked "$std" -p engine-kqueue --target x86_64-unknown-netbsd --target x86_64-unknown-openbsd
+section "check engine-kqueue for macOS (aarch64), NetBSD and OpenBSD (x86_64), with the tests"
+debian cargo check --locked "$std" -p engine-kqueue --all-targets \
+    --target aarch64-apple-darwin --target x86_64-unknown-netbsd --target x86_64-unknown-openbsd
 
-section "clippy for FreeBSD"
-debian cargo clippy --locked "$std" -p linerate -p engine-kqueue --target x86_64-unknown-freebsd -- -D warnings
+section "check linerate for 32-bit Linux, without the runtimes"
+debian cargo check --locked "$std" -p linerate --no-default-features --target i686-unknown-linux-gnu
 
 if [ $link = yes ]; then
     section "zig as a linker for other systems, in a Python environment of its own"
@@ -91,8 +94,18 @@ if [ $link = yes ]; then
             cargo-zigbuild zigbuild --locked "$std" -p linerate --target "$target"
         file "$target_dir/$target/debug/linerate"
     done
+
+    target=x86_64-unknown-linux-musl
+    section "link and run a static linerate for Linux, without the runtimes"
+    debian env PATH="$venv/bin:/usr/bin:$PATH" \
+        cargo-zigbuild zigbuild --locked "$std" -p linerate --no-default-features --target "$target"
+    static=$target_dir/$target/debug/linerate
+    file "$static" | grep -E 'static(ally|-pie) linked'
+    "$static" engines | grep -F 'not built in (feature monoio)'
+    "$static" run rr --duration 200ms --warmup 50ms --quiet >"$target_dir/static-run.txt"
+    grep -q operations "$target_dir/static-run.txt"
 fi
 
 finish_section
 echo
-echo "== bsd-check passed in $SECONDS s (checked and linked, not executed)"
+echo "== bsd-check passed in $SECONDS s (of other systems nothing was executed)"

@@ -6,7 +6,7 @@
 //! kernel may legally do besides: late, repeated, surplus and stale reports, EINTR, event lists
 //! shorter than the ready set, `avail` told or not.
 
-use crate::selector::{Change, Filter, Op, Ready, Selector};
+use crate::selector::{Change, Filter, Op, Ready, Selector, room};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
@@ -206,9 +206,16 @@ impl Selector for Fake {
         timeout: Option<Duration>,
     ) -> io::Result<u64> {
         self.timeout = Some(timeout);
+        let (before, room) = (out.len(), room(self.list_capacity, changes.len()));
         for change in changes.drain(..) {
             self.changes.push(change);
             self.apply(change, out);
+            // The kernel would answer -1 and forget the changes behind this one.
+            assert!(out.len() - before <= room, "no entry left for an error");
+        }
+        // A change that failed ends the call: what is ready comes with the next one.
+        if out.len() > before {
+            return Ok(1);
         }
         if self.interruptions > 0 || self.chance(8) {
             self.interruptions = self.interruptions.saturating_sub(1);
@@ -245,19 +252,18 @@ fn available(fd: RawFd) -> i64 {
 
 /// What the filter of a registration says now; `None`: nothing to report.
 fn report(change: &Change) -> Option<Ready> {
-    let mut poll = libc::pollfd {
-        fd: change.fd,
-        events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP,
-        revents: 0,
-    };
-    // SAFETY: `poll` is one valid pollfd for the duration of the call.
-    unsafe { libc::poll(&mut poll, 1, 0) };
-    let has = |bits: i16| poll.revents & bits != 0;
+    let mut poll = [crate::sys::watch(
+        change.fd,
+        libc::POLLIN | libc::POLLOUT | PEER_FINISHED,
+    )];
+    crate::sys::poll(&mut poll, Some(0));
+    let has = |bits: i16| poll[0].revents & bits != 0;
     let broken = has(libc::POLLERR | libc::POLLHUP);
-    let eof = broken || (change.filter == Filter::Read && has(libc::POLLRDHUP));
+    let eof = broken || (change.filter == Filter::Read && has(PEER_FINISHED));
     let avail = match change.filter {
         Filter::Read => available(change.fd),
-        Filter::Write => 2048,
+        // Free space, also of a connection that was reset.
+        Filter::Write => 32_768,
     };
     let enough = match change.filter {
         // A listener is readable and has no bytes; FIN and errors beat the low-water mark.
@@ -271,7 +277,15 @@ fn report(change: &Change) -> Option<Ready> {
         filter: change.filter,
         avail: Some(avail),
         eof,
-        err: None,
+        // With bytes that can still be read, or without; only a reset is asked of the fake.
+        err: has(libc::POLLERR).then_some(libc::ECONNRESET),
         change_error: false,
     })
 }
+
+/// poll(2)'s word for FIN, where it has one.
+#[cfg(target_os = "linux")]
+const PEER_FINISHED: libc::c_short = libc::POLLRDHUP;
+/// poll(2)'s word for FIN, where it has one.
+#[cfg(not(target_os = "linux"))]
+const PEER_FINISHED: libc::c_short = libc::POLLHUP;

@@ -4,7 +4,7 @@
 //! Encoding and decoding are in [`crate::layout`] and run on Linux too; here is only the call.
 
 use crate::layout;
-use crate::selector::{Change, Ready, Selector};
+use crate::selector::{Change, Ready, Selector, room};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -22,6 +22,15 @@ use native::Kevent;
 
 /// Entries of the event list and of one part of the changelist, at most.
 const EVENTS_MAX: usize = 4096;
+
+/// How exact a wait is. NetBSD and OpenBSD count its time-out in ticks (tstohz), rounded up and one more: asked for 100 us
+/// with HZ=100, NetBSD was seen to sleep for 20 ms. Never early.
+const TIMER: &str = if cfg!(any(target_os = "netbsd", target_os = "openbsd")) {
+    "kevent timeout, in ticks of the system (10 ms at HZ=100, and one more): an open loop is late by that, \
+     unless it spins, as with spin=25ms"
+} else {
+    "kevent timeout (ns)"
+};
 
 /// The type in which the lengths of the lists are passed.
 #[cfg(target_os = "netbsd")]
@@ -101,7 +110,7 @@ impl Selector for Kqueue {
     }
 
     fn features(&self) -> Vec<(String, String)> {
-        vec![("timer".into(), "kevent timeout (ns)".into())]
+        vec![("timer".into(), TIMER.into())]
     }
 }
 
@@ -115,7 +124,7 @@ impl Kqueue {
     ) -> io::Result<()> {
         self.encoded.clear();
         self.encoded.extend(changes.iter().map(Kevent::encode));
-        let room = self.batch.max(changes.len() + 1);
+        let room = room(self.batch, changes.len());
         let timeout = timeout.map(|timeout| libc::timespec {
             // The systems refuse absurd seconds; a day is as good as any longer wait here,
             // because the caller looks at its deadline again.

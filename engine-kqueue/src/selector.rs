@@ -62,6 +62,13 @@ pub struct Ready {
     pub change_error: bool,
 }
 
+/// Length of the event list for a call of kevent(2) with so many changes that may bring `batch` reports. Each
+/// change that fails needs an entry: with fewer the call answers -1, and the changes behind the failed one are lost.
+#[cfg(any(test, not(target_os = "linux")))]
+pub fn room(batch: usize, changes: usize) -> usize {
+    batch.max(changes + 1)
+}
+
 /// A kernel's readiness interface, used by one thread.
 pub trait Selector: Sized {
     /// The name that users see.
@@ -89,8 +96,9 @@ pub trait Selector: Sized {
     ) -> io::Result<u64>;
 
     /// `fd` is about to be closed, and the kernel forgets its registrations with it. That holds
-    /// because descriptors are never duplicated here: with dup(2) or after a fork, epoll and
-    /// kqueue keep a registration until the last copy is closed.
+    /// for kqueue whatever copies there are (a knote belongs to the descriptor's number: NetBSD was seen to
+    /// remove it although a dup(2) was open), and for epoll because descriptors are never duplicated here:
+    /// after dup(2) or a fork it keeps a registration until the last copy is closed (epoll(7)).
     fn closing(&mut self, fd: RawFd);
 
     /// What was granted, name and value.

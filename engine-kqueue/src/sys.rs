@@ -91,11 +91,45 @@ fn uninterrupted(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
     }
 }
 
-/// recv(2). 0 is the peer's FIN. Waits if the socket is blocking.
+/// Whether the sockets of threads that wait must be non-blocking, and the threads wait in poll(2): a send
+/// that must not wait needs it where MSG_DONTWAIT is for receives only. `sosend` of NetBSD looks at SS_NBIO and
+/// MSG_NBIO (sys/kern/uipc_socket.c), and that of XNU likewise (bsd/kern/uipc_socket.c). Then a send of more
+/// than there is room for would wait for a peer that has to be read first.
+pub const THREADS_POLL: bool = cfg!(any(target_os = "netbsd", target_vendor = "apple"));
+
+/// recv(2) that waits, at most for the socket's [`bound_waiting`]: then EAGAIN. 0 is the peer's FIN. The
+/// socket is one of a thread of its own.
 #[inline]
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
+    if THREADS_POLL {
+        return receive_polling(fd, buffer);
+    }
     // SAFETY: pointer and length are those of a live exclusive slice.
     uninterrupted(|| unsafe { recv(fd, buffer.as_mut_ptr(), buffer.len(), 0) })
+}
+
+/// [`receive`] on a non-blocking socket. shutdown(2) by another thread ends the wait as it ends recv(2).
+fn receive_polling(fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32> {
+    match receive_now(fd, buffer) {
+        Err(errno) if would_block(errno) => {}
+        received => return received,
+    }
+    wait_for(fd, libc::POLLIN, libc::SO_RCVTIMEO);
+    receive_now(fd, buffer)
+}
+
+/// poll(2) for `events`, at most for the socket's own limit, the option `limit`.
+fn wait_for(fd: RawFd, events: libc::c_short, limit: libc::c_int) -> bool {
+    let until_ns = waiting_bound(fd, limit).map(|ns| engine::clock::now_ns().saturating_add(ns));
+    loop {
+        if poll(&mut [watch(fd, events)], until_ns) {
+            return true;
+        }
+        // Nothing, because a signal came or because the time is over.
+        if until_ns.is_some_and(|until_ns| engine::clock::now_ns() >= until_ns) {
+            return false;
+        }
+    }
 }
 
 /// recv(2) that never waits, whatever the mode of the socket.
@@ -185,8 +219,28 @@ pub fn accept_error_is_transient(errno: i32) -> bool {
     everywhere.contains(&errno) || (cfg!(target_os = "linux") && linux.contains(&errno))
 }
 
-/// connect(2). An interrupted connect goes on in the kernel, so EINTR is reported as EINPROGRESS.
+/// connect(2) of a thread's own socket: waits, at most for the socket's [`bound_waiting`] of sends; then EINPROGRESS.
 pub fn connect(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
+    // On Linux alone SO_SNDTIMEO bounds a connect (socket(7)).
+    if cfg!(target_os = "linux") {
+        return begin_connect(fd, address);
+    }
+    connect_polling(fd, address)
+}
+
+/// [`connect`] by poll(2). Leaves the socket non-blocking where its thread polls for all else, too.
+fn connect_polling(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
+    set_blocking(fd, false);
+    let connected = match begin_connect(fd, address) {
+        Err(libc::EINPROGRESS) if wait_for(fd, libc::POLLOUT, libc::SO_SNDTIMEO) => take_error(fd),
+        answer => answer,
+    };
+    set_blocking(fd, !THREADS_POLL);
+    connected
+}
+
+/// connect(2). An interrupted connect goes on in the kernel, so EINTR is reported as EINPROGRESS.
+pub fn begin_connect(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
     // SAFETY: the address and its length belong together and live through the call.
     match unsafe { libc::connect(fd, address.as_ptr().cast(), address.len()) } {
         0 => Ok(()),
@@ -341,4 +395,124 @@ pub fn bound_waiting(fd: RawFd, receive: bool, timeout_ns: u64) {
         libc::SO_SNDTIMEO
     };
     let _ = set_option(fd, name, &time);
+}
+
+/// What [`bound_waiting`] has set, ns: SO_RCVTIMEO or SO_SNDTIMEO. `None`: no limit.
+fn waiting_bound(fd: RawFd, name: libc::c_int) -> Option<u64> {
+    // SAFETY: all-zero bytes are a valid timeval.
+    let mut time: libc::timeval = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::timeval>() as libc::socklen_t;
+    // SAFETY: `time` and `len` live through the call, and `len` is the size of `time`.
+    let answer =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut time).cast(), &mut len) };
+    let us = time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    (answer == 0 && us > 0).then_some(us * 1_000)
+}
+
+/// Makes a descriptor non-blocking.
+pub fn set_nonblocking(fd: RawFd) {
+    set_blocking(fd, false);
+}
+
+fn set_blocking(fd: RawFd, blocking: bool) {
+    // SAFETY: fcntl with these commands takes an integer and touches no memory.
+    unsafe {
+        let mode = libc::fcntl(fd, libc::F_GETFL);
+        let mode = match blocking {
+            true => mode & !libc::O_NONBLOCK,
+            false => mode | libc::O_NONBLOCK,
+        };
+        libc::fcntl(fd, libc::F_SETFL, mode);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpListener};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    /// What a thread of `blocking` does on NetBSD and macOS, on any system.
+    #[test]
+    fn a_polling_receive_waits_for_bytes_for_its_limit_and_for_shutdown() {
+        let (mut peer, own) = UnixStream::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        let fd = own.as_raw_fd();
+        let mut buffer = [0; 8];
+        bound_waiting(fd, true, 30_000_000);
+        assert_eq!(waiting_bound(fd, libc::SO_RCVTIMEO), Some(30_000_000));
+        let begun = Instant::now();
+        let errno = receive_polling(fd, &mut buffer).unwrap_err();
+        assert!(would_block(errno), "{errno}");
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+        // Without a limit it waits as long as it takes.
+        bound_waiting(fd, true, 0);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| receive_polling(fd, &mut buffer));
+            std::thread::sleep(Duration::from_millis(40));
+            peer.write_all(b"late").unwrap();
+            assert_eq!(waiting.join().unwrap(), Ok(4));
+        });
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| receive_polling(fd, &mut buffer));
+            std::thread::sleep(Duration::from_millis(40));
+            shutdown_both(fd);
+            assert_eq!(waiting.join().unwrap(), Ok(0), "stopped by another thread");
+        });
+    }
+
+    #[test]
+    fn a_polling_connect_connects_is_refused_and_has_a_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: socket2::SockAddr = listener.local_addr().unwrap().into();
+        let socket = || {
+            let socket =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            bound_waiting(socket.as_raw_fd(), false, 50_000_000);
+            socket
+        };
+        let good = socket();
+        assert_eq!(connect_polling(good.as_raw_fd(), &address), Ok(()));
+        assert_eq!(good.nonblocking().unwrap(), THREADS_POLL);
+        drop(listener);
+        let refused = socket();
+        let answer = connect_polling(refused.as_raw_fd(), &address);
+        assert_eq!(answer, Err(libc::ECONNREFUSED));
+        // A listener whose backlog is full answers nobody, and on some systems refuses.
+        let full =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        full.bind(&any.into()).unwrap();
+        full.listen(0).unwrap();
+        let address = full.local_addr().unwrap();
+        let sockets: Vec<_> = (0..4).map(|_| socket()).collect();
+        let begun = Instant::now();
+        let last = sockets
+            .iter()
+            .find_map(|socket| connect_polling(socket.as_raw_fd(), &address).err());
+        if cfg!(target_os = "linux") {
+            assert_eq!(last, Some(libc::EINPROGRESS));
+            assert!(begun.elapsed() >= Duration::from_millis(50));
+        }
+    }
+
+    /// A non-blocking send takes what fits and never waits, flag or no flag: what [`THREADS_POLL`] is for.
+    #[test]
+    fn a_send_on_a_non_blocking_socket_never_waits() {
+        let (_peer, own) = UnixStream::pair().unwrap();
+        set_nonblocking(own.as_raw_fd());
+        let much = vec![1u8; 16 << 20];
+        let piece = Piece {
+            ptr: much.as_ptr(),
+            len: much.len(),
+        };
+        // SAFETY: `much` outlives the calls.
+        let first = unsafe { send(own.as_raw_fd(), &[piece], true) };
+        assert!(first.is_ok_and(|taken| taken < much.len()), "{first:?}");
+        // SAFETY: as above.
+        let second = unsafe { send(own.as_raw_fd(), &[piece], true) };
+        assert!(second.is_err_and(would_block), "{second:?}");
+    }
 }

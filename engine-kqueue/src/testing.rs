@@ -116,6 +116,9 @@ pub fn tcp_pair() -> (TcpStream, OwnedFd) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().unwrap();
     accepted.set_nonblocking(true).unwrap();
+    // Or Nagle's algorithm and delayed acknowledgements decide how long a test takes.
+    peer.set_nodelay(true).unwrap();
+    accepted.set_nodelay(true).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     (peer, accepted.into())
 }

@@ -318,7 +318,7 @@ fn transactions_come_and_go() {
 fn open_loop_keeps_its_schedule() {
     for pace in [Pace::Constant(500.0), Pace::Poisson(500.0)] {
         for driver in drivers() {
-            let testee = Testee::start(&EPOLL, ServeSpec::Echo);
+            let testee = Testee::start(drivers()[0], ServeSpec::Echo);
             let outcome = Load::new(driver, echo(100, 1, pace), 4).run(&testee.address);
             assert_clean(&outcome, driver.name());
             let recorded = &outcome.recorded;

@@ -1,6 +1,6 @@
 //! The registry: the only list of engines.
 
-use engine::driver::{Driver, Probe};
+use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
 use serde::{Deserialize, Serialize};
 
 /// Every engine of this build, the preferred first.
@@ -13,11 +13,11 @@ static ENGINES: &[&dyn Driver] = &[
     #[cfg(not(target_os = "linux"))]
     &engine_kqueue::EPOLL,
     &engine_kqueue::BLOCKING,
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "tokio-uring"))]
     &engine_uring::TOKIO_URING,
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "monoio"))]
     &engine_uring::MONOIO,
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "monoio"))]
     &engine_uring::MONOIO_LEGACY,
 ];
 
@@ -28,18 +28,92 @@ static HIDDEN: &[&dyn Driver] = &[
     &engine_kqueue::SLOWED,
 ];
 
+/// Engines that come by a feature of the build: listed where they are left out, too, with that reason.
+static BY_FEATURE: [ByFeature; 3] = [
+    ByFeature {
+        name: "tokio-uring",
+        feature: "tokio-uring",
+        built_in: cfg!(feature = "tokio-uring"),
+    },
+    ByFeature {
+        name: "monoio",
+        feature: "monoio",
+        built_in: cfg!(feature = "monoio"),
+    },
+    ByFeature {
+        name: "monoio-legacy",
+        feature: "monoio",
+        built_in: cfg!(feature = "monoio"),
+    },
+];
+
+/// Stands in for an engine that this build leaves out.
+#[derive(Debug)]
+struct ByFeature {
+    name: &'static str,
+    feature: &'static str,
+    built_in: bool,
+}
+
+impl ByFeature {
+    fn refusal(&self) -> String {
+        format!("not built in (feature {})", self.feature)
+    }
+}
+
+/// Those that this system could have and this build has not.
+fn left_out() -> impl Iterator<Item = &'static dyn Driver> {
+    BY_FEATURE
+        .iter()
+        .filter(|engine| cfg!(target_os = "linux") && !engine.built_in)
+        .map(|engine| engine as &dyn Driver)
+}
+
+impl Driver for ByFeature {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn describe(&self) -> &'static str {
+        "a runtime that this build leaves out"
+    }
+
+    fn probe(&self) -> Probe {
+        Probe::Unavailable {
+            reason: self.refusal(),
+            cure: format!(
+                "use a linerate that was built with --features {}, or another engine",
+                self.feature
+            ),
+        }
+    }
+
+    fn serve(&self, _: ServeJob) -> Result<ServeOutcome, EngineError> {
+        Err(EngineError::Machine(self.refusal()))
+    }
+
+    fn load(&self, _: LoadJob) -> Result<LoadOutcome, EngineError> {
+        Err(EngineError::Machine(self.refusal()))
+    }
+
+    /// Another host's linerate may have it: what its options mean is for that one to judge.
+    fn check_options(&self, _: &[(String, String)]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// The name that lets linerate choose.
 pub const AUTO: &str = "auto";
 
-/// All engines of this build, the preferred first.
+/// All engines of this build, the preferred first, and after them those that it leaves out.
 pub fn all() -> impl Iterator<Item = &'static dyn Driver> {
-    ENGINES.iter().copied()
+    ENGINES.iter().copied().chain(left_out())
 }
 
 /// The engine with this name.
 pub fn find(name: &str) -> Option<&'static dyn Driver> {
-    let known = ENGINES.iter().chain(HIDDEN).copied();
-    known.into_iter().find(|driver| driver.name() == name)
+    let mut known = all().chain(HIDDEN.iter().copied());
+    known.find(|driver| driver.name() == name)
 }
 
 /// The names of all engines, for messages: `auto, uring, epoll, blocking`.
@@ -245,8 +319,33 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_is_left_out_says_by_which_feature_it_comes() {
+        for engine in &BY_FEATURE {
+            let Probe::Unavailable { reason, cure } = engine.probe() else {
+                panic!("{engine:?} stands in for what is not there");
+            };
+            assert_eq!(reason, format!("not built in (feature {})", engine.feature));
+            assert!(
+                cure.contains(&format!("--features {}", engine.feature)),
+                "{cure}"
+            );
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_runtimes_are_listed_in_every_build() {
+        for engine in &BY_FEATURE {
+            let rows = all().filter(|driver| driver.name() == engine.name).count();
+            assert_eq!(rows, 1, "{engine:?}");
+            let there = ENGINES.iter().any(|driver| driver.name() == engine.name);
+            assert_eq!(there, engine.built_in, "{engine:?}");
+        }
+    }
+
+    #[test]
     fn options_that_the_engine_does_not_have_are_refused() {
-        for driver in all() {
+        for driver in ENGINES {
             let choice = EngineChoice::parse(&format!("{}:warp=9", driver.name())).unwrap();
             let error = choice.check().unwrap_err();
             assert!(error.contains("unknown option 'warp'"), "{error}");

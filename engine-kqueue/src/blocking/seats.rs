@@ -16,9 +16,13 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes a socket in; returns its number, valid until [`Seat::close`].
+    /// Takes a socket in; returns its number, valid until [`Seat::close`]. Its thread may wait on it with
+    /// [`sys::receive`], whatever this system can.
     pub fn put(&self, socket: OwnedFd) -> RawFd {
         let fd = socket.as_raw_fd();
+        if sys::THREADS_POLL {
+            sys::set_nonblocking(fd);
+        }
         *self.lock() = Some(socket);
         fd
     }

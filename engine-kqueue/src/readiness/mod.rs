@@ -343,7 +343,7 @@ impl<S: Selector> Readiness<S> {
             connection.receives += 1;
             self.counters.system_calls += 1;
             let fd = connection.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            let (capacity, answer) = (buffer.len(), sys::receive(fd, buffer));
+            let (capacity, answer) = (buffer.len(), sys::receive_now(fd, buffer));
             let received = connection.received(capacity, answer);
             if self.options.level {
                 self.forget_level(index);
@@ -429,7 +429,7 @@ impl<S: Selector> Proactor for Readiness<S> {
         let level = self.options.level;
         self.counters.system_calls += 1;
         self.connection(id).connected_here = true;
-        match sys::connect(self.descriptor_at(id.index), address) {
+        match sys::begin_connect(self.descriptor_at(id.index), address) {
             Err(libc::EINPROGRESS) => {
                 let connection = self.connection(id);
                 connection.connecting = true;

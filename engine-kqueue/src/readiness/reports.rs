@@ -26,7 +26,7 @@ impl<S: Selector> Readiness<S> {
                         self.reported_readable(id, report);
                         None
                     }
-                    Filter::Write => self.reported_writable(id),
+                    Filter::Write => self.reported_writable(id, report.err),
                 }
             }
             KIND_LISTENER if report.filter == Filter::Read => self.reported_listener(report),
@@ -44,7 +44,7 @@ impl<S: Selector> Readiness<S> {
         self.enqueue(id.index);
     }
 
-    fn reported_writable(&mut self, id: ConnectionId) -> Option<Event> {
+    fn reported_writable(&mut self, id: ConnectionId, err: Option<i32>) -> Option<Event> {
         let level = self.options.level;
         let connection = self.connection(id);
         if connection.connecting {
@@ -54,10 +54,10 @@ impl<S: Selector> Readiness<S> {
             connection.write_armed &= level;
             self.mark(id.index);
             self.counters.system_calls += 1;
-            return Some(Event::Connected(
-                id,
-                sys::take_error(self.descriptor_at(id.index)),
-            ));
+            // kqueue tells the error with the report, and SO_ERROR may have been taken with that.
+            let told = err.map_or(Ok(()), Err);
+            let asked = sys::take_error(self.descriptor_at(id.index));
+            return Some(Event::Connected(id, asked.and(told)));
         }
         let index = connection.blocked?;
         match self.push_blocked(id, index) {

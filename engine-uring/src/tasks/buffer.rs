@@ -191,6 +191,7 @@ impl Piece {
     }
 }
 
+#[cfg(feature = "tokio-uring")]
 // SAFETY: the pointer is into the heap memory of a vector that is neither
 // grown nor freed while the block lives, so moving the block does not move the bytes; the first
 // `end - start` bytes behind the pointer are initialised, for all of the vector is.
@@ -208,6 +209,7 @@ unsafe impl tokio_uring::buf::IoBuf for Block {
     }
 }
 
+#[cfg(feature = "tokio-uring")]
 // SAFETY: the pointer is to exclusively owned memory of `bytes_total` bytes that does not move
 // with the block (see above); `set_init` only ever says what the kernel has written there.
 unsafe impl tokio_uring::buf::IoBufMut for Block {
@@ -220,6 +222,7 @@ unsafe impl tokio_uring::buf::IoBufMut for Block {
     }
 }
 
+#[cfg(feature = "monoio")]
 // SAFETY: as for tokio-uring: exclusively owned, of `bytes_total` bytes, not moving.
 unsafe impl monoio::buf::IoBufMut for Block {
     fn write_ptr(&mut self) -> *mut u8 {
@@ -242,6 +245,7 @@ impl Block {
     }
 }
 
+#[cfg(feature = "tokio-uring")]
 // SAFETY: the bytes are those of a block (see there), or of the region, which is immutable and
 // kept alive by the piece's own reference; neither moves with the piece, all are initialised.
 unsafe impl tokio_uring::buf::IoBuf for Piece {
@@ -258,6 +262,7 @@ unsafe impl tokio_uring::buf::IoBuf for Piece {
     }
 }
 
+#[cfg(feature = "monoio")]
 // SAFETY: as for tokio-uring.
 unsafe impl monoio::buf::IoBuf for Piece {
     fn read_ptr(&self) -> *const u8 {
@@ -269,7 +274,7 @@ unsafe impl monoio::buf::IoBuf for Piece {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tokio-uring", feature = "monoio"))]
 mod tests {
     use super::*;
 

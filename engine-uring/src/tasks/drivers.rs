@@ -1,10 +1,12 @@
 //! The runtimes, as the registry sees them.
 
 use super::load::load;
+#[cfg(feature = "monoio")]
 use super::monoio::{OnEpoll, OnUring};
 use super::runtime::Runtime;
 use super::serve::serve;
 use super::settings::Settings;
+#[cfg(feature = "tokio-uring")]
 use super::tokio_uring::TokioUring;
 use crate::uring;
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
@@ -12,16 +14,19 @@ use engine::options::EngineOption;
 use std::marker::PhantomData;
 
 /// The engine `tokio-uring`.
+#[cfg(feature = "tokio-uring")]
 pub static TOKIO_URING: RuntimeDriver<TokioUring> = RuntimeDriver::new(
     "the runtime tokio-uring: a task per connection on tokio, whose epoll also watches a ring",
 );
 
 /// The engine `monoio`.
+#[cfg(feature = "monoio")]
 pub static MONOIO: RuntimeDriver<OnUring> = RuntimeDriver::new(
     "the runtime monoio on its io_uring driver: a task per connection, one wait for everything",
 );
 
 /// The engine `monoio-legacy`.
+#[cfg(feature = "monoio")]
 pub static MONOIO_LEGACY: RuntimeDriver<OnEpoll> =
     RuntimeDriver::new("the runtime monoio on its legacy driver: the same tasks on epoll");
 

@@ -8,18 +8,24 @@ mod bell;
 mod buffer;
 mod drivers;
 mod load;
+#[cfg(feature = "monoio")]
 mod monoio;
 mod output;
 mod runtime;
 mod serve;
 mod settings;
 mod sys;
+#[cfg(feature = "tokio-uring")]
 mod tokio_uring;
 mod turns;
 mod watch;
 mod wire;
 
-pub use drivers::{MONOIO, MONOIO_LEGACY, RuntimeDriver, TOKIO_URING};
+pub use drivers::RuntimeDriver;
+#[cfg(feature = "tokio-uring")]
+pub use drivers::TOKIO_URING;
+#[cfg(feature = "monoio")]
+pub use drivers::{MONOIO, MONOIO_LEGACY};
 
 use engine::driver::EngineError;
 use std::io;

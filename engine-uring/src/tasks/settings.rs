@@ -20,6 +20,7 @@ const CQ_ENTRIES_OPTION: EngineOption = EngineOption {
 
 /// The options of `tokio-uring`. It waits in epoll and never enters the ring to wait, so with
 /// DEFER_TASKRUN nothing would ever complete: there is no such choice.
+#[cfg(feature = "tokio-uring")]
 pub static OF_TOKIO_URING: [EngineOption; 3] = [
     EngineOption {
         key: SQ_ENTRIES,
@@ -39,6 +40,7 @@ pub static OF_TOKIO_URING: [EngineOption; 3] = [
 ];
 
 /// The options of `monoio`.
+#[cfg(feature = "monoio")]
 pub static OF_MONOIO: [EngineOption; 3] = [
     EngineOption {
         key: SQ_ENTRIES,
@@ -59,6 +61,7 @@ pub static OF_MONOIO: [EngineOption; 3] = [
 ];
 
 /// The options of `monoio-legacy`.
+#[cfg(feature = "monoio")]
 pub static OF_MONOIO_LEGACY: [EngineOption; 1] = [EngineOption {
     key: EVENTS,
     values: Values::Integer(256, 65_536),
@@ -181,7 +184,7 @@ impl Settings {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tokio-uring", feature = "monoio"))]
 mod tests {
     use super::super::monoio::{OnEpoll, OnUring};
     use super::super::runtime::Runtime;

@@ -405,5 +405,5 @@ fn poll_once<F: Future>(
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "monoio"))]
 mod tests;
