@@ -18,6 +18,7 @@ mod ending;
 mod granted;
 mod ladder;
 mod lazy;
+mod mapping;
 mod options;
 mod own_buffers;
 mod probe;

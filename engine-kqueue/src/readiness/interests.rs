@@ -1,20 +1,10 @@
 //! What the selector is asked to watch: changed lazily, in the next wait.
 
-use super::{KIND_CONNECTION, KIND_LISTENER, Readiness};
+use super::Readiness;
+use super::tokens::{KIND_CONNECTION, KIND_LISTENER, special};
 use crate::selector::{Change, Filter, Op, Selector};
 use engine::proactor::{ConnectionId, Token};
 use std::os::fd::{AsRawFd, RawFd};
-
-/// A token that belongs to no connection.
-pub(super) const fn special(kind: u8) -> Token {
-    Token::pack(
-        kind,
-        ConnectionId {
-            index: 0,
-            generation: 0,
-        },
-    )
-}
 
 fn add_or_delete(wanted: bool) -> Op {
     if wanted { Op::Add } else { Op::Delete }

@@ -23,6 +23,7 @@ mod reports;
 #[cfg(test)]
 mod socket_tests;
 mod table;
+mod tokens;
 
 use crate::options::ReadinessOptions;
 use crate::selector::{Change, Filter, Op, Ready, Selector};
@@ -32,22 +33,18 @@ use engine::proactor::{
     BackendCounters, ConnectionId, Event, Lease, Piece, Proactor, Sending, Settings,
 };
 use engine::session::How;
-use interests::special;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 use table::{Blocked, BlockedSends, Buffers, Connection, Received};
+use tokens::{KIND_WAKE, special};
 
 /// Receives of one connection per turn, at most.
 pub const RECEIVE_BUDGET: u32 = 16;
 
 /// Accepted connections per turn, at most.
 pub const ACCEPT_BUDGET: u32 = 64;
-
-const KIND_CONNECTION: u8 = 1;
-const KIND_LISTENER: u8 = 2;
-const KIND_WAKE: u8 = 3;
 
 /// An event that did not come from the selector.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! What the reports of a selector mean.
 
-use super::{ACCEPT_BUDGET, KIND_CONNECTION, KIND_LISTENER, KIND_WAKE, Readiness};
+use super::tokens::{KIND_CONNECTION, KIND_LISTENER, KIND_WAKE};
+use super::{ACCEPT_BUDGET, Readiness};
 use crate::selector::{Filter, Ready, Selector};
 use crate::sys;
 use engine::proactor::{ConnectionId, Event, Token};

@@ -4,11 +4,11 @@
 //! The application produces free buffers at the tail, the kernel consumes them at its own head.
 //! Returned buffers are written at once and published once per turn with a single release store.
 
+use super::mapping::Mapping;
 use super::own_buffers::OwnBuffers;
 use engine::proactor::Lease;
 use io_uring::types::BufRingEntry;
 use std::io;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The kernel's limit on the entries of one buffer ring (io_uring_register_buf_ring(3)).
@@ -130,7 +130,7 @@ impl BufferRing {
 
     /// What to register.
     pub(super) fn entries_address(&self) -> u64 {
-        self.entries.address.as_ptr() as u64
+        self.entries.address().as_ptr() as u64
     }
 
     /// Number of buffers.
@@ -187,7 +187,10 @@ impl BufferRing {
         // SAFETY: in bounds of the mapping by the assertion above; the kernel does not touch a
         // leased buffer, and `&mut self` excludes every other reference from here.
         unsafe {
-            std::slice::from_raw_parts_mut(self.memory.address.as_ptr().add(at), lease.len as usize)
+            std::slice::from_raw_parts_mut(
+                self.memory.address().as_ptr().add(at),
+                lease.len as usize,
+            )
         }
     }
 
@@ -210,7 +213,7 @@ impl BufferRing {
     pub(super) fn recycle(&mut self, buffer: u16) {
         debug_assert!(u32::from(buffer) < self.count);
         let slot = usize::from(self.tail) & (self.count as usize - 1);
-        let base = self.entries.address.as_ptr().cast::<BufRingEntry>();
+        let base = self.entries.address().as_ptr().cast::<BufRingEntry>();
         // At most `count` buffers exist, so the kernel consumed this entry long ago. The setters
         // leave the tail alone, which shares its bytes with entry 0's reserved field.
         // SAFETY: `slot` and `buffer` are below `count`, so both places are inside their mappings,
@@ -219,7 +222,7 @@ impl BufferRing {
             let entry = base.add(slot);
             let address = self
                 .memory
-                .address
+                .address()
                 .as_ptr()
                 .add(usize::from(buffer) * self.stride);
             (*entry).set_addr(address as u64);
@@ -236,7 +239,7 @@ impl BufferRing {
             return;
         }
         self.published = self.tail;
-        let base = self.entries.address.as_ptr().cast::<BufRingEntry>();
+        let base = self.entries.address().as_ptr().cast::<BufRingEntry>();
         // SAFETY: `base` is the first entry of the mapping; the field is an aligned u16 that only
         // this thread writes and that the kernel reads with acquire semantics.
         unsafe {
@@ -248,57 +251,6 @@ impl BufferRing {
     pub(super) fn leak(&mut self) {
         self.entries.leak();
         self.memory.leak();
-    }
-}
-
-/// An anonymous private mapping: page aligned and zeroed.
-pub(super) struct Mapping {
-    address: NonNull<u8>,
-    len: usize,
-    owned: bool,
-}
-
-impl Mapping {
-    pub(super) fn new(len: usize) -> io::Result<Self> {
-        let (protection, flags) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-        );
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            let error = io::Error::last_os_error();
-            return Err(io::Error::new(
-                error.kind(),
-                format!("cannot map {len} bytes for receive buffers: {error}"),
-            ));
-        }
-        let address =
-            NonNull::new(address.cast()).expect("mmap without MAP_FIXED never answers null");
-        Ok(Self {
-            address,
-            len,
-            owned: true,
-        })
-    }
-
-    pub(super) fn address(&self) -> NonNull<u8> {
-        self.address
-    }
-
-    /// Keeps it for ever.
-    pub(super) fn leak(&mut self) {
-        self.owned = false;
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if self.owned {
-            // SAFETY: exactly the mapping made in `new`; its owner saw to it that neither the
-            // kernel nor a reference uses it any more.
-            unsafe { libc::munmap(self.address.as_ptr().cast(), self.len) };
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! While its bytes are leased the connection receives nothing: that bounds it without any count of
 //! buffers, and the same few cache lines serve every message of a connection.
 
-use super::buffers::Mapping;
+use super::mapping::Mapping;
 use engine::proactor::Lease;
 use std::io;
 

@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 use super::{Finite, Latencies, LatencySummary};
 use crate::units::grouped;
 
+/// A measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// Start, from the instant at which the round was told to go.
+    pub start_offset_ns: u64,
+    /// Length that really passed: what rates divide by.
+    pub length_ns: u64,
+    /// Warm-up that ran before it.
+    pub warmup_ns: u64,
+    /// Length that was asked for; null if the run ended by count.
+    pub nominal_ns: Option<u64>,
+}
+
 /// What one agent counted in its window; in a round, the sum over its load agents.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {

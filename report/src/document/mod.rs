@@ -16,6 +16,7 @@
 mod check;
 mod host;
 mod latency;
+mod limits;
 mod measurement;
 mod plan;
 mod profile;
@@ -25,18 +26,17 @@ mod summary;
 
 pub use check::{LoadError, load, unexplained_nulls};
 pub(crate) use check::{expect_schema, parse};
-pub use host::{
-    ClockOffset, Host, IoUringState, Limit, LimitValue, Limits, NetworkInterface, Unlimited,
-};
+pub use host::{ClockOffset, Host, IoUringState, NetworkInterface};
 pub use latency::{Latencies, LatencySummary};
-pub use measurement::{ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished};
+pub use limits::{Limit, LimitValue, Limits, Unlimited};
+pub use measurement::{ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished, Window};
 pub use plan::{
     CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Sizes, Target,
     Workload,
 };
 pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};
 pub use round::{
-    Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu, Window,
+    Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu,
 };
 pub use side::{
     AcceptStrategy, EngineOption, EngineUse, ProcessCost, Role, Side, SocketOption, Spread,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::side::usable_cpus;
-use super::{Finite, Measurement, Message, Role, Side, Unknown};
+use super::{Finite, Measurement, Message, Role, Side, Unknown, Window};
 
 /// One round. `measured`, `rates` and `cost` follow from the sides; [`crate::assemble::round`]
 /// computes them.
@@ -63,19 +63,6 @@ impl Round {
         let shares = sides.iter().filter_map(|side| side.busiest_thread_share);
         shares.max_by(|one, other| one.get().total_cmp(&other.get()))
     }
-}
-
-/// A measured window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct Window {
-    /// Start, from the instant at which the round was told to go.
-    pub start_offset_ns: u64,
-    /// Length that really passed: what rates divide by.
-    pub length_ns: u64,
-    /// Warm-up that ran before it.
-    pub warmup_ns: u64,
-    /// Length that was asked for; null if the run ended by count.
-    pub nominal_ns: Option<u64>,
 }
 
 /// Rates in the window that really passed. Bits are payload bits, without any header.

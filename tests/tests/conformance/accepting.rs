@@ -63,7 +63,12 @@ fn reuseport_workers_serve_all(driver: &'static dyn Driver) {
             .iter()
             .filter(|worker| worker.bytes_sent.load(std::sync::atomic::Ordering::Relaxed) > 0)
             .count();
-        assert!(busy > 1, "the kernel hashes connections over the group");
+        // Elsewhere SO_REUSEPORT gives one listener everything, and the strategy is not offered.
+        let balances = cfg!(any(target_os = "linux", target_os = "freebsd"));
+        assert!(
+            busy > 1 || !balances,
+            "the kernel hashes connections over the group"
+        );
         testee.stop();
     }
 }

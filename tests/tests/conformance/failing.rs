@@ -167,6 +167,10 @@ fn a_refused_connection_ends_the_run(driver: &'static dyn Driver) {
 
 fn a_connect_that_never_ends_times_out(driver: &'static dyn Driver) {
     each_family(|family| {
+        // Only Linux lets a connect to a full Unix listener wait; the BSDs refuse it (ECONNREFUSED, unix(4)).
+        if family == Family::Unix && cfg!(not(target_os = "linux")) {
+            return;
+        }
         let directory = Directory::new();
         let listener = raw::listen(family, &directory, 1);
         let address = listener.local_addr().expect("bound");

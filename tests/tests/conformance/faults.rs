@@ -43,12 +43,19 @@ fn resets_in_the_middle_are_survived(driver: &'static dyn Driver) {
         assert_eq!(conn.hear(12), b"still there?");
         drop(conn);
         let closed = || testee.total(|counters| &counters.closed);
+        let accepted = || testee.total(|counters| &counters.accepted);
+        // Linux hands over what was reset in the queue; elsewhere accept(2) answers ECONNABORTED for it.
+        let expected = match cfg!(target_os = "linux") {
+            true => 31..=31,
+            false => 1..=31,
+        };
+        let all_are_gone = || expected.contains(&closed()) && closed() == accepted();
         assert!(
-            eventually(Duration::from_secs(5), || closed() == 31),
-            "{} closed",
-            closed()
+            eventually(Duration::from_secs(5), all_are_gone),
+            "{} of {} closed",
+            closed(),
+            accepted()
         );
-        assert_eq!(testee.total(|counters| &counters.accepted), 31);
         if family.is_tcp() {
             assert!(
                 testee.total(|counters| &counters.failed) > 0,
