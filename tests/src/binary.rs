@@ -59,6 +59,15 @@ pub fn within(seconds: u64, body: impl FnOnce() + Send + 'static) {
     crate::within(seconds, body);
 }
 
+/// As [`crate::alone`], for a test of the binary: building it does not count.
+///
+/// # Panics
+/// When the time is over, and with whatever `body` panics with.
+pub fn alone(seconds: u64, body: impl FnOnce() + Send + 'static) {
+    linerate();
+    crate::alone(seconds, body);
+}
+
 /// Every process that a [`Call`] starts, and theirs, has this in its environment.
 const MARK: &str = "LINERATE_TEST_CALL";
 

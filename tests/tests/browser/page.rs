@@ -1,6 +1,7 @@
 //! A page as headless Chromium shows it, at desktop and phone width, light and dark.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use linerate_tests::Directory;
@@ -19,6 +20,9 @@ impl Page {
         if !needs(test, "python3") || !needs(test, "chromium") {
             return None;
         }
+        // One browser at a time: each takes all the CPUs that it gets.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = Directory::new();
         let keep = std::env::var_os("LINERATE_SCREENSHOTS").map(PathBuf::from);
         let pictures = keep.as_deref().unwrap_or(directory.path());

@@ -1,7 +1,7 @@
 //! Comparisons as users make them, short: what is refused, what comes out, how they end.
 
 use linerate_tests::Directory;
-use linerate_tests::binary::{Call, call, call_line, within};
+use linerate_tests::binary::{Call, alone, call, call_line, within};
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -506,7 +506,7 @@ fn the_budget_ends_it() {
 /// A testee that burns 2 us more per operation costs more CPU per operation: in some noise, but not that much.
 #[test]
 fn a_slowed_engine_is_found_slower() {
-    within(280, || {
+    alone(280, || {
         let line = "compare rr --engines epoll,slowed --connections 16 --duration 300ms --warmup 50ms --interval 20ms \
                     --pause 10ms --seed 1 --format json --quiet --fail-on testee_cpu_per_op>2%";
         let finished = start(line).finish(Duration::from_secs(250));

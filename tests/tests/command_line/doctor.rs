@@ -1,7 +1,7 @@
 //! `linerate doctor` on the machine of the tests: a schema, a verdict, and neighbours that are there; and what
 //! `run` and `compare` warn of.
 
-use linerate_tests::binary::{Call, call, call_line, linerate, within};
+use linerate_tests::binary::{Call, alone, call, call_line, linerate, within};
 use linerate_tests::process::Kept;
 #[cfg(target_os = "linux")]
 use linerate_tests::{process::needs, settings::Host};
@@ -77,7 +77,7 @@ fn warned(document: &Value) -> String {
 
 #[test]
 fn a_busy_neighbour_is_seen() {
-    within(60, || {
+    alone(60, || {
         let _busy = neighbour();
         let (checkup, _) = checkup(&["--watch", "2s"]);
         let neighbours = finding(&checkup, "neighbours");
@@ -88,7 +88,7 @@ fn a_busy_neighbour_is_seen() {
 
 #[test]
 fn run_warns_of_busy_neighbours_before_it_measures() {
-    within(60, || {
+    alone(60, || {
         let _busy = neighbours();
         let short = "run rr --duration 200ms --warmup 20ms --repeat 2";
         let shown = call_line(short);
@@ -118,7 +118,7 @@ fn run_warns_of_busy_neighbours_before_it_measures() {
 
 #[test]
 fn compare_warns_of_busy_neighbours_before_it_measures() {
-    within(60, || {
+    alone(60, || {
         let _busy = neighbours();
         let line =
             "compare rr --engines epoll,blocking --duration 200ms --warmup 20ms --format json";
