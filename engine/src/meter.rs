@@ -30,6 +30,8 @@ pub struct Meter {
     permits: u64,
     /// Nothing may be started any more.
     forbidden: bool,
+    /// Operations that might have been started and were not, once nothing may be.
+    unused_permits: u64,
     /// Operations of the window in all, in a run that counts.
     count: Option<u64>,
     /// Operations of the window that have ended, well or not.
@@ -62,6 +64,7 @@ impl Meter {
             published,
             permits: 0,
             forbidden: false,
+            unused_permits: 0,
             count,
             ended: 0,
             count_reached_ns: None,
@@ -81,14 +84,14 @@ impl Meter {
         self.recorded.window_start_ns = start_ns;
         self.recorded.window_end_ns = end_ns;
         self.permits = self.count.unwrap_or(u64::MAX);
-        if self.count == Some(0) {
-            self.count_reached_ns = Some(start_ns);
-        }
     }
 
     /// Reads what the process has used so far. Call it when the window opens.
     pub fn open_window(&mut self) {
         self.recorded.process_at_start = Some(ProcessReading::take());
+        if self.count == Some(0) {
+            self.count_reached_ns = Some(self.recorded.window_start_ns);
+        }
     }
 
     /// Whether all operations of a run that counts have ended.
@@ -113,7 +116,7 @@ impl Meter {
 
     /// Permits no further operation.
     pub fn forbid(&mut self) {
-        self.permits = 0;
+        self.unused_permits = std::mem::take(&mut self.permits);
         self.forbidden = true;
     }
 
@@ -315,9 +318,13 @@ impl Meter {
     }
 
     /// So many operations came due inside the window and were never sent; the oldest was due at
-    /// `oldest_ns`.
+    /// `oldest_ns`. What came due beyond a count was not asked for.
     pub fn never_sent(&mut self, count: u64, oldest_ns: u64, now_ns: u64) {
-        self.add_unfinished(count, count, oldest_ns, now_ns);
+        let count = count.min(self.unused_permits);
+        if count > 0 {
+            self.unused_permits -= count;
+            self.add_unfinished(count, count, oldest_ns, now_ns);
+        }
     }
 
     fn add_unfinished(&mut self, count: u64, never_sent: u64, oldest_ns: u64, now_ns: u64) {

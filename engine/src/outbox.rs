@@ -253,6 +253,7 @@ impl Outbox {
         if len == 0 {
             return;
         }
+        self.proven_by_answer = false;
         let may_join = self.chunks.len() > self.in_flight as usize;
         if let Some(Chunk::Shared { at, len: last }) = self.chunks.back_mut().filter(|_| may_join)
             && *at + *last == range.start
@@ -295,8 +296,9 @@ impl Outbox {
     /// Queues a request, see [`crate::session::Out::request`].
     #[inline]
     pub fn push_request(&mut self, range: Range<u32>) {
-        self.proven_by_answer = self.chunks.is_empty();
+        let is_alone = self.chunks.is_empty();
         self.push_shared(range);
+        self.proven_by_answer = is_alone;
     }
 
     /// Whether all that is queued is one request whose answer will prove that it was sent. Asking

@@ -71,7 +71,9 @@ fn ten_thousand_short_connections_leave_no_descriptor_behind(driver: &'static dy
         "{} descriptors, {before} before",
         descriptors()
     );
-    let no_more = || own_threads(driver) <= threads_before;
+    // `blocking` keeps a few threads that wait for the next connection, however many there were.
+    let kept = 16;
+    let no_more = || own_threads(driver) <= threads_before + kept;
     assert!(
         eventually(Duration::from_secs(2), no_more),
         "{:?}",

@@ -80,6 +80,8 @@ pub enum Next {
     Again,
     /// End the conversation.
     Leave,
+    /// End it because nothing has moved for too long.
+    GiveUp,
 }
 
 /// How a conversation ended. The socket is still open.
@@ -103,8 +105,8 @@ pub trait Party {
     fn opened(&mut self, line: &mut Line);
     /// `len` bytes are at the start of the line's buffer ([`Line::speak`]).
     fn received(&mut self, line: &mut Line, len: usize);
-    /// The kernel has taken bytes.
-    fn moved(&mut self, bytes: usize);
+    /// The kernel has taken bytes, after so many calls of the line.
+    fn moved(&mut self, bytes: usize, calls: &BackendCounters);
     /// The kernel has taken everything.
     fn sent(&mut self, line: &mut Line);
     /// The peer's FIN. False: nobody expected it, so the conversation is over.
@@ -233,7 +235,7 @@ impl Line {
         }
         let total: usize = pieces.iter().map(|piece| piece.len).sum();
         self.counters.short_sends += u64::from(taken < total);
-        party.moved(taken);
+        party.moved(taken, &self.counters);
         Ok(self.outbox.is_empty())
     }
 
@@ -254,14 +256,16 @@ impl Line {
         or_nothing(sys::receive(self.fd, &mut self.buffer.0))
     }
 
-    /// Delivers what has arrived already, without waiting; a failure shows again in what follows.
-    pub fn hear_what_came<P: Party>(&mut self, party: &mut P) {
-        if let Ok(Some(len)) = self.receive_now()
-            && len > 0
-        {
+    /// Delivers what has arrived already, without waiting.
+    ///
+    /// # Errors
+    /// The errno of a connection that was lost.
+    pub fn hear_what_came<P: Party>(&mut self, party: &mut P) -> Result<(), i32> {
+        if let Some(len) = self.receive_now()?.filter(|&len| len > 0) {
             party.received(self, len);
             self.settle(len);
         }
+        Ok(())
     }
 
     fn receive_now(&mut self) -> Result<Option<usize>, i32> {
@@ -354,6 +358,7 @@ impl<P: Party> Course<'_, P> {
         }
         match self.party.next(self.line) {
             Next::Leave => Ok(Step::Over(End::Left)),
+            Next::GiveUp => Ok(Step::Over(End::TimedOut)),
             Next::Again => Ok(Step::On),
             Next::Until(due_ns) => self.rest_until(due_ns),
             Next::Receive => match self.line.receive(true)? {
@@ -382,7 +387,8 @@ impl<P: Party> Course<'_, P> {
             return Ok(Step::Over(End::Left));
         }
         // A peer that wants to be read before it reads must not stop us both.
-        let room = self.line.outbox.held_bytes() <= Outbox::PAUSE_BYTES;
+        let held_bytes = self.line.outbox.held_bytes();
+        let room = held_bytes == 0 || held_bytes <= self.line.pool.pause_bytes();
         if !room && !self.paused {
             self.paused = true;
             self.line.counters.receive_pauses += 1;

@@ -17,7 +17,7 @@ use engine::socket::Granted;
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::LoadVisitor;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,7 +59,6 @@ struct Stage {
     phase: AtomicU8,
     /// End of the window if it was cut short, ns.
     end_ns: AtomicU64,
-    interrupted: AtomicBool,
     seats: Box<[Seat]>,
     /// Spare source address in use ([`engine::endpoint::Target::source`]).
     spare_source: AtomicU32,
@@ -165,7 +164,6 @@ impl Conductor {
         let stage = Arc::new(Stage {
             phase: AtomicU8::new(Phase::Running as u8),
             end_ns: AtomicU64::new(u64::MAX),
-            interrupted: AtomicBool::new(false),
             seats: (0..count).map(|_| Seat::default()).collect(),
             spare_source: AtomicU32::new(0),
             established: AtomicU64::new(0),
@@ -193,7 +191,7 @@ impl Conductor {
             match thread {
                 Ok(thread) => conductor.threads.push(thread),
                 Err(error) => {
-                    conductor.end(Phase::Over, false);
+                    conductor.end(Phase::Over);
                     conductor.join();
                     let what = format!("thread {index} of {count} (one per connection)");
                     return Err(machine(&what, error));
@@ -246,7 +244,7 @@ impl Conductor {
         let job = &self.stage.job;
         if !self.wait_ready(job.share.count) {
             let failed = self.stage.progress().failed.take();
-            self.end(Phase::Over, true);
+            self.end(Phase::Over);
             self.join();
             return Err(
                 failed.unwrap_or_else(|| EngineError::Peer("stopped while connecting".into()))
@@ -264,7 +262,7 @@ impl Conductor {
             self.stage.announce(|progress| progress.go_ns = Some(go_ns));
             self.watch_window(go_ns);
         } else {
-            self.end(Phase::Over, true);
+            self.end(Phase::Over);
         }
         self.drain();
         self.finish()
@@ -281,8 +279,7 @@ impl Conductor {
             let all_done = progress.done == job.share.count || progress.failed.is_some();
             drop(progress);
             if ordered || all_done || now >= end_ns {
-                let interrupted = ordered && now < end_ns && !all_done;
-                return self.end(Phase::Draining, interrupted);
+                return self.end(Phase::Draining);
             }
             let mut until_ns = end_ns;
             if !self.parts.is_empty() {
@@ -294,10 +291,7 @@ impl Conductor {
     }
 
     /// Moves on to `phase`, and wakes the threads that nobody owes anything.
-    fn end(&self, phase: Phase, interrupted: bool) {
-        self.stage
-            .interrupted
-            .fetch_or(interrupted, Ordering::SeqCst);
+    fn end(&self, phase: Phase) {
         self.stage.end_ns.fetch_min(now_ns(), Ordering::SeqCst);
         self.stage.phase.fetch_max(phase as u8, Ordering::SeqCst);
         // The lock orders the change before any thread's decision to sleep.
@@ -322,7 +316,7 @@ impl Conductor {
         {
             self.wait(Some(until_ns));
         }
-        self.end(Phase::Over, false);
+        self.end(Phase::Over);
     }
 
     /// Adds the threads' counters up for the agent.

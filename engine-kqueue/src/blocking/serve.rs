@@ -534,7 +534,7 @@ impl<W: ServeWorkload> Party for Host<'_, W> {
         self.session.received(bytes, &mut out);
     }
 
-    fn moved(&mut self, bytes: usize) {
+    fn moved(&mut self, bytes: usize, _: &BackendCounters) {
         let house = self.house;
         self.traffic(&house.published.bytes_sent, bytes);
     }
@@ -560,7 +560,16 @@ impl<W: ServeWorkload> Party for Host<'_, W> {
     }
 
     fn next(&mut self, line: &mut Line) -> Next {
-        line.timer_ns().map_or(Next::Receive, Next::Until)
+        let Some(timer_ns) = *line.timer_ns() else {
+            return Next::Receive;
+        };
+        let idle_ns = self.house.idle_timeout_ns;
+        let idle_at_ns = idle_ns.map(|idle_ns| self.last_traffic_ns.saturating_add(idle_ns));
+        match idle_at_ns {
+            Some(idle_at_ns) if idle_at_ns <= now_ns() => Next::GiveUp,
+            Some(idle_at_ns) => Next::Until(timer_ns.min(idle_at_ns)),
+            None => Next::Until(timer_ns),
+        }
     }
 
     fn blocked(&mut self) -> bool {

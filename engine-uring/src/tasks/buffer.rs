@@ -62,6 +62,12 @@ impl Pool {
         }
     }
 
+    /// Gives the free blocks back to the allocator.
+    pub fn forget(&self) {
+        self.free.borrow_mut().clear();
+        self.own().free.borrow_mut().clear();
+    }
+
     fn put(&self, memory: Vec<u8>) {
         if self.abandoned.get() {
             return std::mem::forget(memory);

@@ -2,6 +2,7 @@
 
 use super::buffer::{Block, Piece, Pool, SharedRegion};
 use engine::clock::now_ns;
+use engine::outbox::budget;
 use engine::session::{How, Out, SPACE_MAX};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,6 +29,8 @@ pub struct Output {
     /// Bytes that wait in blocks, those of the send in flight included: what not receiving can stop
     /// from growing.
     held_bytes: usize,
+    /// Bytes of it that are counted for the whole process.
+    counted_bytes: usize,
     /// FIN is to follow the last piece.
     pub shutdown: bool,
     /// The connection is to be closed: after the last piece (FIN) or at once (RST).
@@ -38,7 +41,36 @@ pub struct Output {
 
 impl Output {
     /// Above this many bytes in blocks nothing is received; below half of it again.
-    pub const PAUSE_BYTES: usize = 512 * 1024;
+    const PAUSE_BYTES: usize = 512 * 1024;
+
+    /// So many bytes in blocks are not counted in what all connections of the process may hold: an
+    /// answer that is just going out.
+    const UNCOUNTED_BYTES: usize = 16 * 1024;
+
+    /// Bytes in blocks above which nothing is received; below half of it, or with nothing left, again.
+    #[inline]
+    pub fn pause_bytes(&self) -> usize {
+        match budget::PROCESS.is_exceeded() {
+            true => Self::UNCOUNTED_BYTES,
+            false => Self::PAUSE_BYTES,
+        }
+    }
+
+    /// Counts what is held in what all connections of the process hold.
+    #[inline]
+    fn account(&mut self) {
+        let counted = self.held_bytes.saturating_sub(Self::UNCOUNTED_BYTES);
+        if counted == self.counted_bytes {
+            return;
+        }
+        if counted > self.counted_bytes {
+            budget::PROCESS.take((counted - self.counted_bytes) as u64);
+        } else if budget::PROCESS.put((self.counted_bytes - counted) as u64) {
+            self.pool.forget();
+            budget::give_memory_back();
+        }
+        self.counted_bytes = counted;
+    }
 
     /// An empty one.
     pub fn new(region: SharedRegion, pool: Rc<Pool>) -> Self {
@@ -48,6 +80,7 @@ impl Output {
             pool,
             unsettled: 0,
             held_bytes: 0,
+            counted_bytes: 0,
             shutdown: false,
             close: None,
             timer_ns: None,
@@ -59,6 +92,7 @@ impl Output {
         self.chunks.clear();
         self.unsettled = 0;
         self.held_bytes = 0;
+        self.account();
         self.shutdown = false;
         self.close = None;
         self.timer_ns = None;
@@ -89,6 +123,7 @@ impl Output {
         let held_before = piece.held_len();
         piece.advance(bytes);
         self.held_bytes -= held_before - piece.held_len();
+        self.account();
         if piece.len() > 0 {
             self.chunks.push_front(Chunk::Piece(piece));
         }
@@ -124,6 +159,7 @@ impl Output {
             self.chunks.push_back(Chunk::Piece(Piece::Block(block)));
         }
         self.held_bytes += bytes;
+        self.account();
         match self.chunks.back_mut() {
             Some(Chunk::Piece(Piece::Block(block))) => block.extend(bytes),
             _ => unreachable!("it was pushed just now"),
@@ -136,6 +172,7 @@ impl Output {
             self.unsettled += 1;
             let range = range.start as usize..range.end as usize;
             self.held_bytes += range.len();
+            self.account();
             self.chunks.push_back(Chunk::Echo(range));
         }
     }
@@ -184,6 +221,12 @@ impl Output {
             }
         }
         self.unsettled = 0;
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

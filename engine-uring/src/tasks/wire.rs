@@ -288,7 +288,7 @@ impl<P: Party> Wire<P> {
             let mut party = self.party.borrow_mut();
             party.received(block.bytes_mut(), &mut output);
             output.settle(block, &self.pool);
-            if output.held_bytes() > Output::PAUSE_BYTES {
+            if output.held_bytes() > output.pause_bytes() {
                 self.paused.set(true);
                 party.paused();
             }
@@ -385,7 +385,9 @@ impl<P: Party> Wire<P> {
         if output.is_empty() {
             party.sent(&mut output);
         }
-        if self.paused.get() && output.held_bytes() < Output::PAUSE_BYTES / 2 {
+        if self.paused.get()
+            && (output.held_bytes() == 0 || output.held_bytes() < output.pause_bytes() / 2)
+        {
             self.paused.set(false);
             self.stirred.set(true);
         }

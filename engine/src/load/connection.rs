@@ -52,6 +52,8 @@ pub(super) struct Connection<W: LoadWorkload> {
     /// The schedule, in open loop.
     pub pacer: Pacer,
     pub began: Began,
+    /// When traffic could flow, ns.
+    pub opened_ns: u64,
     pub state: State,
     pub next: Next,
     /// Times in a row that it could not be opened or was lost.
@@ -85,6 +87,7 @@ impl<W: LoadWorkload> Connection<W> {
             slot: workload.slot(index, region),
             pacer: Pacer::new(workload.pace(), index, total, rules.poisson_seed),
             began: Began::default(),
+            opened_ns: 0,
             state: State::Idle,
             next: Next::Nothing,
             failures: 0,

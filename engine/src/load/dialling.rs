@@ -22,7 +22,7 @@ const BACKLOG_RETRY_NS: u64 = 1_000_000;
 /// A lost connection is opened again after this long (ns), doubled with each failure in a row ...
 const REST_FIRST_NS: u64 = 10_000_000;
 /// ... up to this.
-const REST_LAST_NS: u64 = 1_000_000_000;
+pub(super) const REST_LAST_NS: u64 = 1_000_000_000;
 
 /// How long a connection rests after so many failures in a row, ns.
 pub(super) fn rest_ns(failures: u32) -> u64 {
@@ -205,7 +205,9 @@ impl<W: LoadWorkload> Life<W> {
                 }
             }
             Next::Retry(_) => self.never_connected(index, now_ns),
-            Next::Another if running => self.dial_or_operate(index, now_ns),
+            Next::Another if running || self.phase == Phase::Preparing => {
+                self.dial_or_operate(index, now_ns);
+            }
             Next::Rest if running => {
                 let at_ns = now_ns + rest_ns(connection.failures);
                 self.dial_at(index, at_ns);

@@ -1,6 +1,7 @@
 //! What happens on a connection, from its handshake to its end.
 
 use super::connection::{NEVER, Next, State};
+use super::dialling::REST_LAST_NS;
 use super::outcome::{Loss, Outcome};
 use super::session::{LoadSession, LoadWorkload};
 use super::speaker::Speaker;
@@ -126,7 +127,7 @@ impl<W: LoadWorkload> Life<W> {
     pub fn speak<O: Out>(&mut self, index: u32, out: &mut O) {
         self.observe_by(out);
         if self.state(index) == State::Waiting && self.phase > Phase::Preparing {
-            return self.open(index, out);
+            self.open(index, out);
         }
         let connection = &mut self.connections[index as usize];
         if std::mem::take(&mut connection.timer_due) && connection.state.is_established() {
@@ -198,6 +199,7 @@ impl<W: LoadWorkload> Life<W> {
         let connection = &mut self.connections[index as usize];
         self.exact_instants += u32::from(connection.timer_ns == NEVER);
         connection.timer_ns = at_ns;
+        connection.timer_due = false;
         self.timers.arm(index, at_ns);
     }
 
@@ -205,8 +207,14 @@ impl<W: LoadWorkload> Life<W> {
     fn open<O: Out>(&mut self, index: u32, out: &mut O) {
         let connection = &mut self.connections[index as usize];
         connection.state = State::Open;
+        connection.opened_ns = out.now_ns();
         self.open += 1;
-        let limit_ns = out.now_ns().saturating_add(self.rules.operation_timeout_ns);
+        // Where connecting is a part of the operation, its time counts.
+        let since_ns = match Self::EACH {
+            true => connection.began.started_ns,
+            false => connection.opened_ns,
+        };
+        let limit_ns = since_ns.saturating_add(self.rules.operation_timeout_ns);
         self.timers.arm(index, limit_ns);
         self.tell(index, out, |session, slot, out| session.opened(slot, out));
     }
@@ -232,6 +240,12 @@ impl<W: LoadWorkload> Life<W> {
     /// nobody is owed anything but an answer to what is in flight.
     pub(super) fn lose(&mut self, index: u32, loss: &Loss, now_ns: u64) {
         let connection = &mut self.connections[index as usize];
+        if connection.state == State::Open
+            && now_ns.saturating_sub(connection.opened_ns) > REST_LAST_NS
+        {
+            // It stood for longer than any rest: not another failure in a row.
+            connection.failures = 0;
+        }
         connection.failures = connection.failures.saturating_add(1);
         self.accounts.failed += 1;
         let operations =

@@ -245,6 +245,12 @@ impl<W: LoadWorkload> Life<W> {
         self.state(index).is_established()
     }
 
+    /// Whether a connection's session has set a timer.
+    #[inline]
+    pub fn has_timer(&self, index: u32) -> bool {
+        self.connections[index as usize].timer_ns != connection::NEVER
+    }
+
     /// Whether a connection waits for something of its peer.
     #[inline]
     pub fn waits(&self, index: u32) -> bool {

@@ -94,9 +94,15 @@ impl<W: LoadWorkload> Life<W> {
 
     /// The run is to end early: what is in flight may still be answered.
     pub fn stop(&mut self, now_ns: u64) {
-        if self.phase == Phase::Running {
-            let end_ns = now_ns.min(self.window_end_ns);
-            self.close_window(end_ns, now_ns, end_ns < self.window_end_ns);
+        if self.phase != Phase::Running {
+            return;
+        }
+        match self.meter.count_reached_ns() {
+            Some(reached_ns) => self.close_window(reached_ns + 1, now_ns, false),
+            None => {
+                let end_ns = now_ns.min(self.window_end_ns);
+                self.close_window(end_ns, now_ns, end_ns < self.window_end_ns);
+            }
         }
     }
 
@@ -123,7 +129,7 @@ impl<W: LoadWorkload> Life<W> {
             let intended_ns = connection.began.intended_ns;
             if connection.is_retry {
                 self.retry_never(index, now_ns);
-            } else if Self::EACH {
+            } else if Self::EACH && connection.pacer.is_open() {
                 self.meter.unfinished(intended_ns, now_ns, false);
             }
         }

@@ -151,7 +151,11 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn is_over(&mut self) -> bool {
         match self.job.control.order() {
             Order::Run => {}
-            Order::Stop => self.life.stop(now_ns()),
+            Order::Stop => {
+                let now = now_ns();
+                self.cross(now);
+                self.life.stop(now);
+            }
             Order::Abort => return true,
         }
         if self.life.phase() < Phase::Draining {
@@ -389,7 +393,9 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
                 return;
             };
             self.wires[index as usize].in_line = false;
-            self.pump(index, now_ns());
+            let now = now_ns();
+            self.cross(now);
+            self.pump(index, now);
         }
     }
 

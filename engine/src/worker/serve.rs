@@ -377,7 +377,9 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             bump(&self.job.published.peer_not_reading, 1);
         }
         if let Some(at_ns) = timer_ns {
-            self.timers.arm(index, at_ns);
+            // Never at once: whoever is looked after is looked after once in a turn.
+            let earliest_ns = crate::clock::now_ns() + 1;
+            self.timers.arm(index, at_ns.max(earliest_ns));
         }
         match pumped {
             Pumped::Open | Pumped::Closing => {}
@@ -423,10 +425,11 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
             self.job.control.order_all(Order::Stop);
         }
         self.accept_again_ns = None;
-        if self.stop_at_ns.is_none()
+        while self.stop_at_ns.is_none()
+            && self.open < self.job.limits.connections
             && let Some(fd) = self.waiting.pop_front()
         {
-            return self.admit(fd);
+            self.admit(fd);
         }
         self.accept_if_room();
     }

@@ -44,6 +44,7 @@ impl LoadWorkload for Bulk {
             receives: self.direction != Direction::Send,
             message_bytes: self.message_bytes,
             queued: false,
+            queued_ns: 0,
             message_bytes_seen: 0,
             progress_ns: 0,
         }
@@ -68,15 +69,21 @@ pub struct BulkSession {
     receives: bool,
     message_bytes: u32,
     queued: bool,
+    /// When the message in flight was due, ns.
+    queued_ns: u64,
     message_bytes_seen: u64,
     progress_ns: u64,
 }
 
 impl BulkSession {
     fn send_next<O: LoadOut>(&mut self, out: &mut O) {
-        if self.sends && !self.queued && out.start().is_some() {
+        if self.sends
+            && !self.queued
+            && let Some(intended_ns) = out.start()
+        {
             out.shared(0..self.message_bytes);
             self.queued = true;
+            self.queued_ns = intended_ns;
         }
     }
 }
@@ -119,9 +126,14 @@ impl LoadSession<()> for BulkSession {
         (self.queued || self.receives).then_some(self.progress_ns)
     }
 
-    fn fail(&mut self, _: &mut (), _: &Loss, _: u64, _: &mut Meter) -> u64 {
-        // A stream has no operations that could fail with it: its bytes are counted as they move.
-        0
+    fn fail(&mut self, _: &mut (), loss: &Loss, now_ns: u64, meter: &mut Meter) -> u64 {
+        // Bytes are counted as they move; what fails is the message that did not go out whole.
+        if !std::mem::take(&mut self.queued) {
+            return 0;
+        }
+        let text = || loss.text.clone();
+        meter.failure(loss.kind, Some(self.queued_ns), now_ns, text);
+        1
     }
 
     fn abandon(&mut self, _: &mut (), _: u64, _: &mut Meter) -> u64 {

@@ -120,8 +120,12 @@ impl TransactionSession {
 }
 
 impl LoadSession<u64> for TransactionSession {
-    fn opened<O: LoadOut>(&mut self, start: &mut u64, out: &mut O) {
+    fn connected<O: LoadOut>(&mut self, _: &mut u64, out: &mut O) {
         self.began = out.began();
+        out.ready();
+    }
+
+    fn opened<O: LoadOut>(&mut self, start: &mut u64, out: &mut O) {
         match self.plan.exchange {
             None => self.exchanged(out),
             Some((request_bytes, _)) => {

@@ -10,7 +10,7 @@ use engine::load::{self, Connects, Dial, Life, LoadWorkload, Rules};
 use engine::meter::{Meter, Published};
 use engine::proactor::BackendCounters;
 use engine::region::Region;
-use engine::session::How;
+use engine::session::{How, Out};
 use engine::shape::Stop;
 use engine::socket;
 use std::io;
@@ -94,7 +94,13 @@ impl<W: LoadWorkload> Talker<W> {
             if self.stage.phase() != Phase::Running {
                 return false;
             }
-            self.act();
+            if self.connected {
+                // It shakes hands.
+                let end = self.converse();
+                self.settle(end);
+            } else {
+                self.act();
+            }
             if self.ends_the_run() {
                 return false;
             }
@@ -155,6 +161,7 @@ impl<W: LoadWorkload> Talker<W> {
 
     /// Whether nothing is to be done any more; `running` are the calls of a conversation.
     fn is_over(&mut self, now: u64, running: &BackendCounters) -> bool {
+        self.cross(now, running);
         match self.stage.phase() {
             Phase::Running => {}
             Phase::Draining => {
@@ -237,7 +244,9 @@ impl<W: LoadWorkload> Talker<W> {
         self.calls.system_calls += 5 + 2 * u64::from(source.is_some());
         self.calls.system_calls += sys::suppress_sigpipe(fd.as_raw_fd());
         sys::bound_waiting(fd.as_raw_fd(), false, job.connect_timeout_ns);
-        sys::bound_waiting(fd.as_raw_fd(), true, job.operation_timeout_ns);
+        // An answer that takes too long is noticed as soon as on other engines.
+        let look_every_ns = Rules::from(job).look_every_ns();
+        sys::bound_waiting(fd.as_raw_fd(), true, look_every_ns);
         let fd = stage.seats[self.index as usize].put(fd);
         sys::connect(fd, &job.target.address).map_err(|errno| {
             self.calls.system_calls += self.seat().close(How::Fin);
@@ -316,9 +325,11 @@ impl<W: LoadWorkload> Party for Talker<W> {
     fn opened(&mut self, line: &mut Line) {
         let now = now_ns();
         self.cross(now, &line.counters);
-        if W::CONNECTS == Connects::Ahead {
-            // What the peer said before the go is heard before anything is said to it.
-            line.hear_what_came(self);
+        // What the peer said before the go is heard before anything is said to it.
+        if W::CONNECTS == Connects::Ahead
+            && let Err(errno) = line.hear_what_came(self)
+        {
+            self.life.lost(OWN, errno, &mut line.speaker(now));
         }
         self.life.pass(now);
         self.speak_if_due(line, now);
@@ -333,9 +344,10 @@ impl<W: LoadWorkload> Party for Talker<W> {
     }
 
     #[inline]
-    fn moved(&mut self, bytes: usize) {
-        self.now_ns = now_ns();
-        self.life.moved(bytes as u64, self.now_ns);
+    fn moved(&mut self, bytes: usize, calls: &BackendCounters) {
+        let now = now_ns();
+        self.cross(now, calls);
+        self.life.moved(bytes as u64, now);
     }
 
     #[inline]
@@ -367,6 +379,11 @@ impl<W: LoadWorkload> Party for Talker<W> {
             let now = now_ns();
             self.cross(now, &line.counters);
             self.life.pass(now);
+            if let Some((_, how)) = self.life.next_close() {
+                // It took too long, though something came again and again.
+                line.speaker(now).close(how);
+                return Next::Again;
+            }
             if self.is_over(now, &line.counters) {
                 return Next::Leave;
             }
@@ -374,9 +391,12 @@ impl<W: LoadWorkload> Party for Talker<W> {
                 return Next::Again;
             }
         }
+        if self.life.phase() == load::Phase::Preparing && self.life.is_prepared() {
+            return Next::Leave;
+        }
         let waits = self.life.waits(OWN);
         let bound = waits && W::OWES;
-        if bound || waits && !self.paced {
+        if (bound || waits && !self.paced) && !self.life.has_timer(OWN) {
             // One operation at a time, and its answer is waited for: a thread cannot do more.
             return Next::Receive;
         }
@@ -392,7 +412,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
     }
 
     fn patience_ns(&self) -> Option<u64> {
-        Some(self.stage.job.operation_timeout_ns)
+        Some(Rules::from(&self.stage.job).look_every_ns())
     }
 
     fn waited_too_long(&mut self, line: &mut Line) -> bool {

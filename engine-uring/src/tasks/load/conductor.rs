@@ -15,6 +15,7 @@ use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
 use engine::load::{LoadWorkload, Phase};
+use engine::session::How;
 use engine::tcp_info::{self, TcpInfoSummary};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -198,7 +199,8 @@ impl<W: LoadWorkload> Conductor<W> {
         }
         for line in &self.lines {
             line.with(Talker::give_up);
-            line.ring();
+            // Whoever is being closed already is called home, too.
+            line.cut(How::Rst);
         }
         TcpInfoSummary::of(&infos)
     }

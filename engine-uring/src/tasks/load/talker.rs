@@ -82,8 +82,11 @@ impl<W: LoadWorkload> Talker<W> {
         granted.get_or_insert_with(|| socket::granted(fd));
         drop(granted);
         let (stage, index) = (Rc::clone(&self.stage), self.index);
-        stage.with_life(|life| life.connected(index, &mut self.speaker(now_ns(), output)));
-        true
+        let stands = stage.with_life(|life| {
+            life.connected(index, &mut self.speaker(now_ns(), output));
+            life.stands(index)
+        });
+        stands || output.close.is_some()
     }
 
     /// The connect ended with an error.
