@@ -15,7 +15,7 @@ use runner::error::ExitClass;
 use runner::trials;
 
 use crate::args::run_groups::{Format, OutputArgs};
-use crate::output::{Destination, PAGE, Spare, both};
+use crate::output::{Destination, PAGE, Spare, both, note_form};
 use crate::problem::Problem;
 use crate::progress::say;
 use crate::render::{no_hgrm, render};
@@ -37,11 +37,12 @@ impl Outlet {
     /// # Errors
     /// A place that cannot be written, or a condition that cannot be read.
     pub fn open(output: &OutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
-        if output.format == Format::Hgrm {
+        if output.form() == Format::Hgrm {
             return Err(no_hgrm());
         }
+        note_form(output.form(), output.output.as_deref(), output.quiet);
         Ok(Outlet {
-            format: output.format,
+            format: output.form(),
             destination: Destination::open(output.output.as_deref())?,
             html: page(output)?,
             thresholds: thresholds(fail_on)?,

@@ -32,13 +32,16 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error),
     };
+    let mut told = Vec::new();
+    let starts_others = matches!(
+        cli.command,
+        Command::Run(_) | Command::Compare(_) | Command::Serve(_)
+    );
     // An agent does so when it is given a plan, and a supervisor when it is told to apply.
     let is_helper = matches!(cli.command, Command::Agent(_) | Command::Supervise(_));
     if !is_helper {
         // What a killed linerate has left would be measured, and nobody else puts it back.
-        for message in runner::profile::heal() {
-            progress::say(&format!("linerate: {}", problem::one_line(&message.text)));
-        }
+        told = heal(&[]);
     }
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&args),
@@ -51,7 +54,24 @@ fn main() -> ExitCode {
         Command::Agent(_) => return commands::agent::agent(),
         Command::Supervise(_) => commands::supervise::supervise(),
     };
+    if starts_others {
+        // An agent and its supervisor may have been killed both while this process lived: nobody else knows yet.
+        heal(&told);
+    }
     ExitCode::from(finish(outcome))
+}
+
+/// Puts back what killed processes have left, and says so, but for what was said already.
+fn heal(told: &[String]) -> Vec<String> {
+    let found = runner::profile::heal();
+    let lines: Vec<String> = found
+        .iter()
+        .map(|message| format!("linerate: {}", problem::one_line(&message.text)))
+        .collect();
+    for line in lines.iter().filter(|line| !told.contains(line)) {
+        progress::say(line);
+    }
+    lines
 }
 
 /// The exit code, and the one line on stderr where something went wrong.

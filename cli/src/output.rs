@@ -257,6 +257,13 @@ impl Spare {
     }
 }
 
+/// Says where a file gets another form than its name promises.
+pub fn note_form(form: Format, path: Option<&Path>, quiet: bool) {
+    if let (Some(line), false) = (form.broken_promise(path), quiet) {
+        say(&line);
+    }
+}
+
 /// Both happened; what went wrong with the first is told, if the second went wrong too.
 pub fn both(first: Result<(), Problem>, second: Result<(), Problem>) -> Result<(), Problem> {
     if let (Err(first), Err(_)) = (&first, &second) {

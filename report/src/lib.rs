@@ -3,6 +3,7 @@
 //! - [`document`]: the versioned document, the only serialised form of a measurement.
 //! - [`comparison`]: the document of a comparison, and the analysis that follows from its rounds.
 //! - [`assemble`] and [`merge`]: from the sides of a round to its sums, rates, costs and summary.
+//! - [`success`]: whether a round has a result at all.
 //! - [`saved`]: reading a document of either kind.
 //! - [`histogram`] and [`statistics`]: pure functions, each citing its source.
 //! - [`text`], [`markdown`], [`html`], [`json`], [`csv`], [`hgrm`], [`prometheus`]: renderers, pure functions of the
@@ -34,6 +35,7 @@ pub mod pooled;
 pub mod prometheus;
 pub mod saved;
 pub mod statistics;
+pub mod success;
 pub mod text;
 pub mod units;
 mod utc;
@@ -48,6 +50,20 @@ pub struct Labelled<T> {
     pub label: String,
     /// What it is.
     pub value: T,
+}
+
+/// Gives those that share a name a number each: `a.json`, `a.json (2)`.
+pub fn distinguish<T>(all: &mut [Labelled<T>]) {
+    for index in 1..all.len() {
+        let (before, rest) = all.split_at_mut(index);
+        let is_taken = |label: &str| before.iter().any(|other| other.label == label);
+        let given = rest[0].label.clone();
+        let mut number = 2;
+        while is_taken(&rest[0].label) {
+            rest[0].label = format!("{given} ({number})");
+            number += 1;
+        }
+    }
 }
 
 impl<T> Labelled<T> {

@@ -21,8 +21,11 @@ const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
 /// # Errors
 /// If a histogram cannot be read.
 pub fn render(documents: &[Labelled<View>]) -> Result<String, HistogramError> {
+    // Two series of one name are none to a reader.
+    let mut documents = documents.to_vec();
+    crate::distinguish(&mut documents);
     let mut exposition = Exposition::default();
-    for document in documents {
+    for document in &documents {
         match document.value {
             View::Run(run) => add_run(&mut exposition, &document.label, run)?,
             View::Comparison(comparison) => {
@@ -35,16 +38,25 @@ pub fn render(documents: &[Labelled<View>]) -> Result<String, HistogramError> {
 
 /// Every analysed metric of every arm: its median, and how it differs from the baseline.
 fn add_comparison(exposition: &mut Exposition, label: &str, comparison: &Comparison) {
-    for cell in &comparison.cells {
+    let cells = comparison.cells.iter();
+    let mut cells: Vec<_> = cells.map(|cell| Labelled::new(&cell.label, cell)).collect();
+    crate::distinguish(&mut cells);
+    for Labelled {
+        label: cell_label,
+        value: cell,
+    } in &cells
+    {
+        let arms = cell.arms.iter();
+        let mut arms: Vec<_> = arms.map(|arm| Labelled::new(&arm.label, ())).collect();
+        crate::distinguish(&mut arms);
         for metric in cell.analysis.iter().flat_map(|analysis| &analysis.metrics) {
             for arm in &metric.arms {
-                let name = cell
-                    .arms
+                let name = arms
                     .get(arm.arm as usize)
                     .map_or("?", |arm| arm.label.as_str());
                 let labels = [
                     ("comparison", label),
-                    ("cell", cell.label.as_str()),
+                    ("cell", cell_label.as_str()),
                     ("arm", name),
                     ("metric", metric.metric.name()),
                 ];

@@ -1,10 +1,14 @@
 //! What a sceptic would hold against a result, found in the document itself.
 
 use crate::document::{Document, Finite, Message, Pace, Plan, Role, Round};
-use crate::units::{grouped, human_count, human_percent};
+use crate::units::{grouped, human_count, human_ns, human_percent};
 
 /// A load thread this busy may itself be what limits the rate.
-const GENERATOR_BUSY: f64 = 0.95;
+pub(crate) const GENERATOR_BUSY: f64 = 0.95;
+/// A generator's lateness of this share of the response time is a part of what is quoted ...
+const LAG_SHARE: f64 = 0.2;
+/// ... unless it is no more than what waking up takes.
+const LAG_NOTICED_NS: u64 = 100_000;
 /// Stolen time from this share on is visible in tails.
 const STEAL_NOTICED: f64 = 0.01;
 /// An open loop that completes less than this share of its schedule did not deliver the load.
@@ -16,6 +20,7 @@ pub fn from_rounds(document: &Document) -> Vec<Message> {
     for round in &document.rounds {
         let candidates = [
             generator_busy(document, round),
+            generator_late(document, round),
             stolen(round),
             rate_not_reached(document, round),
             failed_operations(round),
@@ -59,6 +64,45 @@ fn generator_busy(document: &Document, round: &Round) -> Option<Message> {
         )
         .with_cure(cure)
     })
+}
+
+/// A generator that was late itself.
+pub(crate) struct Lateness {
+    pub lag_p99_ns: u64,
+    pub response_p99_ns: u64,
+}
+
+/// How late the generator noticed what was due, where that is a part worth telling of the response time.
+pub(crate) fn lateness(plan: &Plan, round: &Round) -> Option<Lateness> {
+    plan.pace.rate_per_second()?;
+    let measured = &round.measured;
+    let lag_p99_ns = measured.schedule_lag.as_ref()?.percentile("p99")?;
+    let response_p99_ns = measured.latency.response.as_ref()?.percentile("p99")?;
+    let share = lag_p99_ns as f64 / response_p99_ns.max(1) as f64;
+    (share >= LAG_SHARE && lag_p99_ns >= LAG_NOTICED_NS).then_some(Lateness {
+        lag_p99_ns,
+        response_p99_ns,
+    })
+}
+
+fn generator_late(document: &Document, round: &Round) -> Option<Message> {
+    let late = lateness(&document.plan, round)?;
+    Some(
+        Message::new(
+            "generator_late",
+            format!(
+                "round {}: the generator noticed one operation in a hundred {} late or more, of a response time with \
+                 p99 {}: a part of the tail is its own",
+                round.number,
+                human_ns(late.lag_p99_ns as f64),
+                human_ns(late.response_p99_ns as f64)
+            ),
+        )
+        .with_cure(
+            "give the load CPUs of its own (--client-cpus) or more --threads, or lower --rate; the service time is \
+             without it",
+        ),
+    )
 }
 
 fn stolen(round: &Round) -> Option<Message> {

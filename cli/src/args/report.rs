@@ -16,12 +16,12 @@ use super::run_groups::Format;
     after_help = "\
 Examples:
   linerate report result.json                                          as text
-  linerate report result.json --format html --output result.html      with plots; needs no script, no network
-  linerate report a.json b.json --format html --output both.html      several runs side by side
+  linerate report result.json --html result.html                       with plots; needs no script, no network
+  linerate report a.json b.json --html both.html                       several runs side by side
   linerate report result.json --format markdown                        for an issue or a chat
-  linerate report result.json --format hgrm --output result.hgrm      latency for HdrHistogram plotters, in us
-  linerate report result.json --format prom --output linerate.prom    metrics for Prometheus
-  linerate report compare.json --format html --output compare.html    a comparison
+  linerate report result.json --output result.hgrm                     latency for HdrHistogram plotters, in us
+  linerate report result.json --output linerate.prom                   metrics for Prometheus
+  linerate report compare.json --output compare.html                   a comparison
   ssh b cat result.json | linerate report -"
 )]
 pub struct ReportArgs {
@@ -31,10 +31,15 @@ pub struct ReportArgs {
 
     /// Form: text and markdown for people, html with plots, json with everything, csv in long form, hgrm
     /// for HdrHistogram plotters, prom for Prometheus
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub format: Format,
+    /// [default: what the name of --output ends in, else text]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub format: Option<Format>,
 
     /// Write it to this file instead of stdout; it appears whole at the end
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Write a page with plots to this file as well, whatever the form
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@
 //! them; a test compares the two. The values of an option are explained in its help and not one by one:
 //! clap would otherwise set every help text in its long form, a screen per group.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use report::units::{parse_count, parse_duration_ns, parse_size};
@@ -383,9 +383,10 @@ pub struct SeriesArgs {
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// Form of the result: text and markdown for people, html with plots, json with everything, csv in
-    /// long form, hgrm (latency of a run) for HdrHistogram plotters, prom for Prometheus
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
-    pub format: Format,
+    /// long form, hgrm (latency of a run) for HdrHistogram plotters, prom for Prometheus [default: what
+    /// the name of --output ends in, else text]
+    #[arg(short, long, value_name = "FORMAT", value_enum)]
+    pub format: Option<Format>,
 
     /// Write the result to this file instead of stdout. It is checked before measuring, and appears
     /// whole at the end
@@ -438,7 +439,54 @@ pub enum Format {
     Prom,
 }
 
+impl OutputArgs {
+    /// The form of the result.
+    pub fn form(&self) -> Format {
+        Format::choose(self.format, self.output.as_deref())
+    }
+}
+
 impl Format {
+    /// All of them.
+    const ALL: [Format; 7] = [
+        Format::Text,
+        Format::Markdown,
+        Format::Json,
+        Format::Csv,
+        Format::Html,
+        Format::Hgrm,
+        Format::Prom,
+    ];
+
+    /// What was asked for, or what the name of the file promises.
+    pub fn choose(asked: Option<Format>, path: Option<&Path>) -> Self {
+        asked
+            .or_else(|| Self::promised(path?))
+            .unwrap_or(Format::Text)
+    }
+
+    /// A line where a file gets another form than its name promises.
+    pub fn broken_promise(self, path: Option<&Path>) -> Option<String> {
+        let path = path?;
+        let promised = Self::promised(path).filter(|promised| *promised != self)?;
+        Some(format!(
+            "{} gets {}, as --format says, and its name promises {}",
+            path.display(),
+            self.extension(),
+            promised.extension()
+        ))
+    }
+
+    /// The form that the end of a name stands for.
+    fn promised(path: &Path) -> Option<Self> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "markdown" => Some(Format::Markdown),
+            "htm" => Some(Format::Html),
+            known => Self::ALL.into_iter().find(|form| form.extension() == known),
+        }
+    }
+
     /// How the name of a file ends that holds it.
     pub fn extension(self) -> &'static str {
         match self {
@@ -464,4 +512,36 @@ pub enum ProgressChoice {
     Plain,
     // Nothing
     None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_what_was_asked_for_or_what_the_name_promises() {
+        for (name, form) in [
+            ("x.json", Format::Json),
+            ("a/b.HTML", Format::Html),
+            ("x.htm", Format::Html),
+            ("x.md", Format::Markdown),
+            ("x.csv", Format::Csv),
+            ("x.txt", Format::Text),
+            ("x.hgrm", Format::Hgrm),
+            ("x.prom", Format::Prom),
+            ("x.log", Format::Text),
+            ("json", Format::Text),
+        ] {
+            let path = Some(Path::new(name));
+            assert_eq!(Format::choose(None, path), form, "{name}");
+            assert_eq!(form.broken_promise(path), None, "{name}");
+            assert_eq!(Format::choose(Some(Format::Csv), path), Format::Csv);
+        }
+        let said = Format::Json.broken_promise(Some(Path::new("x.html")));
+        assert_eq!(
+            said.as_deref(),
+            Some("x.html gets json, as --format says, and its name promises html")
+        );
+        assert_eq!(Format::Json.broken_promise(None), None);
+    }
 }

@@ -11,8 +11,9 @@ use runner::error::ExitClass;
 use runner::trials::{self, Kind};
 
 use crate::args::report::ReportArgs;
+use crate::args::run_groups::Format;
 use crate::comparison_outlet;
-use crate::output::Destination;
+use crate::output::{Destination, note_form};
 use crate::problem::Problem;
 use crate::progress::say;
 use crate::render::{holds_one, render};
@@ -24,29 +25,47 @@ use crate::style;
 /// # Errors
 /// A file that cannot be read, or is no document of ours, or a place that cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
-    if holds_one(args.format) && args.files.len() > 1 {
+    let format = Format::choose(args.format, args.output.as_deref());
+    if holds_one(format) && args.files.len() > 1 {
         return Err(
             Problem::usage("this form holds one result, and several files were named")
                 .with_cure("name one FILE, or take --format html, markdown, text, json or prom"),
         );
     }
-    let documents: Vec<Labelled<Saved>> = args
+    let page = match args.html.as_deref() {
+        Some(path) if path.as_os_str() == "-" => {
+            return Err(
+                Problem::usage("--html - would mix the page with the result")
+                    .with_cure("for the page alone on stdout: --format html"),
+            );
+        }
+        path => path,
+    };
+    let mut documents: Vec<Labelled<Saved>> = args
         .files
         .iter()
         .map(|path| load(path))
         .collect::<Result<_, _>>()?;
+    report::distinguish(&mut documents);
+    note_form(format, args.output.as_deref(), false);
     let destination = Destination::open(args.output.as_deref())?;
+    let page = page.map(|path| Destination::open(Some(path))).transpose()?;
     let terminal = matches!(destination, Destination::Stdout) && std::io::stdout().is_terminal();
     let shown: Vec<Labelled<View>> = documents
         .iter()
         .map(|document| Labelled::new(document.label.clone(), document.value.view()))
         .collect();
-    destination.write(&render(args.format, &shown, &style::of(terminal))?)?;
+    if let Some(page) = page {
+        page.write(&render(Format::Html, &shown, &style::of(false))?)?;
+    }
+    destination.write(&render(format, &shown, &style::of(terminal))?)?;
     Ok(ExitClass::Done)
 }
 
 fn load(path: &Path) -> Result<Labelled<Saved>, Problem> {
+    // What is no regular file is not even opened.
     if path.as_os_str() != "-"
+        && path.is_file()
         && let Ok(header) = trials::header_of(path)
     {
         return Ok(Labelled::new(

@@ -16,7 +16,7 @@ use runner::plan::Plan;
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
-use crate::output::{Destination, Lines, PAGE, Spare, both};
+use crate::output::{Destination, Lines, PAGE, Spare, both, note_form};
 use crate::problem::Problem;
 use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
@@ -199,7 +199,8 @@ impl Outlet {
         let is_stdout = |path: Option<&Path>| path.is_none_or(|path| path.as_os_str() == "-");
         let events_on_stdout = events.as_deref().is_some_and(|path| is_stdout(Some(path)));
         let shared = events_on_stdout && is_stdout(output.output.as_deref());
-        if shared && output.format != Format::Text {
+        let format = output.form();
+        if shared && format != Format::Text {
             return Err(
                 Problem::usage("--events - and the result would both go to stdout")
                     .with_cure("give the result a file with --output FILE"),
@@ -211,8 +212,9 @@ impl Outlet {
                     .with_cure("for the page alone on stdout: --format html"),
             );
         }
+        note_form(format, output.output.as_deref(), output.quiet);
         Ok(Outlet {
-            format: output.format,
+            format,
             destination: Destination::open(output.output.as_deref())?,
             html: output
                 .html

@@ -35,13 +35,13 @@ impl Latencies {
     }
 
     /// The distribution that a user of the service would feel, and its name: response time where
-    /// there is a schedule, else the whole operation, else service time, else connecting.
+    /// there is a schedule, else the whole operation, else service time. Connecting is a part of the whole
+    /// operation where it is one, and elsewhere happens before there is any.
     pub fn primary(&self) -> Option<(&'static str, &LatencySummary)> {
         let candidates = [
             ("response", self.response.as_ref()),
             ("total", self.total.as_ref()),
             ("service", self.service.as_ref()),
-            ("connect", self.connect.as_ref()),
         ];
         candidates
             .into_iter()

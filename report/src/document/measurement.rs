@@ -161,9 +161,7 @@ impl Unfinished {
         match self.never_sent {
             None => format!("{count} {some} {have} no answer, or were never sent"),
             Some(0) => format!("{count} {some} {have} no answer"),
-            Some(none) if none == self.count && none == 1 => {
-                "1 operation was never sent".to_owned()
-            }
+            Some(all) if all == self.count && all == 1 => "1 operation was never sent".to_owned(),
             Some(all) if all == self.count => format!("{count} operations were never sent"),
             Some(1) => format!("{count} {some} {have} no answer, 1 of them was never sent"),
             Some(some_of) => format!(

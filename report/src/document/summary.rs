@@ -32,7 +32,7 @@ pub struct Methods {
     /// How percentiles of several agents were joined.
     pub percentiles: String,
     /// Which distribution `latency_p50_ns` and `latency_p99_ns` are of: `service`, `response`,
-    /// `total` or `connect`; null if no latency was measured.
+    /// or `total`; null if no latency was measured.
     pub latency: Option<String>,
 }
 

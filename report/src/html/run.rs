@@ -90,6 +90,10 @@ fn key_figures(page: &mut Markup, document: &Document) {
         return;
     };
     let latency = summary.methods.latency.as_deref().unwrap_or_default();
+    let of_each = match document.rounds.len() {
+        0 | 1 => "",
+        _ => ", mean over rounds",
+    };
     type Show = fn(f64) -> String;
     let figures: [(&str, String, Show); 6] = [
         ("rate_per_second", "rate".to_owned(), |value| {
@@ -100,8 +104,16 @@ fn key_figures(page: &mut Markup, document: &Document) {
             "throughput".to_owned(),
             human_bit_rate,
         ),
-        ("latency_p50_ns", format!("p50, {latency} time"), human_ns),
-        ("latency_p99_ns", format!("p99, {latency} time"), human_ns),
+        (
+            "latency_p50_ns",
+            format!("p50, {latency} time{of_each}"),
+            human_ns,
+        ),
+        (
+            "latency_p99_ns",
+            format!("p99, {latency} time{of_each}"),
+            human_ns,
+        ),
         (
             "load_cpu_ns_per_operation",
             "load CPU/op".to_owned(),

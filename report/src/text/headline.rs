@@ -1,10 +1,11 @@
 //! The answer in one sentence, and the conditions under which it holds.
 
 use super::layout::{Paint, Paper};
-use super::{defects, rounds};
+use super::{defects, generator, rounds, shown_round};
 use crate::document::{
     Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status,
 };
+use crate::success;
 use crate::units::{
     format_size, grouped, human_bit_rate, human_bytes, human_count, human_duration_ns, human_ns,
 };
@@ -16,7 +17,10 @@ pub(crate) fn sentence(document: &Document) -> String {
     let answer = match answer(document) {
         Some(answer) => format!(
             "{what}: {answer}{}, {}, {}.",
-            defects::failures(document).map_or_else(String::new, |failed| format!(", {failed}")),
+            defects::all(document)
+                .iter()
+                .map(|defect| format!(", {defect}"))
+                .collect::<String>(),
             counted(plan.connections, "connection"),
             engines(document)
         ),
@@ -52,10 +56,11 @@ fn path(plan: &Plan) -> String {
 
 fn answer(document: &Document) -> Option<String> {
     let metrics = &document.summary.as_ref()?.metrics;
+    let plan = &document.plan;
     if document
         .rounds
         .iter()
-        .all(|round| round.measured.totals.operations == 0)
+        .all(|round| success::moved_nothing(plan, round))
     {
         return None;
     }
@@ -64,13 +69,13 @@ fn answer(document: &Document) -> Option<String> {
             .get(name)
             .map(|metric| mean_with_interval(metric, show))
     };
-    if document.plan.workload.is_bulk() {
+    if plan.workload.is_bulk() {
         let throughput = rate("throughput_bits_per_second", human_bit_rate)?;
         let unconfirmed = document
             .rounds
             .iter()
             .any(|round| round.rates.confirmation == Confirmation::SenderUnconfirmed);
-        let remark = match (unconfirmed, document.plan.direction) {
+        let remark = match (unconfirmed, plan.direction) {
             (true, _) => format!(" ({})", Confirmation::SenderUnconfirmed.words()),
             (false, Some(Direction::Both)) => " in both directions together".to_owned(),
             (false, _) => " received".to_owned(),
@@ -78,12 +83,13 @@ fn answer(document: &Document) -> Option<String> {
         return Some(throughput + &remark);
     }
     let operations = rate("rate_per_second", human_count)?;
-    let unit = document.plan.workload.operations();
+    let unit = plan.workload.operations();
     let mut answer = match defects::overload(document) {
         Some(asked) => format!("{operations} of {} {unit}/s asked for", human_count(asked)),
         None => format!("{operations} {unit}/s"),
     };
-    answer += &latency(document).map_or_else(String::new, |latency| format!(", {latency}"));
+    let latency = latency(document).or_else(|| defects::no_latency(document));
+    answer += &latency.map_or_else(String::new, |latency| format!(", {latency}"));
     Some(answer)
 }
 
@@ -170,6 +176,9 @@ pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
     paper.sentence(&format!("Load: {}.", parts.join(", ")), Paint::Plain);
     if let Some(round) = document.rounds.first() {
         paper.sentence(&window(document, round), Paint::Plain);
+    }
+    if let Some(limit) = shown_round(document).and_then(|round| generator::limit(plan, round)) {
+        paper.sentence(&limit, Paint::Plain);
     }
     paper.blank();
 }

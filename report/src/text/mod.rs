@@ -4,6 +4,7 @@ pub mod checkup;
 pub mod comparison;
 pub(crate) mod cost;
 mod defects;
+mod generator;
 pub(crate) mod headline;
 pub(crate) mod layout;
 pub(crate) mod measured;

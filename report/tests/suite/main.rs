@@ -1,5 +1,6 @@
 //! What a user and a program see of a result: every test works on the same fixture documents.
 
+mod answers; // the first sentences of results in which something went wrong
 mod bless; // expected files, rewritten on request
 mod comparison_fixtures; // comparisons with seeded noise
 mod comparisons; // the comparison document, its schema and its reading

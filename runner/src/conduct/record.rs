@@ -12,10 +12,11 @@ use crate::wire::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{
-    AppliedProfile, ClockOffset, Confirmation, Document, Host, Message, ProfileKey, Role, Round,
-    Side, Status,
+    AppliedProfile, ClockOffset, Confirmation, Document, ErrorKind, Host, Message, ProfileKey,
+    Role, Round, Side, Status,
 };
 use report::findings::{self, Finding};
+use report::success::{Nothing, nothing_succeeded};
 use report::units::{grouped, human_ns};
 use report::warnings;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -300,7 +301,11 @@ impl Record {
             return (self.document, None);
         }
         let rounds = &self.document.rounds;
-        let failure = rounds.iter().find_map(nothing_succeeded);
+        let plan = &self.document.plan;
+        let nothing = rounds
+            .iter()
+            .find_map(|round| nothing_succeeded(plan, round));
+        let failure = nothing.map(failure_of);
         let failure = failure.or_else(|| nothing_valid(rounds));
         self.document.status = match failure {
             Some(_) => Status::Failed,
@@ -451,44 +456,15 @@ fn nothing_valid(rounds: &[Round]) -> Option<Failure> {
     })
 }
 
-/// A run in which everything failed is no success, whatever its rate of nothing.
-fn nothing_succeeded(round: &Round) -> Option<Failure> {
-    let totals = &round.measured.totals;
-    if totals.operations > 0 {
-        return None;
-    }
-    let worst = round.measured.errors.iter().max_by_key(|error| error.count);
-    let why = match worst {
-        Some(error) => format!(
-            "{} times {}{}",
-            grouped(error.count),
-            error.kind.words(),
-            error
-                .text
-                .as_ref()
-                .map_or_else(String::new, |text| format!(" ({text})"))
-        ),
-        None if round.measured.unfinished.count > 0 => {
-            let unfinished = &round.measured.unfinished;
-            let text = unfinished.text.as_ref();
-            let part = text.map_or_else(String::new, |text| format!(" ({text})"));
-            unfinished.words() + &part
-        }
-        None => "the window may be too short, or the peer moves no bytes".to_owned(),
-    };
-    let class = match worst.map(|error| error.kind) {
-        Some(report::document::ErrorKind::NoPorts | report::document::ErrorKind::NoDescriptors) => {
-            ExitClass::Machine
-        }
-        Some(report::document::ErrorKind::Mismatch) => ExitClass::CheckFailed,
+/// A run in which everything failed ends with the class of what most failed with.
+fn failure_of(nothing: Nothing) -> Failure {
+    let class = match nothing.worst {
+        Some(ErrorKind::NoPorts | ErrorKind::NoDescriptors) => ExitClass::Machine,
+        Some(ErrorKind::Mismatch) => ExitClass::CheckFailed,
         _ => ExitClass::Peer,
     };
-    Some(Failure {
+    Failure {
         class,
-        text: format!(
-            "no operation succeeded in round {}: {why}; check that the target plays the role that this workload \
-             needs",
-            round.number
-        ),
-    })
+        text: nothing.text,
+    }
 }

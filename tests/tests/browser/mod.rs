@@ -19,8 +19,16 @@ const FIGURES: [Shown; 6] = [
         format!("{}/s", human_count(value))
     }),
     ("throughput_bits_per_second", "throughput", human_bit_rate),
-    ("latency_p50_ns", "p50, service time", human_ns),
-    ("latency_p99_ns", "p99, service time", human_ns),
+    (
+        "latency_p50_ns",
+        "p50, service time, mean over rounds",
+        human_ns,
+    ),
+    (
+        "latency_p99_ns",
+        "p99, service time, mean over rounds",
+        human_ns,
+    ),
     ("load_cpu_ns_per_operation", "load CPU/op", human_ns),
     ("testee_cpu_ns_per_operation", "testee CPU/op", human_ns),
 ];

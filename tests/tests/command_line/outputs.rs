@@ -193,3 +193,70 @@ fn what_others_wrote_is_shown_and_not_obeyed() {
         assert!(refused.contains("\\x1b]0;owned\\x07\\x9b2J"), "{refused}");
     });
 }
+
+#[test]
+fn the_name_of_a_file_says_its_form() {
+    within(60, || {
+        let folder = std::env::temp_dir().join(format!("linerate-forms-{}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder for temporary files");
+        let at = |name: &str| folder.join(name).to_str().expect("a name").to_owned();
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let document = fixture("rr_five_rounds.json");
+        let (json, page, prom) = (at("x.json"), at("x.html"), at("x.prom"));
+        for (form, beginning) in [(&json, "{"), (&page, "<!"), (&prom, "# HELP")] {
+            let finished = call(&["report", &document, "--output", form]);
+            assert_eq!(
+                (finished.code(), finished.stderr.as_str()),
+                (0, ""),
+                "{form}"
+            );
+            let text = fs::read_to_string(form).unwrap_or_default();
+            assert!(text.starts_with(beginning), "{form}: {text}");
+        }
+        // What was written is what the name says, to linerate itself too.
+        let again = call(&["report", &json, "--html", &at("again.html")]);
+        assert_eq!(again.code(), 0, "{}", again.stderr);
+        assert!(
+            again.stdout.starts_with("rr over tcp loopback"),
+            "{}",
+            again.stdout
+        );
+        assert!(read("again.html").contains("</html>"));
+        let other = call(&[
+            "report",
+            &document,
+            "--format",
+            "csv",
+            "--output",
+            &at("y.json"),
+        ]);
+        assert_eq!(other.code(), 0, "{}", other.stderr);
+        assert!(
+            other.stderr.contains("its name promises json"),
+            "{}",
+            other.stderr
+        );
+        assert!(read("y.json").starts_with("round,side,"));
+        let mut run: Vec<&str> = RUN.split(' ').collect();
+        let measured = at("run.json");
+        run.extend(["--output", &measured]);
+        assert_eq!(call(&run).code(), 0);
+        assert!(is_result(&read("run.json")));
+        fs::remove_dir_all(&folder).expect("it was made");
+    });
+}
+
+#[test]
+fn what_has_no_end_is_no_document() {
+    within(60, || {
+        for path in ["/dev/zero", "/tmp"] {
+            call(&["report", path]).assert_refused(2, &[path, "no regular file"]);
+        }
+        let mut command = piped(linerate());
+        command.args(["report", "-"]);
+        let mut call = Call::of(command);
+        // Its stdin is empty.
+        call.finish(Duration::from_secs(30))
+            .assert_refused(2, &["stdin", "not JSON"]);
+    });
+}

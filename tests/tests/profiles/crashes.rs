@@ -14,14 +14,17 @@ enum Victim {
     Agents,
     Supervisor,
     CliAndAgents,
+    AgentsAndSupervisors,
     Everything,
 }
 
-const VICTIMS: [Victim; 5] = [
+const VICTIMS: [Victim; 6] = [
     Victim::Cli,
     Victim::Agents,
     Victim::Supervisor,
     Victim::CliAndAgents,
+    // The cli is left, and heals at once.
+    Victim::AgentsAndSupervisors,
     Victim::Everything,
 ];
 
@@ -74,6 +77,7 @@ fn kill(call: &Call, victim: Victim) {
             Victim::Agents => agent,
             Victim::Supervisor => supervisor,
             Victim::CliAndAgents => !supervisor,
+            Victim::AgentsAndSupervisors => agent || supervisor,
             Victim::Everything => true,
         }
     };

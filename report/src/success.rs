@@ -1,0 +1,125 @@
+//! Whether a round has a result at all. A run in which everything failed is no success, whatever its rate of nothing.
+
+use crate::document::{Confirmation, ErrorKind, Plan, Round};
+use crate::units::{grouped, human_ns};
+
+/// Why a round is no success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nothing {
+    /// What there was instead, and what to do.
+    pub text: String,
+    /// What most failed with; `None` where nothing failed.
+    pub worst: Option<ErrorKind>,
+}
+
+/// Whether nothing came through: no operation, of a stream not a byte that anybody counted.
+pub(crate) fn moved_nothing(plan: &Plan, round: &Round) -> bool {
+    let totals = &round.measured.totals;
+    match plan.workload.is_bulk() {
+        // A message may be larger than what a window takes.
+        true => {
+            let rates = &round.rates;
+            let bits = rates.throughput_bits_per_second;
+            bits.map_or(totals.bytes_sent + totals.bytes_received == 0, |bits| {
+                bits.get() == 0.0
+            })
+        }
+        false => totals.operations == 0,
+    }
+}
+
+/// Why nothing in the round succeeded, if that is so.
+pub fn nothing_succeeded(plan: &Plan, round: &Round) -> Option<Nothing> {
+    let errors = &round.measured.errors;
+    let worst = errors.iter().max_by_key(|error| error.count);
+    let why = if moved_nothing(plan, round) {
+        format!(
+            "no operation succeeded in round {}: {}",
+            round.number,
+            instead(plan, round)
+        )
+    } else if every_stream_was_lost(plan, round) {
+        let failed: u64 = errors.iter().map(|error| error.count).sum();
+        format!(
+            "every connection of round {} was lost ({} failures, most of them: {}), and nobody says that anything \
+             arrived; check that the target reads what it is sent",
+            round.number,
+            grouped(failed),
+            worst.map_or("unknown", |error| error.kind.words())
+        )
+    } else {
+        nothing_due_was_answered(plan, round)?
+    };
+    Some(Nothing {
+        text: why,
+        worst: worst.map(|error| error.kind),
+    })
+}
+
+fn instead(plan: &Plan, round: &Round) -> String {
+    let measured = &round.measured;
+    let part = |text: &Option<String>| {
+        let text = text.as_ref();
+        text.map_or_else(String::new, |text| format!(" ({text})"))
+    };
+    let role = "check that the target plays the role that this workload needs";
+    let worst = measured.errors.iter().max_by_key(|error| error.count);
+    let why = match worst {
+        Some(error) => format!(
+            "{} times {}{}",
+            grouped(error.count),
+            error.kind.words(),
+            part(&error.text)
+        ),
+        None if measured.unfinished.count > 0 => {
+            measured.unfinished.words() + &part(&measured.unfinished.text)
+        }
+        // Our own testee plays its role.
+        None if plan.target.own_testee => {
+            return "its window may be too short for this machine, which may be busy with other things; measure for \
+                    longer (--duration), and see linerate doctor"
+                .to_owned();
+        }
+        None => "the window may be too short, or the peer moves no bytes".to_owned(),
+    };
+    match (plan.target.own_testee, worst) {
+        (false, _) => format!("{why}; {role}"),
+        (true, None) => format!(
+            "{why}; linerate's own testee answers as soon as it gets a CPU: see what else runs (linerate doctor), or ask \
+             for less"
+        ),
+        (true, Some(_)) => why,
+    }
+}
+
+/// Bytes that the kernel took for connections all of which failed arrived nowhere, as far as is known.
+fn every_stream_was_lost(plan: &Plan, round: &Round) -> bool {
+    let failed: u64 = round.measured.errors.iter().map(|error| error.count).sum();
+    let opened = round.measured.totals.connections_opened;
+    plan.workload.is_bulk()
+        && round.rates.confirmation == Confirmation::SenderUnconfirmed
+        && round.measured.totals.bytes_received == 0
+        && failed > 0
+        // All that were opened, or again and again all but those that were open at the end.
+        && (failed >= opened.max(plan.connections)
+            || failed > plan.connections && failed + plan.connections >= opened)
+}
+
+/// An open loop that answered only what was due before its window has measured nothing of what was asked for.
+fn nothing_due_was_answered(plan: &Plan, round: &Round) -> Option<String> {
+    plan.pace.rate_per_second()?;
+    let unfinished = &round.measured.unfinished;
+    if round.measured.latency.primary().is_some() || unfinished.count == 0 {
+        return None;
+    }
+    let age = unfinished.oldest_age_ns;
+    Some(format!(
+        "nothing that was due in round {} was answered: {}{}; ask for a lower --rate",
+        round.number,
+        unfinished.words(),
+        age.map_or_else(String::new, |ns| format!(
+            ", the oldest waited {}",
+            human_ns(ns as f64)
+        ))
+    ))
+}
