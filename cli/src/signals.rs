@@ -5,7 +5,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use runner::conduct::Cancel;
+use runner::cancel::Cancel;
 use runner::error::{ExitClass, Failure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

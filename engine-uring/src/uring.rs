@@ -18,6 +18,7 @@ mod ending;
 mod granted;
 mod ladder;
 mod lazy;
+mod lazy_state;
 mod mapping;
 mod options;
 mod own_buffers;
@@ -39,7 +40,7 @@ use engine::proactor::{
 };
 use engine::session::How;
 use engine::socket::prepare_close;
-use lazy::Lazy;
+use lazy_state::Lazy;
 use options::Wishes;
 use own_buffers::OwnBuffers;
 use ring::{BUFFER_GROUP, Ring};

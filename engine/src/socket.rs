@@ -1,38 +1,18 @@
 //! Creating sockets with the user's options, and reading back what was granted.
 
+mod attempt;
+mod options;
 mod setting;
 
 use crate::session::How;
+use attempt::attempt;
+pub use attempt::errno_of;
+pub use options::SocketOptions;
 use setting::{apply, bind_address_no_port, fast_open_connect, fast_open_listener, set_reuseport};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-
-/// Socket options as requested. `None` leaves the system's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SocketOptions {
-    /// TCP_NODELAY: do not wait for more before sending a small segment.
-    pub nodelay: bool,
-    /// SO_SNDBUF, bytes. Linux doubles it and clamps it to net.core.wmem_max.
-    pub send_buffer_bytes: Option<u32>,
-    /// SO_RCVBUF, bytes. Linux doubles it, clamps it to net.core.rmem_max, and stops autotuning.
-    pub receive_buffer_bytes: Option<u32>,
-    /// TCP_CONGESTION, by name.
-    pub congestion_control: Option<String>,
-    /// TCP_MAXSEG, bytes.
-    pub mss_bytes: Option<u32>,
-    /// IP_TOS or IPV6_TCLASS.
-    pub tos: Option<u8>,
-    /// SO_BUSY_POLL, us (Linux; acts on devices with NAPI only, not on loopback).
-    pub busy_poll_us: Option<u32>,
-    /// TCP Fast Open: TCP_FASTOPEN on listeners, TCP_FASTOPEN_CONNECT on connecting sockets.
-    pub fast_open: bool,
-    /// SO_KEEPALIVE with this idle time and interval, s.
-    pub keepalive_s: Option<u32>,
-    /// SO_MAX_PACING_RATE, bytes per second (Linux).
-    pub pacing_bytes_per_second: Option<u64>,
-}
 
 /// Socket options as the system reports them on an open connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -250,56 +230,6 @@ pub fn set_nonblocking(socket: BorrowedFd<'_>, nonblocking: bool) -> io::Result<
 /// When no descriptors are left.
 pub fn duplicate(socket: &OwnedFd) -> io::Result<OwnedFd> {
     socket.as_fd().try_clone_to_owned()
-}
-
-/// Puts the attempt into the error's text and keeps its errno readable through [`errno_of`].
-fn attempt<T>(what: &str, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| {
-        let errno = error.raw_os_error().unwrap_or(0);
-        io::Error::new(
-            error.kind(),
-            Attempt {
-                what: what.to_owned(),
-                errno,
-                text: error.to_string(),
-            },
-        )
-    })
-}
-
-fn unsupported(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!("{what} does not exist on this system"),
-    )
-}
-
-#[derive(Debug)]
-struct Attempt {
-    what: String,
-    errno: i32,
-    text: String,
-}
-
-impl std::fmt::Display for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.what, self.text)
-    }
-}
-
-impl std::error::Error for Attempt {}
-
-/// The errno behind an error from this module; 0 if there is none.
-pub fn errno_of(error: &io::Error) -> i32 {
-    error
-        .raw_os_error()
-        .or_else(|| {
-            error
-                .get_ref()?
-                .downcast_ref::<Attempt>()
-                .map(|attempt| attempt.errno)
-        })
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

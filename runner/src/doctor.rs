@@ -10,8 +10,8 @@ use report::checkup::{Checkup, Observed};
 use report::document::{Message, Unknown};
 use report::findings::{self, Finding};
 
-use crate::agent::describe_host;
 use crate::build_info::VERSION;
+use crate::host::describe_host;
 use crate::host::{CounterDelta, CounterSnapshot, ProcessTimes, Traffic};
 
 /// So many neighbours are named.

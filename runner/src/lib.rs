@@ -7,16 +7,19 @@
 
 pub mod agent;
 pub mod build_info;
+pub mod cancel;
 pub mod compare;
 pub mod conduct;
 pub mod doctor;
 pub mod engines;
 pub mod error;
 pub mod host;
+mod lines;
 mod listening;
 pub mod plan;
 pub mod profile;
 pub mod serve;
+mod serve_counts;
 pub mod trials;
 pub mod wire;
 mod workers;

@@ -20,6 +20,7 @@ pub mod agent;
 pub mod compare;
 pub mod doctor;
 pub mod engines;
+mod fill;
 pub mod profile;
 pub mod report;
 pub mod run;

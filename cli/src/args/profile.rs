@@ -5,7 +5,7 @@ use runner::plan::CommonRequest;
 use runner::profile::load;
 use sysctl_profiles::Profile;
 
-use super::run_groups::Fill;
+use super::fill::Fill;
 
 /// Which settings are in force while it is measured.
 #[derive(Debug, Clone, Default, Args)]

@@ -12,6 +12,7 @@ use runner::plan::{
     CommonRequest, PaceRequest, PlacementKind, PlanRequest, ShapeRequest, SocketRequest,
 };
 
+use super::fill::Fill;
 use super::profile::ProfileArgs;
 use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
 
@@ -43,12 +44,6 @@ pub struct PlanArgs<S: Args> {
     pub profile: ProfileArgs,
     #[command(flatten)]
     pub series: SeriesArgs,
-}
-
-/// Part of a command line that every workload has.
-pub trait Fill {
-    /// Writes what was given into the request.
-    fn fill(&self, request: &mut CommonRequest);
 }
 
 /// The part of a command line that is the workload's own.

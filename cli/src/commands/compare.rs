@@ -8,10 +8,11 @@ use report::comparison::{StopReason, Vary};
 use report::document::{Document, Message};
 use report::findings::Finding;
 use report::units::{counted, human_bit_rate, human_count, human_ns};
+use runner::cancel::Cancel;
 use runner::compare::{
     Book, CellRequest, Earlier, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
 };
-use runner::conduct::{Cancel, Phase};
+use runner::conduct::Phase;
 use runner::error::{ExitClass, Failure};
 use runner::plan::CommonRequest;
 

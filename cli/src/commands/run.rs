@@ -10,7 +10,8 @@ use report::findings::Finding;
 use report::saved::View;
 use report::text::Style;
 use runner::build_info::VERSION;
-use runner::conduct::{Cancel, Observer, Phase, RunLog, conduct};
+use runner::cancel::Cancel;
+use runner::conduct::{Observer, Phase, RunLog, conduct};
 use runner::error::{ExitClass, RunError};
 use runner::plan::Plan;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::endpoint::Endpoint;
 use engine::socket::takes_both_versions;
 use report::units::{grouped, human_duration_ns};
-use runner::conduct::Cancel;
+use runner::cancel::Cancel;
 use runner::error::{ExitClass, Failure};
 use runner::plan::{ServePlan, ServeRequest};
 use runner::profile::{ProfileTask, Settings};

@@ -1,6 +1,6 @@
 //! `linerate supervise`: the supervisor of `runner` on this process' standard streams.
 
-use runner::conduct::Cancel;
+use runner::cancel::Cancel;
 use runner::error::ExitClass;
 
 use crate::problem::Problem;

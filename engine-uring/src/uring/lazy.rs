@@ -19,24 +19,6 @@ use super::connection::Stage;
 use super::submit::UNCONFIRMED_BYTES_MAX;
 use engine::proactor::{ConnectionId, Event, Piece};
 
-/// The lazy sends under way.
-#[derive(Debug, Default)]
-pub(super) struct Lazy {
-    /// Queued in this turn; a call has to take it yet.
-    queued: Option<ConnectionId>,
-    /// Taken by the call that began this turn: over, unless one of its completions says otherwise.
-    tried: Option<ConnectionId>,
-    /// Completions that this turn brought.
-    brought: usize,
-}
-
-impl Lazy {
-    /// Whether one of this connection waits to be taken by a call.
-    pub(super) fn is_queued(&self, id: ConnectionId) -> bool {
-        self.queued == Some(id)
-    }
-}
-
 impl UringProactor {
     /// Whether a send of `len` bytes can go without a completion of its own.
     ///

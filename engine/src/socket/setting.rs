@@ -1,6 +1,7 @@
 //! Setting options of a socket, each in the way of this system.
 
-use super::{SocketOptions, attempt, unsupported};
+use super::attempt::{attempt, unsupported};
+use super::options::SocketOptions;
 use socket2::{Socket, TcpKeepalive};
 use std::io;
 use std::os::fd::AsRawFd;

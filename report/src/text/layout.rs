@@ -3,7 +3,7 @@
 //! What a document has to say is written once, as blocks; the text sets them here, Markdown and HTML
 //! set the same blocks in their own way.
 
-use super::Style;
+use super::style::Style;
 use crate::foreign::{shown, shown_lines};
 
 /// What a piece of text is, for those who see colours.

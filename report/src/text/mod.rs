@@ -12,29 +12,13 @@ pub(crate) mod next;
 pub(crate) mod place;
 mod profile;
 pub(crate) mod rounds;
+mod style;
 
 use crate::assemble::counted;
 use crate::document::{Document, Finite, Pace, Round};
 use layout::{Paint, Paper};
 pub use next::{as_typed, to_repeat};
-
-/// How the text may look. Whether colour is wanted (terminal, `NO_COLOR`) is the caller's business.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// ANSI colours and bold.
-    pub color: bool,
-    /// Columns after which sentences wrap. Tables are narrow and do not.
-    pub width: usize,
-}
-
-impl Default for Style {
-    fn default() -> Self {
-        Style {
-            color: false,
-            width: 100,
-        }
-    }
-}
+pub use style::Style;
 
 /// The document as text, ending in a newline.
 pub fn render(document: &Document, style: &Style) -> String {

@@ -12,17 +12,17 @@ mod testee;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::engines::{AUTO, EngineChoice};
 use crate::error::{ExitClass, Failure};
-use crate::host::{Traffic, describe};
+use crate::host::{Traffic, describe_host};
+use crate::lines::{Line, read_line, write_line};
 use crate::profile::{Drift, Settings};
 use crate::wire::{
-    AgentHello, AgentResult, FromAgent, Line, PROTOCOL, Prepared, Task, ToAgent, check_versions,
-    read_line, write_line,
+    AgentHello, AgentResult, FromAgent, PROTOCOL, Prepared, Task, ToAgent, check_versions,
 };
 use crate::workers::WorkerEnd;
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
-use engine::driver::{LoadOutcome, Probe, ServeOutcome};
-use report::document::{Host, Interval, Message, Role};
+use engine::driver::{LoadOutcome, ServeOutcome};
+use report::document::{Interval, Message, Role};
 use std::io::{BufReader, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -329,16 +329,6 @@ pub(crate) fn boot_id() -> Option<String> {
 fn network_namespace() -> Option<String> {
     let link = std::fs::read_link("/proc/self/ns/net").ok()?;
     Some(link.to_string_lossy().into_owned())
-}
-
-pub(crate) fn describe_host(traffic: Traffic) -> Host {
-    let raw = crate::engines::all().find(|driver| driver.capabilities().is_io_uring);
-    let io_uring = match raw.map(|driver| driver.probe()) {
-        Some(Probe::Available(_)) => Ok(()),
-        Some(Probe::Limited { reason, .. } | Probe::Unavailable { reason, .. }) => Err(reason),
-        None => Err("io_uring is a Linux interface".to_owned()),
-    };
-    describe(traffic, io_uring)
 }
 
 fn unexpected(note: &Note, expected: &str) -> Ended {

@@ -7,7 +7,7 @@ use crate::error::Failure;
 use crate::host::Traffic;
 use crate::listening::{self, ListenerTask, Listening};
 use crate::plan::{Plan, TesteePlan};
-use crate::serve::ServeCounts;
+use crate::serve_counts::ServeCounts;
 use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{WorkerEnd, cpus_for};
 use engine::address::Address;

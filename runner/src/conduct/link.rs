@@ -1,8 +1,9 @@
 //! One agent as the conductor holds it: a way to speak, a stream of what it says, and its life.
 
 use crate::error::Failure;
+use crate::lines::{Line, read_line, write_line};
 use crate::plan::AgentPlan;
-use crate::wire::{FromAgent, Line, ToAgent, read_line, write_line};
+use crate::wire::{FromAgent, ToAgent};
 use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

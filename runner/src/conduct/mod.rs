@@ -1,7 +1,6 @@
 //! Conducts a run: starts the agents of each round, tells them when to go, relays what they
 //! report, and assembles the document. Whatever happens, no process is left behind.
 
-mod cancel;
 mod hearing;
 mod link;
 mod log;
@@ -10,10 +9,10 @@ mod profiles;
 mod record;
 mod round;
 
-pub use cancel::Cancel;
 pub use log::{Logged, RunLog, logged};
 pub(crate) use record::LOCAL;
 
+use crate::cancel::Cancel;
 use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;

@@ -4,9 +4,10 @@
 use super::hearing::Hearing;
 use super::link::Launcher;
 use super::placement::{Wishes, wishes};
-use super::{Cancel, Observer, Phase, profiles};
+use super::{Observer, Phase, profiles};
 use crate::agent::boot_id;
 use crate::build_info::VERSION;
+use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, TargetPlan};
 use crate::profile::ProfileTask;

@@ -2,8 +2,9 @@
 
 use super::link::{Heard, Launcher, Link};
 use super::*;
+use crate::lines::write_line;
 use crate::plan::{AgentPlan, CommonRequest, PlanRequest};
-use crate::wire::{FromAgent, write_line};
+use crate::wire::FromAgent;
 use report::document::{Role, Round, Status, Workload, unexplained_nulls};
 use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};

@@ -8,6 +8,7 @@ mod conntrack;
 mod counter_texts;
 mod counters;
 mod cpu_list;
+mod described;
 mod environment;
 mod files;
 mod interface;
@@ -27,6 +28,7 @@ pub use counters::{
     CounterDelta, CounterSnapshot, CpuActivity, ProcessMemory, THROTTLED, process_memory,
 };
 pub use cpu_list::{CpuListError, format_cpu_list, parse_cpu_list};
+pub(crate) use described::describe_host;
 pub use environment::describe;
 pub use interface::Traffic;
 pub use memory::available_bytes;

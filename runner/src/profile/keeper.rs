@@ -3,7 +3,7 @@
 use super::protocol::{Answer, Application, Drift, Order};
 use super::{heal, host};
 use crate::error::Failure;
-use crate::wire::{Line, read_line, write_line};
+use crate::lines::{Line, read_line, write_line};
 use report::document::{AppliedProfile, Message};
 use std::io::{BufReader, Read};
 use std::os::unix::process::CommandExt;

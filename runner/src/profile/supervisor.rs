@@ -2,9 +2,9 @@
 
 use super::host::{self, InForce};
 use super::protocol::{Answer, Drift, Hold, Order};
-use crate::conduct::Cancel;
+use crate::cancel::Cancel;
 use crate::error::Failure;
-use crate::wire::{Line, read_line, write_line};
+use crate::lines::{Line, read_line, write_line};
 use std::io::{BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
