@@ -41,7 +41,7 @@ impl std::fmt::Display for Obstacle {
 pub enum Error {
     /// No bundled profile has this name.
     #[error(
-        "there is no profile `{name}`; bundled are {known}; a file is named with a `/` or with .toml"
+        "there is no profile `{name}`; bundled are {known}; a file is named with a `/` or with .toml; `linerate sysctl list` describes them"
     )]
     UnknownProfile {
         /// As it was asked for.

@@ -12,6 +12,8 @@ use crate::document::Interval;
 #[derive(Debug)]
 pub struct Together {
     length_ns: u64,
+    /// Where the next part begins: parts follow one another, whoever was how late.
+    begin_ns: u64,
     waiting: Vec<VecDeque<Interval>>,
 }
 
@@ -20,6 +22,7 @@ impl Together {
     pub fn new(agents: usize, length_ns: u64) -> Self {
         Self {
             length_ns: length_ns.max(1),
+            begin_ns: 0,
             waiting: vec![VecDeque::new(); agents],
         }
     }
@@ -46,13 +49,26 @@ impl Together {
             let last = waiting.iter().position(is_end)?;
             slices.extend(waiting.drain(..=last));
         }
-        Some(interval(&slices.iter().collect::<Vec<_>>()))
+        let part = interval(&slices.iter().collect::<Vec<_>>());
+        Some(self.follow(part))
     }
 
     /// What is left at the end of the window, if anything is.
-    pub fn rest(self) -> Option<Interval> {
+    pub fn rest(mut self) -> Option<Interval> {
         let slices: Vec<&Interval> = self.waiting.iter().flatten().collect();
-        (!slices.is_empty()).then(|| interval(&slices))
+        let part = (!slices.is_empty()).then(|| interval(&slices))?;
+        Some(self.follow(part))
+    }
+
+    /// The part, from the end of the one before it.
+    fn follow(&mut self, part: Interval) -> Interval {
+        let end_ns = part.start_offset_ns + part.length_ns;
+        let start_offset_ns = std::mem::replace(&mut self.begin_ns, end_ns);
+        Interval {
+            start_offset_ns,
+            length_ns: end_ns.saturating_sub(start_offset_ns),
+            ..part
+        }
     }
 
     fn is_end_of_all(&self, end: u64) -> bool {

@@ -109,7 +109,7 @@ fn a_killed_run_leaves_its_finished_rounds() {
             text_of(&directory.path().join("r.json"))
         );
         let mut killed = start(&line);
-        killed.hears("round 3");
+        killed.hears("rr 3/30");
         killed.kept().signal(libc::SIGKILL);
         drop(killed);
         let shown = call(&["report", text_of(&log), "--format", "json"]);
