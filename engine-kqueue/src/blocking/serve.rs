@@ -27,9 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ord
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// System calls that make and end a thread with a stack of its own, by strace (glibc 2.36): mmap,
-/// mprotect, two rt_sigprocmask, clone3, rseq, set_robust_list, prctl for its name, sigaltstack and mmap
-/// and mprotect for signals, and as many to end it.
+/// System calls that make and end a thread with a stack of its own: an estimate by what Rust's std and
+/// glibc 2.36 do (mmap, mprotect, two rt_sigprocmask, clone3, rseq, set_robust_list, prctl for its name,
+/// sigaltstack with mmap and mprotect for signals, and about as many to end it).
 const THREAD_CALLS: u64 = if cfg!(target_os = "linux") { 17 } else { 0 };
 
 /// Serves `job` until told to stop.
