@@ -225,7 +225,7 @@ fn memlock_bytes() -> Option<u64> {
     };
     // SAFETY: `limit` is a valid place for the answer.
     let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur as u64)
 }
 
 #[cfg(test)]
