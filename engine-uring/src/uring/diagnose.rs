@@ -4,6 +4,7 @@
 //! ENOSYS from an old or sandboxed kernel, and from other seccomp filters; ENOMEM from the
 //! locked-memory limit. So the settings are read, and the text names the wall that stands.
 
+use engine::os::Resource;
 use std::fs;
 use std::io;
 
@@ -219,13 +220,8 @@ fn seccomp_of(status: &str) -> Option<i64> {
 }
 
 fn memlock_bytes() -> Option<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid place for the answer.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    (answer == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur as u64)
+    let limit = Resource::LockedMemory.limit().ok()?;
+    (limit.soft != Resource::UNLIMITED).then_some(limit.soft)
 }
 
 #[cfg(test)]
