@@ -105,7 +105,7 @@ fn what_cannot_be_compared_is_refused_before_the_start() {
             ),
             (
                 "compare rr --profiles none,nosuch",
-                &["nosuch", "bundled are baseline"],
+                &["nosuch", "linerate sysctl list"],
             ),
             (
                 "compare rr --profiles none,low-latency --engines epoll,uring",
