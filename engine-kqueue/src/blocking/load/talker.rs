@@ -27,6 +27,8 @@ pub struct Talker<W: LoadWorkload> {
     life: Life<W>,
     /// Operations are sent on a schedule.
     paced: bool,
+    /// How long one wait lasts before the clock is looked at, ns.
+    look_every_ns: u64,
     /// Taken out while a conversation runs on it.
     line: Option<Line>,
     connected: bool,
@@ -51,6 +53,7 @@ impl<W: LoadWorkload> Talker<W> {
     ) -> Self {
         let job = &stage.job;
         let rules = own_rules(Rules::from(job), index);
+        let look_every_ns = rules.look_every_ns();
         let meter = Meter::new_growing(job.spec.is_open_loop(), rules.count(), published);
         let line = Line::new(
             workload.hints().own_buffer_bytes(),
@@ -60,6 +63,7 @@ impl<W: LoadWorkload> Talker<W> {
         Self {
             life: Life::new(workload.clone(), rules, region, meter),
             paced: workload.pace().is_open(),
+            look_every_ns,
             index,
             line: Some(line),
             connected: false,
@@ -245,8 +249,7 @@ impl<W: LoadWorkload> Talker<W> {
         self.calls.system_calls += sys::suppress_sigpipe(fd.as_raw_fd());
         sys::bound_waiting(fd.as_raw_fd(), false, job.connect_timeout_ns);
         // An answer that takes too long is noticed as soon as on other engines.
-        let look_every_ns = Rules::from(job).look_every_ns();
-        sys::bound_waiting(fd.as_raw_fd(), true, look_every_ns);
+        sys::bound_waiting(fd.as_raw_fd(), true, self.look_every_ns);
         let fd = stage.seats[self.index as usize].put(fd);
         sys::connect(fd, &job.target.address).map_err(|errno| {
             self.calls.system_calls += self.seat().close(How::Fin);
@@ -412,7 +415,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
     }
 
     fn patience_ns(&self) -> Option<u64> {
-        Some(Rules::from(&self.stage.job).look_every_ns())
+        Some(self.look_every_ns)
     }
 
     fn waited_too_long(&mut self, line: &mut Line) -> bool {
