@@ -135,13 +135,13 @@ impl Meter {
     }
 
     /// Whether an operation that is due at `intended_ns` may start. One that was due before the window
-    /// does not belong to the count.
+    /// does not belong to the count, and none begins after it, however late its end is noticed.
     #[inline]
     pub fn permit(&mut self, intended_ns: u64) -> bool {
         if intended_ns < self.recorded.window_start_ns {
             return !self.forbidden;
         }
-        if self.permits == 0 {
+        if self.permits == 0 || intended_ns >= self.recorded.window_end_ns {
             return false;
         }
         // u64::MAX means unlimited: 2^64 operations take longer than anything lives.
@@ -276,7 +276,7 @@ impl Meter {
 
     /// Something failed, at `now_ns`. `intended_ns` is when the failed operation was due, if it was one.
     /// What was sent in the warm-up and fails inside the window is a failure of the window: it was
-    /// waited for there.
+    /// waited for there. What fails after the window counts if it was due before its end.
     pub fn failure(
         &mut self,
         kind: ErrorKind,
@@ -286,7 +286,7 @@ impl Meter {
     ) {
         if now_ns < self.recorded.window_start_ns {
             self.recorded.errors_before_window += 1;
-        } else {
+        } else if intended_ns.unwrap_or(now_ns) < self.recorded.window_end_ns {
             self.recorded.errors[kind as usize] += 1;
             bump(&self.published.errors, 1);
             if let Some(intended_ns) = intended_ns {
@@ -398,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_begins_or_fails_after_the_window_that_was_not_due_in_it() {
+        let mut meter = Meter::new(false, None, Arc::default());
+        meter.begin(10, 20);
+        assert!(meter.permit(9) && meter.permit(19));
+        assert!(!meter.permit(20), "the end was not noticed yet");
+        meter.failure(ErrorKind::Reset, Some(19), 25, String::new);
+        meter.failure(ErrorKind::Reset, Some(21), 25, String::new);
+        meter.failure(ErrorKind::Reset, None, 19, String::new);
+        meter.failure(ErrorKind::Reset, None, 25, String::new);
+        assert_eq!(meter.recorded().errors_total(), 2);
+    }
+
+    #[test]
     fn a_count_is_of_the_window_and_not_of_the_warm_up() {
         let mut meter = Meter::new(false, Some(2), Arc::default());
         meter.begin(10, u64::MAX);
@@ -446,7 +459,7 @@ mod tests {
         assert_eq!(read(&published.bytes_sent), recorded.bytes_sent);
         assert_eq!(read(&published.bytes_received), recorded.bytes_received);
         assert_eq!(read(&published.errors), recorded.errors_total());
-        assert_eq!((recorded.operations, recorded.errors_total()), (2, 2));
+        assert_eq!((recorded.operations, recorded.errors_total()), (2, 1));
     }
 
     #[test]
