@@ -54,27 +54,21 @@ fn loads_every_other_engine(driver: &'static dyn Driver) {
         .into_iter()
         .filter_map(|other| linerate_tests::driver(other.name()));
     for other in others {
-        loads(driver, other, 200);
+        loads(driver, other);
     }
 }
 
 fn loads_itself(driver: &'static dyn Driver) {
-    // Longer, for a polling thread has to come to its turn first on a busy machine.
-    loads(driver, driver, 400);
+    loads(driver, driver);
 }
 
-fn loads(driver: &'static dyn Driver, other: &'static dyn Driver, stream_ms: u64) {
+fn loads(driver: &'static dyn Driver, other: &'static dyn Driver) {
     each_family(|family| {
         for (spec, role) in workloads() {
-            let is_stream = matches!(spec, LoadSpec::Stream { .. });
             let testee = Testee::start(other, family, role);
-            let mut plan = Plan::new(driver, &testee.address, spec.clone()).connections(3);
-            plan = if is_stream {
-                plan.duration_ms(stream_ms)
-            } else {
-                plan.count(60)
-            };
-            let loaded = plan.run();
+            // Counted and not timed: a busy machine takes longer, and fails nothing.
+            let plan = Plan::new(driver, &testee.address, spec.clone());
+            let loaded = plan.connections(3).count(60).run();
             let what = format!("{} on {family:?}, {spec:?}", other.name());
             assert_eq!(
                 loaded.recorded.errors_total(),
@@ -83,8 +77,7 @@ fn loads(driver: &'static dyn Driver, other: &'static dyn Driver, stream_ms: u64
                 loaded.recorded.error_texts
             );
             assert_eq!(loaded.recorded.unfinished.count, 0, "{what}");
-            assert!(loaded.recorded.operations > 0, "{what}");
-            assert!(is_stream || loaded.recorded.operations == 60, "{what}");
+            assert_eq!(loaded.recorded.operations, 60, "{what}");
             let open = || testee.total(|c| &c.accepted) - testee.total(|c| &c.closed);
             assert!(
                 eventually(Duration::from_secs(5), || open() == 0),
