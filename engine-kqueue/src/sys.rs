@@ -251,6 +251,14 @@ pub fn begin_connect(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> 
     }
 }
 
+/// Whether a socket has room to send and no error, so that a connect that was begun has succeeded.
+pub fn is_writable(fd: RawFd) -> bool {
+    let mut watched = watch(fd, libc::POLLOUT);
+    // SAFETY: one structure, which lives through the call.
+    let answer = unsafe { libc::poll(&raw mut watched, 1, 0) };
+    answer == 1 && watched.revents == libc::POLLOUT
+}
+
 /// Takes the pending error of a socket (SO_ERROR): how a connect ended.
 pub fn take_error(fd: RawFd) -> Result<(), i32> {
     let mut value: libc::c_int = 0;

@@ -21,6 +21,7 @@ pub struct Bench<P> {
 
 pub fn settings(connections: u32, buffers: u32, buffer_bytes: u32) -> Settings {
     Settings {
+        brief: false,
         connections,
         expected: connections,
         buffer_bytes,

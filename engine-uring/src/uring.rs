@@ -8,13 +8,14 @@
 //!
 //! Files: `options` says what users may ask for, `ladder` makes a ring of it, `ring` owns the queues,
 //! `wait` says how a call sleeps, `buffers` and `own_buffers` are the receive memory, `connection` the state per connection, `submit`
-//! makes entries, `reap` turns completions into events, `lazy` keeps sends that go without one,
+//! makes entries, `reap` turns completions into events, `lazy` keeps sends that go without one, `farewell` those that a close follows,
 //! `granted` says what came of it all, `ending` lets go, `probe` and `diagnose` say whether and why not.
 
 mod buffers;
 mod connection;
 mod diagnose;
 mod ending;
+mod farewell;
 mod granted;
 mod ladder;
 mod lazy;
@@ -40,6 +41,7 @@ use engine::proactor::{
 };
 use engine::session::How;
 use engine::socket::prepare_close;
+use farewell::Farewells;
 use lazy_state::Lazy;
 use options::Wishes;
 use own_buffers::OwnBuffers;
@@ -80,6 +82,7 @@ pub struct UringProactor {
     addresses: Slab<Address>,
     acceptor: Acceptor,
     lazy: Lazy,
+    farewells: Farewells,
     /// A receive of one buffer ended in the event that was told last: it is armed again when that
     /// has been dealt with, behind the answer, and not at all if that was a close.
     rearm: Option<ConnectionId>,
@@ -94,6 +97,8 @@ pub struct UringProactor {
     is_unix: Option<bool>,
     /// This kernel's multishot receives cannot be relied on to see the end.
     misses_ends: bool,
+    /// Connections end so soon that a receive left in the kernel would cost more than arming the next.
+    brief: bool,
     /// Operations name sockets in the ring's own table.
     direct: bool,
     /// Sends of at least so many bytes are zero-copy.
@@ -155,6 +160,7 @@ impl Proactor for UringProactor {
                 cancels_missed: 0,
             },
             lazy: Lazy::default(),
+            farewells: Farewells::default(),
             rearm: None,
             closed: VecDeque::with_capacity(settings.connections as usize),
             wake_fd: settings.wake_fd,
@@ -162,6 +168,7 @@ impl Proactor for UringProactor {
             turn: 1,
             is_unix: None,
             misses_ends: !wishes.own_buffers && probe::multishot_misses_ends(),
+            brief: settings.brief,
             direct: wishes.direct,
             zero_copy_from: wishes.zero_copy_from,
             wishes,
@@ -356,6 +363,11 @@ impl Proactor for UringProactor {
         connection.is_some_and(|connection| !connection.sending) && self.queue_lazily(id, &piece)
     }
 
+    unsafe fn send_and_close(&mut self, id: ConnectionId, piece: Piece) -> bool {
+        let connection = live(&mut self.connections, id);
+        connection.is_some() && self.say_farewell(id, &piece)
+    }
+
     fn shutdown_write(&mut self, id: ConnectionId) {
         let Some(connection) = live(&mut self.connections, id) else {
             return;
@@ -434,6 +446,7 @@ impl Proactor for UringProactor {
         let timeout_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(now_ns()));
         let answer = self.ring.turn(timeout_ns, &mut self.counters);
         self.begin_lazy_turn();
+        self.forget_farewells();
         answer
     }
 

@@ -429,6 +429,20 @@ impl Outbox {
         Some(self.chunks[0].piece(region, lender))
     }
 
+    /// The memory of all that is queued, if that is one range of the shared region and a close with
+    /// FIN is to follow.
+    #[inline]
+    pub fn last_words<L: Lender>(&self, region: &Region, lender: &mut L) -> Option<Piece> {
+        let is_last = self.close == Some(How::Fin) && !self.shutdown && self.in_flight == 0;
+        match &self.chunks {
+            chunks if !is_last || chunks.len() != 1 => None,
+            chunks => match &chunks[0] {
+                chunk @ Chunk::Shared { .. } => Some(chunk.piece(region, lender)),
+                _ => None,
+            },
+        }
+    }
+
     /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.
     /// Returns how many pieces there are.
     pub fn gather<L: Lender>(

@@ -143,6 +143,9 @@ pub struct Settings {
     pub buffer_bytes: u32,
     /// Number of receive buffers, a power of two.
     pub buffers: u32,
+    /// Accepted connections are over after a message or a few, by our own close: what is left in the
+    /// kernel then has to be cancelled.
+    pub brief: bool,
     /// Descriptor that becomes readable when the worker is woken (an eventfd or a pipe). The
     /// backend reads it empty and reports [`Event::Woken`]. It outlives the backend.
     pub wake_fd: RawFd,
@@ -302,6 +305,16 @@ pub trait Proactor: Sized {
     /// # Safety
     /// As for [`Proactor::send`].
     unsafe fn send_lazily(&mut self, _id: ConnectionId, _piece: Piece) -> bool {
+        false
+    }
+
+    /// Sends one piece, the last there is, and closes with FIN behind it, so that a backend may do both
+    /// in one call. False: not so, and nothing was done. True: as after [`Proactor::close`], only
+    /// [`Event::Closed`] is to come, whatever becomes of the send.
+    ///
+    /// # Safety
+    /// As for [`Proactor::send_lasting`].
+    unsafe fn send_and_close(&mut self, _id: ConnectionId, _piece: Piece) -> bool {
         false
     }
 

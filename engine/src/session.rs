@@ -94,6 +94,8 @@ pub struct Hints {
     pub receive_bytes: u32,
     /// Bulk transfer: few large buffers serve better than many small ones.
     pub bulk: bool,
+    /// A connection is over after a message or a few, by our own close.
+    pub brief: bool,
 }
 
 impl Hints {

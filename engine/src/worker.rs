@@ -121,19 +121,21 @@ struct Bench<P: Proactor> {
 }
 
 impl<P: Proactor> Bench<P> {
-    /// The backend and what goes with it, on the thread that will use it. `buffer_group` is the
-    /// size and number of the receive buffers; `connections` are at most, and are expected.
+    /// The backend and what goes with it, on the thread that will use it. So many connections at most, and
+    /// so many expected; `busy` of them at once want receive buffers.
     fn new(
         (connections, expected): (u32, u32),
-        (buffer_bytes, buffers): (u32, u32),
+        (hints, busy): (Hints, u32),
         region: Region,
         wake: &WakeEnd,
         options: &[(String, String)],
     ) -> Result<Self, EngineError> {
         crate::os::use_exact_timers();
+        let (buffer_bytes, buffers) = buffer_group(hints, busy);
         let settings = Settings {
             connections,
             expected: expected.min(connections),
+            brief: hints.brief,
             buffer_bytes,
             buffers,
             wake_fd: wake.descriptor(),
@@ -222,6 +224,11 @@ impl<P: Proactor> Bench<P> {
     fn pump(&mut self, wire: &mut Wire, party: &mut impl Party, now_ns: u64) -> (Pumped, u64) {
         let mut taken = 0;
         let mut sends = 0;
+        if wire.outbox.close == Some(How::Fin)
+            && let Some(bytes) = self.part(wire, party)
+        {
+            return (Pumped::Closing, bytes);
+        }
         while !wire.outbox.is_sending()
             && !wire.outbox.is_empty()
             && wire.outbox.close != Some(How::Rst)
@@ -258,6 +265,19 @@ impl<P: Proactor> Bench<P> {
             }
         }
         (Pumped::Open, taken)
+    }
+
+    /// Sends the last output of a connection and closes it, where the backend can do that in one go.
+    /// Returns how many bytes those were.
+    fn part(&mut self, wire: &mut Wire, party: &impl Party) -> Option<u64> {
+        if party.awaits_sent() {
+            return None;
+        }
+        let piece = wire.outbox.last_words(&self.region, &mut self.proactor)?;
+        let bytes = piece.len as u64;
+        // SAFETY: the piece points into the region, which outlives the backend and never changes.
+        wire.closing = unsafe { self.proactor.send_and_close(wire.id, piece) };
+        wire.closing.then_some(bytes)
     }
 
     #[inline]
@@ -455,8 +475,12 @@ mod tests {
         for message_bytes in [1, 65_536, 1 << 20, 8 << 20] {
             let wake = Control::default().seat().unwrap();
             let region = Region::new(vec![0; message_bytes as usize]);
-            let mut bench =
-                Bench::<Scripted>::new((1, 1), (64, 1), region, &wake, &[]).unwrap();
+            let hints = Hints {
+                receive_bytes: 1,
+                bulk: false,
+                brief: false,
+            };
+            let mut bench = Bench::<Scripted>::new((1, 1), (hints, 1), region, &wake, &[]).unwrap();
             let (mut wire, mut tireless) = (Wire::new(0), Tireless(message_bytes));
             tireless.sent(&mut bench.speaker(&mut wire.outbox, 1));
             for _ in 0..3 {
@@ -498,6 +522,7 @@ mod tests {
                         Hints {
                             receive_bytes,
                             bulk,
+                            brief: false,
                         },
                         connections,
                     );

@@ -176,6 +176,15 @@ impl Ring {
         self.push_to_full(entry, counters);
     }
 
+    /// Whether so many entries fit into the next call together.
+    #[inline]
+    pub(super) fn has_room(&mut self, entries: usize) -> bool {
+        if self.sq.capacity() - self.sq.len() < entries {
+            self.sq.sync(); // the length is of a cached head
+        }
+        self.backlog.is_empty() && self.sq.capacity() - self.sq.len() >= entries
+    }
+
     #[cold]
     fn push_to_full(&mut self, entry: &squeue::Entry, counters: &mut BackendCounters) {
         self.backlog.push_back(entry.clone());

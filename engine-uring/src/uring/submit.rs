@@ -22,15 +22,19 @@ pub(super) const CLOSE: u8 = 7;
 pub(super) const SEND_ZC: u8 = 8;
 /// The same from memory that nobody waits to use again.
 pub(super) const SEND_ZC_LASTING: u8 = 9;
+/// The rest of a farewell that the socket did not take at once.
+pub(super) const FAREWELL_REST: u8 = 10;
 /// From here on completions come only after failures, and do not count as operations in flight.
-pub(super) const CANCEL: u8 = 10;
-pub(super) const CANCEL_ACCEPT: u8 = 11;
-pub(super) const CANCEL_EVERYTHING: u8 = 12;
-pub(super) const UNCONFIRMED: u8 = 13;
+pub(super) const CANCEL: u8 = 11;
+pub(super) const CANCEL_ACCEPT: u8 = 12;
+pub(super) const CANCEL_EVERYTHING: u8 = 13;
+pub(super) const UNCONFIRMED: u8 = 17;
 /// Putting a descriptor into the ring's table, or taking it out.
 pub(super) const TABLE: u8 = 14;
 /// A close of which nobody waits for the end.
 pub(super) const CLOSE_SILENTLY: u8 = 15;
+/// The last send of a connection, linked with its close.
+pub(super) const FAREWELL: u8 = 16;
 
 /// Larger requests are sent with a confirmation, in rounds.
 pub(super) const UNCONFIRMED_BYTES_MAX: usize = ROUND_BYTES_MIN;
@@ -59,7 +63,7 @@ const ROUND_BUFFERS: usize = 20;
 /// Below this no buffer is small enough to matter: the kernel's smallest holds 4608 bytes.
 const ROUND_BYTES_MIN: usize = 64 * 1024;
 
-const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+pub(super) const SEND_FLAGS: i32 = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
 /// How long to wait before a Unix listener's full backlog is tried again: longer each time.
 static CONNECT_DELAYS: [Timespec; 6] = [
@@ -81,7 +85,7 @@ impl UringProactor {
     /// # Safety
     /// What the entry points to stays valid until that completion was read.
     #[inline]
-    unsafe fn push(&mut self, entry: squeue::Entry, kind: u8, id: ConnectionId) {
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry, kind: u8, id: ConnectionId) {
         self.in_flight += 1;
         let entry = entry.user_data(Token::pack(kind, id).0);
         // SAFETY: handed on to the caller.
@@ -183,9 +187,13 @@ impl UringProactor {
     /// told that none are left (a Unix socket's FIN and a TCP reset do not count), and sleeps. A
     /// single receive is tried afresh and finds it. Where the kernel is mended it looks again after
     /// a hang-up, and so after a reset, but not after a Unix socket's half-close. For bulk the extra
-    /// entry costs little.
+    /// entry costs little. Of brief connections a single receive ends with the request, and leaves nothing in
+    /// the kernel that the close behind the answer would have to cancel.
     pub(super) fn receives_one_at_a_time(&self) -> bool {
-        self.misses_ends || self.buffers.buffer_bytes() >= 64 * 1024 || self.is_unix == Some(true)
+        self.misses_ends
+            || self.brief
+            || self.buffers.buffer_bytes() >= 64 * 1024
+            || self.is_unix == Some(true)
     }
 
     /// The buffer of connection `index` is free again: receives on, if bytes are wanted. Without a
@@ -388,14 +396,17 @@ impl UringProactor {
     /// (close(2) frees it even when it fails), and the place is free at once.
     pub(super) fn close_silently(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id.index as usize];
-        let entry = opcode::Close::new(Fd(connection.fd))
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Token::pack(CLOSE_SILENTLY, id).0);
+        let fd = connection.fd;
         connection.vacate();
-        // SAFETY: it points to nothing; the table has given the descriptor up.
-        unsafe { self.ring.push(&entry, &mut self.counters) };
+        self.submit_silent_close(fd);
         self.closed.push_back(id);
+    }
+
+    /// Closes a descriptor that the table has given up.
+    pub(super) fn submit_silent_close(&mut self, fd: RawFd) {
+        let entry = silent_close(fd);
+        // SAFETY: it points to nothing.
+        unsafe { self.ring.push(&entry, &mut self.counters) };
     }
 
     /// Arms the receive whose bytes were told last, unless nobody wants more.
@@ -478,6 +489,14 @@ impl UringProactor {
                 .push(&entry.user_data(token.0), &mut self.counters)
         };
     }
+}
+
+/// The entry of a close that completes only if it fails: close(2) frees the descriptor even then.
+pub(super) fn silent_close(fd: RawFd) -> squeue::Entry {
+    opcode::Close::new(Fd(fd))
+        .build()
+        .flags(squeue::Flags::SKIP_SUCCESS)
+        .user_data(Token::pack(CLOSE_SILENTLY, NOBODY).0)
 }
 
 /// The entry of one round of a send.

@@ -1,7 +1,7 @@
 //! The end of connections: one Closed each, whatever was in flight.
 
 use crate::support::{bench, id, pattern, send, tcp_pair};
-use engine::proactor::{ConnectionId, Event, Proactor};
+use engine::proactor::{ConnectionId, Event, Piece, Proactor};
 use engine::session::How;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -352,4 +352,81 @@ fn a_close_that_was_only_queued_is_made_when_the_backend_ends() {
     bench.proactor.close(id(0), How::Fin);
     assert!(bench.proactor.release());
     assert_eq!(theirs.read(&mut [0; 1]).unwrap(), 0, "FIN");
+}
+
+/// A farewell: all bytes arrive, then FIN, however slowly the peer reads, and the place is free at once.
+#[test]
+fn the_last_words_arrive_whole_before_the_fin() {
+    for (length, send_buffer) in [(1, 0), (60_000, 0), (60_000, 4_096)] {
+        let Some(mut bench) = bench(1, 8, 256) else {
+            return;
+        };
+        let words = pattern(1, length);
+        let (mine, mut theirs) = tcp_pair();
+        if send_buffer > 0 {
+            let mine = socket2::SockRef::from(&mine);
+            mine.set_send_buffer_size(send_buffer).unwrap();
+            socket2::SockRef::from(&theirs)
+                .set_recv_buffer_size(send_buffer)
+                .unwrap();
+        }
+        bench.proactor.open(id(0), mine.into()).unwrap();
+        let piece = Piece {
+            ptr: words.as_ptr(),
+            len: words.len(),
+        };
+        // SAFETY: `words` is dropped after the backend, which is declared later.
+        assert!(unsafe { bench.proactor.send_and_close(id(0), piece) });
+        bench.until("Closed", |_, event| match event {
+            Event::Closed(closed) => closed == id(0),
+            other => panic!("only Closed may come, not {other:?}"),
+        });
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).map(|_| read)
+        });
+        while !reader.is_finished() {
+            assert!(bench.events_for(Duration::from_millis(5)).is_empty());
+        }
+        assert_eq!(reader.join().unwrap().unwrap(), words, "{length} bytes");
+        let short = bench.proactor.counters().short_sends;
+        assert_eq!(
+            short > 0,
+            send_buffer > 0,
+            "the small buffer did not take it all at once"
+        );
+        drop(bench);
+        drop(words);
+    }
+}
+
+#[test]
+fn last_words_to_a_peer_that_is_gone_close_all_the_same() {
+    let Some(mut bench) = bench(1, 8, 256) else {
+        return;
+    };
+    let words = pattern(1, 100);
+    let (mine, theirs) = tcp_pair();
+    socket2::SockRef::from(&theirs)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(theirs);
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mine));
+    let inode = std::fs::read_link(&path).unwrap();
+    bench.proactor.open(id(0), mine.into()).unwrap();
+    let piece = Piece {
+        ptr: words.as_ptr(),
+        len: words.len(),
+    };
+    // SAFETY: the bytes are leaked, and so valid for ever.
+    assert!(unsafe { bench.proactor.send_and_close(id(0), piece) });
+    std::mem::forget(words);
+    assert_eq!(
+        bench.events_for(Duration::from_millis(30)).len(),
+        1,
+        "Closed"
+    );
+    let now = std::fs::read_link(&path);
+    assert!(now.ok() != Some(inode), "the descriptor is gone");
 }

@@ -41,6 +41,7 @@ pub fn bench_with(
     }
     let (waker, wake_end) = Waker::pair().unwrap();
     let settings = Settings {
+        brief: false,
         connections,
         expected: connections.min(EXPECTED),
         buffer_bytes,

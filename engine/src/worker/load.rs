@@ -1,8 +1,7 @@
 //! The load's loop: executes what a [`Life`] answers, on any backend.
 
 use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
-    let_go,
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, earlier, let_go,
 };
 use crate::clock::now_ns;
 use crate::control::Order;
@@ -76,7 +75,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         let count = job.share.count;
         let bench = Bench::new(
             (count, count),
-            buffer_group(workload.hints(), count),
+            (workload.hints(), count),
             workload.region(),
             &job.wake,
             &job.engine_options,

@@ -1,8 +1,7 @@
 //! The testee's loop.
 
 use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
-    let_go,
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, earlier, let_go,
 };
 use crate::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use crate::clock::now_ns;
@@ -114,7 +113,7 @@ impl<P: Proactor, W: ServeWorkload> Server<P, W> {
         }
         let mut bench = Bench::new(
             (limit, queued),
-            buffer_group(hints, expected),
+            (hints, expected),
             workload.region(),
             &job.wake,
             &job.engine_options,

@@ -54,6 +54,7 @@ impl LoadWorkload for Bulk {
         Hints {
             receive_bytes: BULK_RECEIVE_BYTES,
             bulk: self.direction != Direction::Send,
+            brief: false,
         }
     }
 
@@ -169,6 +170,7 @@ impl ServeWorkload for BulkServer {
         Hints {
             receive_bytes: BULK_RECEIVE_BYTES,
             bulk: true,
+            brief: false,
         }
     }
 

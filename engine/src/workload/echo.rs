@@ -19,6 +19,7 @@ impl ServeWorkload for EchoServer {
         Hints {
             receive_bytes: message_bytes.unwrap_or(16 * 1024),
             bulk: false,
+            brief: false,
         }
     }
 

@@ -59,6 +59,7 @@ impl LoadWorkload for RequestResponse {
         Hints {
             receive_bytes: in_flight.min(u64::from(u32::MAX)) as u32,
             bulk: false,
+            brief: false,
         }
     }
 

@@ -21,6 +21,9 @@ pub struct RrServer {
 /// The most that one send carries; what is owed beyond it waits as a number, not as memory.
 const BURST_BYTES: u32 = 256 * 1024;
 
+/// A connection with more responses than this is not over so soon that closing it is what costs.
+const BRIEF_RESPONSES: u32 = 4;
+
 impl ServeWorkload for RrServer {
     type Session = RrConnection;
 
@@ -32,6 +35,7 @@ impl ServeWorkload for RrServer {
             position: 0,
             answered: 0,
             sending: false,
+            closing: false,
         }
     }
 
@@ -39,6 +43,9 @@ impl ServeWorkload for RrServer {
         Hints {
             receive_bytes: self.request_bytes,
             bulk: false,
+            brief: self
+                .close_after
+                .is_some_and(|limit| limit <= BRIEF_RESPONSES),
         }
     }
 
@@ -57,6 +64,8 @@ pub struct RrConnection {
     position: u64,
     answered: u32,
     sending: bool,
+    /// The close was asked for.
+    closing: bool,
 }
 
 impl RrConnection {
@@ -83,8 +92,12 @@ impl RrConnection {
             .is_some_and(|limit| self.answered >= limit)
     }
 
-    fn close_if_done<O: Out>(&self, out: &mut O) {
-        if self.is_at_its_limit() && self.owed_bytes == 0 && !self.sending {
+    /// Asks for the close once nothing is left to ask for. One with FIN goes behind the last response by
+    /// itself; a reset would cut it off, and waits until it was sent.
+    fn close_if_done<O: Out>(&mut self, out: &mut O) {
+        let is_due = self.role.how == How::Fin || !self.sending;
+        if self.is_at_its_limit() && self.owed_bytes == 0 && is_due && !self.closing {
+            self.closing = true;
             out.close(self.role.how);
         }
     }
@@ -107,6 +120,7 @@ impl Session for RrConnection {
             .saturating_add(complete.min(u64::from(u32::MAX)) as u32);
         self.owed_bytes += complete * u64::from(self.role.response_bytes);
         self.pay(out);
+        self.close_if_done(out);
     }
 
     fn sent<O: Out>(&mut self, out: &mut O) {
@@ -116,7 +130,7 @@ impl Session for RrConnection {
     }
 
     fn awaits_sent(&self) -> bool {
-        self.owed_bytes > 0 || self.is_at_its_limit()
+        self.owed_bytes > 0 || (self.is_at_its_limit() && !self.closing)
     }
 
     fn peer_finished<O: Out>(&mut self, out: &mut O) {

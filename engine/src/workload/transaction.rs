@@ -52,6 +52,7 @@ impl LoadWorkload for Transaction {
         Hints {
             receive_bytes: self.exchange.map_or(1, |(_, response)| response),
             bulk: false,
+            brief: false,
         }
     }
 

@@ -341,6 +341,7 @@ impl LoadWorkload for Shy {
         Hints {
             receive_bytes: 1,
             bulk: false,
+            brief: false,
         }
     }
     fn region(&self) -> Region {

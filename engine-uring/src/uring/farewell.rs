@@ -1,0 +1,158 @@
+//! The last send of a connection and its close, in one submission and without a completion:
+//! [`engine::proactor::Proactor::send_and_close`].
+//!
+//! Who answers once and closes would wait for the answer's completion only to queue the close. Here both
+//! are queued linked: the kernel tries the send while it takes the entries, as an unconfirmed one
+//! (`submit::submit_unconfirmed`), and closes if it took everything. All of that is silent, and the
+//! call goes on to wait for the next connection. What the socket did not take completes, and breaks
+//! the link: then the rest follows as an ordinary send, and the close behind it.
+//!
+//! The connection's place is free at once; what is still to be done is remembered here, until a call has
+//! taken the entries and all completions of its turn were looked at: silence then means success.
+
+use super::UringProactor;
+use super::submit::{FAREWELL, FAREWELL_REST, SEND_FLAGS, silent_close};
+use engine::proactor::{ConnectionId, Event, Piece, Token};
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
+use std::os::fd::RawFd;
+
+/// A connection that has left the table, and what its peer is still to get.
+struct Farewell {
+    fd: RawFd,
+    from: *const u8,
+    left: usize,
+}
+
+/// The farewells under way, by number.
+#[derive(Default)]
+pub(super) struct Farewells {
+    entries: Vec<Farewell>,
+    free: Vec<u32>,
+    /// Queued; a call has to take them yet.
+    queued: Vec<u32>,
+    /// Taken by the call that began this turn: over, unless one of its completions says otherwise.
+    taken: Vec<u32>,
+}
+
+impl Farewells {
+    fn add(&mut self, farewell: Farewell) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.entries[number as usize] = farewell;
+                number
+            }
+            None => {
+                self.entries.push(farewell);
+                // So that giving back never allocates.
+                self.free.reserve(self.entries.len());
+                (self.entries.len() - 1) as u32
+            }
+        }
+    }
+
+    /// One of those taken has something to say: it is not over.
+    fn keep(&mut self, number: u32) -> &mut Farewell {
+        for list in [&mut self.taken, &mut self.queued] {
+            list.retain(|&other| other != number);
+        }
+        &mut self.entries[number as usize]
+    }
+}
+
+impl UringProactor {
+    /// Queues the last bytes of a connection and its close, if both may go in silence.
+    pub(super) fn say_farewell(&mut self, id: ConnectionId, piece: &Piece) -> bool {
+        // A link does not reach from one call into the next.
+        if !self.may_be_silent(piece.len) || !self.may_close_silently(id) || !self.ring.has_room(2)
+        {
+            return false;
+        }
+        let connection = &mut self.connections[id.index as usize];
+        let fd = connection.fd;
+        connection.vacate();
+        let number = self.farewells.add(Farewell {
+            fd,
+            from: piece.ptr,
+            left: piece.len,
+        });
+        self.farewells.queued.push(number);
+        let send = opcode::Send::new(Fd(fd), piece.ptr, piece.len as u32)
+            .flags(SEND_FLAGS | libc::MSG_DONTWAIT)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS | squeue::Flags::IO_LINK)
+            .user_data(Token::pack(FAREWELL, numbered(number)).0);
+        // SAFETY: the bytes stay valid until the backend is dropped, by the contract of
+        // `Proactor::send_and_close`; the close points to nothing.
+        unsafe {
+            self.ring.push(&send, &mut self.counters);
+            self.ring.push(&silent_close(fd), &mut self.counters);
+        }
+        self.closed.push_back(id);
+        true
+    }
+
+    /// After the call of a turn: those of the last turn are over.
+    #[inline]
+    pub(super) fn forget_farewells(&mut self) {
+        let farewells = &mut self.farewells;
+        farewells.free.append(&mut farewells.taken);
+        if !farewells.queued.is_empty() && self.ring.has_told_all() {
+            std::mem::swap(&mut farewells.taken, &mut farewells.queued);
+        }
+    }
+
+    /// The socket did not take all of it at once: the link is broken, nothing was closed.
+    pub(super) fn reap_farewell(&mut self, number: u32, result: i32) -> Option<Event> {
+        let farewell = self.farewells.keep(number);
+        if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
+            // The peer is gone: there is nobody to be told the rest.
+            self.end_farewell(number);
+            return None;
+        }
+        let sent = result.max(0) as usize;
+        farewell.from = farewell.from.wrapping_add(sent);
+        farewell.left -= sent;
+        self.counters.short_sends += 1;
+        self.submit_farewell_rest(number);
+        None
+    }
+
+    fn submit_farewell_rest(&mut self, number: u32) {
+        let Farewell { fd, from, left } = self.farewells.entries[number as usize];
+        let send = opcode::Send::new(Fd(fd), from, left as u32)
+            .flags(SEND_FLAGS)
+            .build();
+        // SAFETY: as in `say_farewell`.
+        unsafe { self.push(send, FAREWELL_REST, numbered(number)) };
+    }
+
+    /// The rest is out, or will never be.
+    pub(super) fn reap_farewell_rest(&mut self, number: u32, result: i32) -> Option<Event> {
+        let farewell = &mut self.farewells.entries[number as usize];
+        let sent = (result.max(0) as usize).min(farewell.left);
+        farewell.from = farewell.from.wrapping_add(sent);
+        farewell.left -= sent;
+        let goes_on = farewell.left > 0 && (result > 0 || -result == libc::EINTR);
+        if goes_on && !self.draining {
+            self.submit_farewell_rest(number);
+        } else {
+            self.end_farewell(number);
+        }
+        None
+    }
+
+    fn end_farewell(&mut self, number: u32) {
+        let fd = self.farewells.entries[number as usize].fd;
+        self.farewells.free.push(number);
+        self.submit_silent_close(fd);
+    }
+}
+
+/// A token's place for the number of a farewell.
+fn numbered(number: u32) -> ConnectionId {
+    ConnectionId {
+        index: number,
+        generation: 0,
+    }
+}
