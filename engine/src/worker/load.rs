@@ -1,14 +1,14 @@
 //! The load's loop: executes what a [`Life`] answers, on any backend.
 
 use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
-    let_go,
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, earlier, let_go,
 };
 use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, LoadJob, LoadOutcome};
 use crate::load::{Dial, Life, LoadWorkload, Phase, Rules};
 use crate::meter::Meter;
+use crate::needs::Needs;
 use crate::proactor::{BackendCounters, Event, Lease, Proactor};
 use crate::session::How;
 use crate::socket::{self, Granted};
@@ -75,8 +75,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
         let count = job.share.count;
         let bench = Bench::new(
-            (count, count),
-            buffer_group(workload.hints(), count),
+            Needs::of_load(&workload, count),
             workload.region(),
             &job.wake,
             &job.engine_options,

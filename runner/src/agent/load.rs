@@ -29,12 +29,15 @@ const END_MARGIN_NS: u64 = 10_000_000_000;
 
 pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), Ended> {
     let plan = &task.plan;
-    let engine = plan.engine.choose().map_err(Failure::machine)?;
+    let needs = task.agent.needs_of_side(plan);
+    let engine =
+        (plan.engine.choose_as(task.engine.as_deref(), &needs)).map_err(Failure::machine)?;
     check_engine(plan, &engine)?;
     limits::check_descriptors(plan, &task.agent, plan.threads)?;
     limits::check_memory(plan)?;
     let (target, mut warnings) = target(task)?;
     let reconnects = plan.workload().reconnects();
+    warnings.extend(engine.passed_over.clone());
     warnings.extend(limits::check_ports(&target, plan.connections, reconnects)?);
     let (cpus, notes) = cpus_for(&task.cpus, plan.threads)?;
     warnings.extend(
