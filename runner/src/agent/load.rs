@@ -15,6 +15,7 @@ use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::LoadOutcome;
 use engine::endpoint::Endpoint;
+use engine::load::Accounts;
 use engine::meter::{Published, Recorded};
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{Message, Side, Unknown, Window};
@@ -263,7 +264,12 @@ impl Round {
         let tcp_info = side::tcp_info(&infos, granted)
             .map_err(|why| unknown.push(Unknown::new("tcp_info", why)))
             .ok();
-        let measured = side::measurement(&recorded, opened, self.series.into_intervals())
+        let mut accounts = Accounts::default();
+        for outcome in &outcomes {
+            accounts.add(outcome.accounts);
+        }
+        let intervals = self.series.into_intervals();
+        let measured = side::measurement(&recorded, opened, accounts, intervals)
             .map_err(|error| Failure::machine(error.to_string()))?;
         let syscalls = backend
             .as_ref()

@@ -73,6 +73,64 @@ fn check_intervals(document: &Value) {
     }
 }
 
+/// What became of the connections of the load: started, and the three that this is the sum of.
+fn connections(document: &Value) -> [u64; 4] {
+    ["started", "succeeded", "failed", "unfinished"]
+        .map(|field| number(document, &format!("/rounds/0/measured/connections/{field}")) as u64)
+}
+
+#[test]
+fn every_connection_of_a_load_is_accounted_for() {
+    within(120, || {
+        for engine in engines() {
+            for workload in ["rr", "crr", "stream"] {
+                let line = format!(
+                    "run {workload} -c 4 --duration 200ms --warmup 50ms --quiet --format json \
+                     --engine {engine}"
+                );
+                let finished = call_line(&line);
+                assert_eq!(finished.code(), 0, "{line}: {}", finished.stderr);
+                let [started, succeeded, failed, unfinished] = connections(&finished.json());
+                assert!(started >= 4, "{line}: {started}");
+                assert_eq!(started, succeeded + failed + unfinished, "{line}");
+                assert_eq!(failed, 0, "{line}");
+            }
+        }
+    });
+}
+
+/// A server that takes a request and resets, answers, or keeps silent, each in its turn.
+#[test]
+fn connections_that_are_lost_or_never_answered_are_accounted_for() {
+    within(120, || {
+        let server = Server::start(Family::Tcp4, |connection, number| match number % 3 {
+            0 => {
+                connection.hear(1);
+                connection.reset();
+            }
+            1 => raw::echo(connection, number),
+            _ => connection.hears_nothing_for(Duration::from_millis(1)),
+        });
+        let port = server.address.as_socket().expect("TCP").port();
+        for engine in engines() {
+            for workload in ["rr", "crr"] {
+                let line = format!(
+                    "run {workload} 127.0.0.1:{port} -c 6 --duration 300ms --warmup 0s --timeout 100ms \
+                     --drain 50ms --quiet --format json --engine {engine}"
+                );
+                let finished = call_line(&line);
+                let document = finished.json();
+                let [started, succeeded, failed, unfinished] = connections(&document);
+                assert_eq!(started, succeeded + failed + unfinished, "{line}");
+                assert!(
+                    failed > 0,
+                    "{line}: {started} {succeeded} {failed} {unfinished}"
+                );
+            }
+        }
+    });
+}
+
 #[test]
 fn a_pause_of_the_load_is_one_long_interval() {
     within(60, || {
