@@ -202,6 +202,14 @@ fn first_with_room(
     Err(format!("no engine runs here: {}", refused.join("; ")))
 }
 
+/// The engine that [`auto`] would take for `workers` if there were not `driver`.
+pub fn instead_of(driver: &dyn Driver, workers: &[Needs]) -> Option<&'static dyn Driver> {
+    let others = all().filter(|other| other.name() != driver.name());
+    first_with_room(others, workers)
+        .ok()
+        .map(|chosen| chosen.driver)
+}
+
 /// An engine as asked for: a name, and options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineChoice {
@@ -418,6 +426,8 @@ mod tests {
     #[test]
     fn auto_finds_one_and_says_why() {
         let chosen = auto(&[]).unwrap();
+        let other = instead_of(chosen.driver, &[]).unwrap();
+        assert_ne!(other.name(), chosen.driver.name());
         assert!(chosen.reason.starts_with("auto: "), "{chosen:?}");
     }
 

@@ -5,7 +5,7 @@ mod starting;
 
 use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN, Series};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
-use crate::engines::Chosen;
+use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::host::Traffic;
 use crate::plan::Plan;
@@ -18,7 +18,7 @@ use engine::endpoint::Endpoint;
 use engine::load::Accounts;
 use engine::meter::{Published, Recorded};
 use engine::tcp_info::TcpInfoSummary;
-use report::document::{Message, Side, Unknown, Window};
+use report::document::{EngineUse, Message, Side, Unknown, Window};
 use report::units::human_ns;
 use starting::{start_workers, target};
 use std::io::Write;
@@ -291,7 +291,10 @@ impl Round {
             host: String::new(),
             pid: Some(std::process::id()),
             window: window(&recorded, self.go_ns, plan),
-            engine: side::engine_use(&plan.engine, engine, features.collect(), options.collect()),
+            engine: EngineUse {
+                other: other_engine(task, engine),
+                ..side::engine_use(&plan.engine, engine, features.collect(), options.collect())
+            },
             threads: plan.threads,
             thread_per_connection: side::has_thread_per_connection(engine),
             busiest_thread_share: self.edges.busiest_share(&threads_ns),
@@ -327,6 +330,13 @@ impl Round {
             side,
         })
     }
+}
+
+/// What could run in place of `engine`. It is looked for once per run.
+fn other_engine(task: &Task, engine: &Chosen) -> Option<String> {
+    let needs = task.agent.needs_of_side(&task.plan);
+    let other = (task.describe_host).then(|| engines::instead_of(engine.driver, &needs));
+    other.flatten().map(|driver| driver.name().to_owned())
 }
 
 fn window(recorded: &Recorded, go_ns: u64, plan: &Plan) -> Window {

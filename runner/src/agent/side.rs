@@ -27,6 +27,7 @@ pub(super) fn engine_use(
         requested: requested.to_string(),
         used: chosen.driver.name().to_owned(),
         reason: chosen.reason.clone(),
+        other: None,
         features: features.into_iter().collect(),
         options: engine_options(&requested.options, options_granted),
     }
