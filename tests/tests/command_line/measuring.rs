@@ -131,6 +131,45 @@ fn connections_that_are_lost_or_never_answered_are_accounted_for() {
     });
 }
 
+/// Somebody takes CPUs away from the load while it measures.
+#[cfg(target_os = "linux")]
+#[test]
+fn cpus_that_are_taken_away_meanwhile_are_told() {
+    if !linerate_tests::process::needs("cpus_that_are_taken_away", "taskset") {
+        return;
+    }
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return linerate_tests::skip("cpus_that_are_taken_away", "there is only one CPU");
+    }
+    within(60, || {
+        let words = "run rr --duration 1s --warmup 0s --interval 100ms --format json";
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut running = Call::start(&words);
+        let agents = running.agents(2);
+        running.hears("/s");
+        for agent in &agents {
+            let status = std::process::Command::new("taskset")
+                .args([
+                    "--all-tasks",
+                    "--pid",
+                    "--cpu-list",
+                    "0",
+                    &agent.to_string(),
+                ])
+                .stdout(std::process::Stdio::null())
+                .status();
+            assert!(status.is_ok_and(|status| status.success()));
+        }
+        let finished = running.finish(Duration::from_secs(20));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        let warnings = at(&document, "/warnings").to_string();
+        // Both agents say it, in the same words.
+        assert_eq!(warnings.matches("cpus_changed").count(), 1, "{warnings}");
+        assert!(warnings.contains("are 0 after it"), "{warnings}");
+    });
+}
+
 #[test]
 fn a_pause_of_the_load_is_one_long_interval() {
     within(60, || {
