@@ -2,7 +2,7 @@
 //! was measured is not lost when that place takes it no more.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -106,12 +106,23 @@ impl Destination {
     /// # Errors
     /// What the system answered. A closed pipe is none: whoever read it has read enough.
     pub fn write(self, text: &str) -> Result<(), Problem> {
+        self.write_by(|out| out.write_all(text.as_bytes()))
+    }
+
+    /// The same, where the text is too long to be in memory: `say` writes it.
+    ///
+    /// # Errors
+    /// As [`Destination::write`].
+    pub fn write_by(
+        self,
+        say: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Problem> {
         match self {
-            Destination::Stdout => tolerate_closed_pipe(print(text))
+            Destination::Stdout => tolerate_closed_pipe(buffered(io::stdout().lock(), say))
                 .map_err(|error| cannot_write(Path::new("stdout"), error)),
-            Destination::InPlace(path, file) => tolerate_closed_pipe(write_in_place(file, text))
+            Destination::InPlace(path, file) => tolerate_closed_pipe(write_in_place(file, say))
                 .map_err(|error| cannot_write(&path, error)),
-            Destination::Replaced(mut replacement) => replacement.commit(text),
+            Destination::Replaced(mut replacement) => replacement.commit(say),
         }
     }
 
@@ -164,10 +175,12 @@ impl Replacement {
         own.is_ok_and(|own| rights(&own) == rights(old))
     }
 
-    fn commit(&mut self, text: &str) -> Result<(), Problem> {
+    fn commit(
+        &mut self,
+        say: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Problem> {
         // The data before the name: after a crash there is the old file or the new one.
-        self.file
-            .write_all(text.as_bytes())
+        buffered(&self.file, say)
             .and_then(|()| self.file.sync_all())
             .and_then(|()| fs::rename(&self.temporary, &self.target))
             .map_err(|error| cannot_write(&self.target, error))
@@ -175,12 +188,22 @@ impl Replacement {
 }
 
 /// What a regular file held is gone first; devices and pipes hold nothing.
-fn write_in_place(mut file: File, text: &str) -> io::Result<()> {
+fn write_in_place(
+    mut file: File,
+    say: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     if file.metadata()?.is_file() {
         file.set_len(0)?;
         file.rewind()?;
     }
-    file.write_all(text.as_bytes())
+    buffered(file, say)
+}
+
+/// Few and large writes, whatever the pieces are.
+fn buffered(out: impl Write, say: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    say(&mut out)?;
+    out.flush()
 }
 
 impl Drop for Replacement {
@@ -273,9 +296,7 @@ pub fn both(first: Result<(), Problem>, second: Result<(), Problem>) -> Result<(
 }
 
 fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    buffered(io::stdout().lock(), |out| out.write_all(text.as_bytes()))
 }
 
 /// A destination for NDJSON that is written while the run goes on.

@@ -4,6 +4,7 @@ use crate::uring::{self, UringProactor};
 use engine::driver::{
     Capabilities, Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome,
 };
+use engine::needs::Needs;
 use engine::options::EngineOption;
 
 /// The engine `uring`.
@@ -24,6 +25,10 @@ impl Driver for UringDriver {
 
     fn probe(&self) -> Probe {
         uring::probe()
+    }
+
+    fn probe_for(&self, workers: &[Needs]) -> Probe {
+        uring::probe_for(workers)
     }
 
     fn capabilities(&self) -> Capabilities {

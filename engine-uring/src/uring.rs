@@ -31,7 +31,7 @@ mod submit;
 mod wait;
 
 pub(crate) use options::OPTIONS;
-pub(crate) use probe::probe;
+pub(crate) use probe::{probe, probe_for};
 
 use buffers::{BufferRing, Buffers};
 use connection::{Address, Arm, Connecting, Connection, Gather, Stage};
@@ -133,12 +133,8 @@ impl Proactor for UringProactor {
             let error = diagnose::explain(call, error, sq_entries, cq_entries, buffers.count());
             diagnose::with_options(error, &settings.options)
         };
-        let ring = Ring::of(&wishes, sq_entries, cq_entries)
-            .map_err(|error| explain(diagnose::Call::Setup, error))?;
-        if let Buffers::Group(group) = &buffers {
-            register_buffers(&ring, group)
-                .map_err(|error| explain(diagnose::Call::Register, error))?;
-        }
+        let ring = make_ring(&wishes, (sq_entries, cq_entries), &buffers)
+            .map_err(|(call, error)| explain(call, error))?;
         if wishes.zero_copy_from.is_some() {
             probe::require_zero_copy(&ring)?;
         }
@@ -530,6 +526,21 @@ fn group_buffer_bytes(wanted: u32) -> u32 {
         0..=MESSAGE_MAX => wanted,
         _ => wanted.max(STREAM),
     }
+}
+
+/// The ring as asked for, with its receive buffers. They outlive it.
+fn make_ring(
+    wishes: &Wishes,
+    (sq_entries, cq_entries): (u32, u32),
+    buffers: &Buffers,
+) -> Result<Ring, (diagnose::Call, io::Error)> {
+    let ring =
+        Ring::of(wishes, sq_entries, cq_entries).map_err(|error| (diagnose::Call::Setup, error))?;
+    if let Buffers::Group(group) = buffers {
+        ladder::patiently(|| register_buffers(&ring, group))
+            .map_err(|error| (diagnose::Call::Register, error))?;
+    }
+    Ok(ring)
 }
 
 fn register_buffers(ring: &Ring, buffers: &BufferRing) -> io::Result<()> {

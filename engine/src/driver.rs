@@ -8,6 +8,7 @@ use crate::control::{Control, WakeEnd, Waker};
 use crate::endpoint::Target;
 use crate::load::Accounts;
 use crate::meter::{Published, Recorded, ServePublished};
+use crate::needs::Needs;
 use crate::options::{EngineOption, Options};
 use crate::proactor::BackendCounters;
 use crate::shape::{Ramp, Stop};
@@ -30,6 +31,13 @@ pub trait Driver: Sync {
     /// Whether it runs here, with which features, or why not and what to do about it. Makes real
     /// system calls; never looks at kernel versions.
     fn probe(&self) -> Probe;
+
+    /// As [`Driver::probe`], with room for workers that take so much, all at once. An engine whose workers
+    /// take nothing that runs out need not look.
+    fn probe_for(&self, workers: &[Needs]) -> Probe {
+        let _ = workers;
+        self.probe()
+    }
 
     /// Serves connections until [`crate::control::Order::Stop`], then drains.
     ///
@@ -91,7 +99,7 @@ pub enum Probe {
     Available(Vec<(String, String)>),
     /// The interface is there, but a limit of this process or user (locked memory, open files)
     /// leaves no room for it. Not "unavailable": nobody should take another engine for that reason
-    /// without being told, so `auto` stops here instead of going on to the next.
+    /// without being told, so `auto` warns when it goes on to the next.
     Limited {
         /// Which limit, with its numbers.
         reason: String,

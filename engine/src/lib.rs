@@ -14,6 +14,7 @@ pub mod driver;
 pub mod endpoint;
 pub mod load;
 pub mod meter;
+pub mod needs;
 pub mod options;
 pub mod os;
 pub mod outbox;

@@ -12,10 +12,11 @@ pub use serve::serve;
 use crate::clock::now_ns;
 use crate::control::WakeEnd;
 use crate::driver::EngineError;
+use crate::needs::Needs;
 use crate::outbox::{BlockPool, LeaseShape, Outbox, Supply};
-use crate::proactor::{ConnectionId, Event, Lease, PIECES_MAX, Piece, Proactor, Sending, Settings};
+use crate::proactor::{ConnectionId, Event, Lease, PIECES_MAX, Piece, Proactor, Sending};
 use crate::region::Region;
-use crate::session::{Hints, How, Out};
+use crate::session::{How, Out};
 use crate::tcp_info::SAMPLES as TCP_INFO_SAMPLES;
 use std::io;
 use std::ops::Range;
@@ -121,26 +122,15 @@ struct Bench<P: Proactor> {
 }
 
 impl<P: Proactor> Bench<P> {
-    /// The backend and what goes with it, on the thread that will use it. So many connections at most, and
-    /// so many expected; `busy` of them at once want receive buffers.
+    /// The backend and what goes with it, on the thread that will use it.
     fn new(
-        (connections, expected): (u32, u32),
-        (hints, busy): (Hints, u32),
+        needs: Needs,
         region: Region,
         wake: &WakeEnd,
         options: &[(String, String)],
     ) -> Result<Self, EngineError> {
         crate::os::use_exact_timers();
-        let (buffer_bytes, buffers) = buffer_group(hints, busy);
-        let settings = Settings {
-            connections,
-            expected: expected.min(connections),
-            brief: hints.brief,
-            buffer_bytes,
-            buffers,
-            wake_fd: wake.descriptor(),
-            options: options.to_vec(),
-        };
+        let settings = needs.settings(wake.descriptor(), options);
         let proactor = P::new(&settings).map_err(unusable)?;
         Ok(Self {
             buffers: proactor.buffers_free(),
@@ -419,30 +409,6 @@ impl Out for Speaker<'_> {
     }
 }
 
-/// Receive buffers for a worker: enough that a burst of all connections rarely runs dry, small
-/// enough together to stay in a level-2 cache where messages are small, and few and large for bulk.
-/// A group is handed out first in, first out by io_uring, so a large one is always cold
-/// (c4milo/rotor, bench/alternatives).
-fn buffer_group(hints: Hints, connections: u32) -> (u32, u32) {
-    if hints.bulk {
-        let buffers = (2 * connections).next_power_of_two().clamp(8, 64);
-        return (
-            hints
-                .receive_bytes
-                .next_power_of_two()
-                .clamp(64 * 1024, 256 * 1024),
-            buffers,
-        );
-    }
-    // One byte more than a message: a receive that fills its buffer does not tell that it got all,
-    // and costs a readiness backend another call to find out.
-    let bytes = (hints.receive_bytes.saturating_add(1).min(64 * 1024))
-        .next_power_of_two()
-        .clamp(256, 64 * 1024);
-    let most = (64 * 1024 * 1024 / bytes).clamp(64, 4096);
-    (bytes, (2 * connections).next_power_of_two().clamp(32, most))
-}
-
 /// The earlier of two instants, as far as there are any.
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
@@ -475,12 +441,8 @@ mod tests {
         for message_bytes in [1, 65_536, 1 << 20, 8 << 20] {
             let wake = Control::default().seat().unwrap();
             let region = Region::new(vec![0; message_bytes as usize]);
-            let hints = Hints {
-                receive_bytes: 1,
-                bulk: false,
-                brief: false,
-            };
-            let mut bench = Bench::<Scripted>::new((1, 1), (hints, 1), region, &wake, &[]).unwrap();
+            let needs = crate::workload::ServeSpec::Echo.needs(1, None, None);
+            let mut bench = Bench::<Scripted>::new(needs, region, &wake, &[]).unwrap();
             let (mut wire, mut tireless) = (Wire::new(0), Tireless(message_bytes));
             tireless.sent(&mut bench.speaker(&mut wire.outbox, 1));
             for _ in 0..3 {
@@ -511,25 +473,5 @@ mod tests {
         drop(places);
         assert_eq!(dropped.get(), 0);
         assert_eq!(std::sync::Arc::strong_count(&region), 2);
-    }
-
-    #[test]
-    fn buffer_groups_are_powers_of_two_and_bounded() {
-        for connections in [1, 16, 256, 60_000] {
-            for receive_bytes in [1, 1_000, 65_536, 1 << 24] {
-                for bulk in [false, true] {
-                    let (bytes, buffers) = buffer_group(
-                        Hints {
-                            receive_bytes,
-                            bulk,
-                            brief: false,
-                        },
-                        connections,
-                    );
-                    assert!(bytes.is_power_of_two() && buffers.is_power_of_two());
-                    assert!(u64::from(bytes) * u64::from(buffers) <= 256 << 20);
-                }
-            }
-        }
     }
 }

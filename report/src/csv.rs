@@ -8,9 +8,11 @@
 
 pub mod comparison;
 
+use std::io;
+
 use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{Document, Interval, Measurement, Round};
 
 /// The column names.
 pub const HEADER: &str = "round,side,metric,statistic,value";
@@ -19,64 +21,112 @@ pub const HEADER: &str = "round,side,metric,statistic,value";
 ///
 /// # Errors
 /// None for a document built from its types; passed on rather than hidden.
-pub fn render(document: &Document) -> Result<String, serde_json::Error> {
-    let mut rows = Rows {
-        text: format!("{HEADER}\r\n"),
-    };
-    let document = crate::json::tree(document)?;
-    rows.tree("all", "plan", "", &document["plan"]);
-    for round in document["rounds"].as_array().into_iter().flatten() {
-        round_rows(&mut rows, round);
-    }
-    rows.tree("all", "summary", "", &document["summary"]);
-    Ok(rows.text)
+pub fn render(document: &Document) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    write(document, &mut bytes)?;
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-fn round_rows(rows: &mut Rows, round: &Value) {
-    let number = text_of(&round["number"]);
-    let Value::Object(fields) = round else { return };
-    for (name, value) in fields {
-        let label = match name.as_str() {
+/// The same to a writer. Of a long document nothing but a round is in memory a second time: its intervals,
+/// which are most of it, become rows one by one.
+///
+/// # Errors
+/// What the writer answered.
+pub fn write(document: &Document, out: &mut dyn io::Write) -> io::Result<()> {
+    write!(out, "{HEADER}\r\n")?;
+    let mut rows = Rows {
+        out,
+        intervals: Vec::new(),
+    };
+    rows.tree("all", "plan", "", &crate::json::tree(&document.plan)?)?;
+    for round in &document.rounds {
+        round_rows(&mut rows, round.clone())?;
+    }
+    rows.tree("all", "summary", "", &crate::json::tree(&document.summary)?)
+}
+
+fn round_rows(rows: &mut Rows<'_>, mut round: Round) -> io::Result<()> {
+    let take = |measured: &mut Measurement| std::mem::take(&mut measured.intervals);
+    let merged = take(&mut round.measured);
+    let mut of_sides: Vec<Vec<Interval>> = (round.load.iter_mut().chain(&mut round.testee))
+        .map(|side| take(&mut side.measured))
+        .collect();
+    let (number, loads) = (round.number.to_string(), round.load.len());
+    let tree = crate::json::tree(&round)?;
+    drop(round);
+    let Value::Object(fields) = tree else {
+        return Ok(());
+    };
+    rows.intervals = merged;
+    for (name, value) in &fields {
+        let (label, first) = match name.as_str() {
             "number" => continue,
-            "load" | "testee" => "agent",
-            "hosts" => "host",
+            "load" => ("agent", Some(0)),
+            "testee" => ("agent", Some(loads)),
+            "hosts" => ("host", None),
             _ => {
-                rows.tree_or_leaf(&number, "merged", "", name, value);
+                rows.tree_or_leaf(&number, "merged", "", name, value)?;
                 continue;
             }
         };
-        for side in value.as_array().into_iter().flatten() {
-            rows.tree(&number, &text_of(&side[label]), "", side);
+        for (place, side) in value.as_array().into_iter().flatten().enumerate() {
+            let own = first.and_then(|first| of_sides.get_mut(first + place));
+            let own = own.map(std::mem::take).unwrap_or_default();
+            let merged = std::mem::replace(&mut rows.intervals, own);
+            rows.tree(&number, &text_of(&side[label]), "", side)?;
+            rows.intervals = merged;
         }
     }
+    Ok(())
 }
 
-struct Rows {
-    text: String,
+struct Rows<'a> {
+    out: &'a mut dyn io::Write,
+    /// Those of the side whose rows are written; in its tree there are none.
+    intervals: Vec<Interval>,
 }
 
-impl Rows {
+impl Rows<'_> {
     /// Rows for everything below an object or array.
-    fn tree(&mut self, round: &str, side: &str, path: &str, value: &Value) {
+    fn tree(&mut self, round: &str, side: &str, path: &str, value: &Value) -> io::Result<()> {
         match value {
             Value::Object(fields) => {
                 for (name, item) in fields {
-                    // Reasons are for people, histograms for tools that read JSON.
-                    if name != "unknown" && name != "histogram" {
-                        self.tree_or_leaf(round, side, path, name, item);
+                    match name.as_str() {
+                        // Reasons are for people, histograms for tools that read JSON.
+                        "unknown" | "histogram" => {}
+                        "intervals" if path == "measured" => self.cut(round, side, path)?,
+                        _ => self.tree_or_leaf(round, side, path, name, item)?,
                     }
                 }
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.tree_or_leaf(round, side, path, &label(items, index), item);
+                    self.tree_or_leaf(round, side, path, &label(items, index), item)?;
                 }
             }
             _ => {}
         }
+        Ok(())
     }
 
-    fn tree_or_leaf(&mut self, round: &str, side: &str, path: &str, name: &str, value: &Value) {
+    /// Rows for the intervals of a side.
+    fn cut(&mut self, round: &str, side: &str, path: &str) -> io::Result<()> {
+        for (index, interval) in std::mem::take(&mut self.intervals).iter().enumerate() {
+            let path = format!("{path}.intervals.{index}");
+            self.tree(round, side, &path, &crate::json::tree(interval)?)?;
+        }
+        Ok(())
+    }
+
+    fn tree_or_leaf(
+        &mut self,
+        round: &str,
+        side: &str,
+        path: &str,
+        name: &str,
+        value: &Value,
+    ) -> io::Result<()> {
         match value {
             Value::Object(_) | Value::Array(_) => {
                 let path = if path.is_empty() {
@@ -84,15 +134,15 @@ impl Rows {
                 } else {
                     format!("{path}.{name}")
                 };
-                self.tree(round, side, &path, value);
+                self.tree(round, side, &path, value)
             }
             leaf if path.is_empty() => self.row([round, side, name, "value", &text_of(leaf)]),
             leaf => self.row([round, side, path, name, &text_of(leaf)]),
         }
     }
 
-    fn row(&mut self, cells: [&str; 5]) {
-        self.text += &row(&cells);
+    fn row(&mut self, cells: [&str; 5]) -> io::Result<()> {
+        self.out.write_all(row(&cells).as_bytes())
     }
 }
 

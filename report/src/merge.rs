@@ -9,8 +9,8 @@ pub use together::Together;
 use std::collections::BTreeMap;
 
 use crate::document::{
-    ErrorCount, ErrorKind, Finite, Interval, Latencies, LatencySummary, Measurement, Totals,
-    Unfinished,
+    ConnectionAccounts, ErrorCount, ErrorKind, Finite, Interval, Latencies, LatencySummary,
+    Measurement, Totals, Unfinished,
 };
 use crate::histogram::{self, HistogramError};
 
@@ -30,6 +30,8 @@ pub fn measurements(
         totals: totals(parts),
         errors: errors(parts),
         unfinished: unfinished(parts)?,
+        connections: (parts.iter().filter_map(|part| part.connections))
+            .reduce(ConnectionAccounts::and),
         schedule_lag: latencies(parts.iter().map(|part| part.schedule_lag.as_ref()))?,
         latency: Latencies {
             service: latency_of(|latency| &latency.service)?,

@@ -1,6 +1,8 @@
 //! The registry: the only list of engines.
 
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Probe, ServeJob, ServeOutcome};
+use engine::needs::Needs;
+use report::document::Message;
 use serde::{Deserialize, Serialize};
 
 /// Every engine of this build, the preferred first.
@@ -131,6 +133,19 @@ pub struct Chosen {
     pub driver: &'static dyn Driver,
     /// Why this one, in words for the user.
     pub reason: String,
+    /// `auto` has passed over an engine that is here, because a limit leaves no room for it: the user can
+    /// raise that, and should know.
+    pub passed_over: Option<Message>,
+}
+
+impl Chosen {
+    fn named(driver: &'static dyn Driver, reason: &str) -> Self {
+        Self {
+            driver,
+            reason: reason.to_owned(),
+            passed_over: None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Chosen {
@@ -139,28 +154,42 @@ impl std::fmt::Debug for Chosen {
     }
 }
 
-/// The first engine that runs here, and why those before it do not.
+/// The first engine that runs here, with room for `workers` all at once, and why those before it do not.
 ///
 /// # Errors
 /// When none runs, with each one's reason.
-pub fn auto() -> Result<Chosen, String> {
+pub fn auto(workers: &[Needs]) -> Result<Chosen, String> {
+    first_with_room(all(), workers)
+}
+
+fn first_with_room(
+    engines: impl Iterator<Item = &'static dyn Driver>,
+    workers: &[Needs],
+) -> Result<Chosen, String> {
     let mut refused = Vec::new();
-    for driver in all() {
-        match driver.probe() {
+    let mut passed_over = None;
+    for driver in engines {
+        match driver.probe_for(workers) {
             Probe::Available(_) => {
                 let reason = if refused.is_empty() {
                     format!("auto: {} works here", driver.name())
                 } else {
                     format!("auto: {}", refused.join("; "))
                 };
-                return Ok(Chosen { driver, reason });
+                return Ok(Chosen {
+                    driver,
+                    reason,
+                    passed_over,
+                });
             }
             Probe::Limited { reason, cure } => {
-                return Err(format!(
-                    "auto: {} is here, but a limit stands in its way: {reason}; {cure}, or name another \
-                     engine with --engine",
+                let why = format!(
+                    "{} is here, but a limit leaves no room for it: {reason}",
                     driver.name()
-                ));
+                );
+                let warning = || Message::new("engine_passed_over", &why).with_cure(&cure);
+                passed_over.get_or_insert_with(warning);
+                refused.push(format!("{why} ({cure})"));
             }
             Probe::Unavailable { reason, cure } => {
                 refused.push(format!(
@@ -171,6 +200,14 @@ pub fn auto() -> Result<Chosen, String> {
         }
     }
     Err(format!("no engine runs here: {}", refused.join("; ")))
+}
+
+/// The engine that [`auto`] would take for `workers` if there were not `driver`.
+pub fn instead_of(driver: &dyn Driver, workers: &[Needs]) -> Option<&'static dyn Driver> {
+    let others = all().filter(|other| other.name() != driver.name());
+    first_with_room(others, workers)
+        .ok()
+        .map(|chosen| chosen.driver)
 }
 
 /// An engine as asked for: a name, and options.
@@ -253,21 +290,18 @@ impl EngineChoice {
         }
     }
 
-    /// The engine to use on this machine.
+    /// The engine to use on this machine for `workers`, which run at once.
     ///
     /// # Errors
     /// Why it does not run here, and what to do. Nothing falls back silently.
-    pub fn choose(&self) -> Result<Chosen, String> {
+    pub fn choose(&self, workers: &[Needs]) -> Result<Chosen, String> {
         if self.name == AUTO {
-            return auto();
+            return auto(workers);
         }
         self.check()?;
         let driver = find(&self.name).ok_or_else(names)?;
         match driver.probe() {
-            Probe::Available(_) => Ok(Chosen {
-                driver,
-                reason: "asked for by name".to_owned(),
-            }),
+            Probe::Available(_) => Ok(Chosen::named(driver, "asked for by name")),
             Probe::Limited { reason, cure } => Err(format!(
                 "engine {} is here, but a limit stands in its way: {reason}; {cure}",
                 self.name
@@ -276,6 +310,23 @@ impl EngineChoice {
                 "engine {} does not run here: {reason}; {cure}",
                 self.name
             )),
+        }
+    }
+}
+
+impl EngineChoice {
+    /// As [`EngineChoice::choose`], where another agent of the same side may have chosen before: an `auto` is
+    /// then what that one took, for all its agents are one side of a measurement.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn choose_as(&self, first: Option<&str>, workers: &[Needs]) -> Result<Chosen, String> {
+        match first.filter(|_| self.name == AUTO).and_then(find) {
+            Some(driver) => Ok(Chosen::named(
+                driver,
+                "auto: what the first agent of this side took",
+            )),
+            None => self.choose(workers),
         }
     }
 }
@@ -374,8 +425,70 @@ mod tests {
 
     #[test]
     fn auto_finds_one_and_says_why() {
-        let chosen = auto().unwrap();
+        let chosen = auto(&[]).unwrap();
+        let other = instead_of(chosen.driver, &[]).unwrap();
+        assert_ne!(other.name(), chosen.driver.name());
         assert!(chosen.reason.starts_with("auto: "), "{chosen:?}");
+    }
+
+    /// Has room for so many workers.
+    #[derive(Debug)]
+    struct Roomy(&'static str, usize);
+
+    impl Driver for Roomy {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn describe(&self) -> &'static str {
+            "has room for some"
+        }
+
+        fn probe(&self) -> Probe {
+            Probe::Available(Vec::new())
+        }
+
+        fn probe_for(&self, workers: &[Needs]) -> Probe {
+            match workers.len() <= self.1 {
+                true => self.probe(),
+                false => Probe::Limited {
+                    reason: "a full house".to_owned(),
+                    cure: "a larger house".to_owned(),
+                },
+            }
+        }
+
+        fn serve(&self, _: ServeJob) -> Result<ServeOutcome, EngineError> {
+            unreachable!("only probed")
+        }
+
+        fn load(&self, _: LoadJob) -> Result<LoadOutcome, EngineError> {
+            unreachable!("only probed")
+        }
+    }
+
+    #[test]
+    fn auto_passes_over_an_engine_without_room_for_all_workers_and_warns() {
+        static SMALL: Roomy = Roomy("small", 2);
+        static LARGE: Roomy = Roomy("large", 8);
+        let choose = |workers: usize| {
+            let needs = engine::workload::ServeSpec::Echo.needs(10, None, None);
+            let engines: [&'static dyn Driver; 2] = [&SMALL, &LARGE];
+            first_with_room(engines.into_iter(), &vec![needs; workers])
+        };
+        let fits = choose(2).unwrap();
+        assert_eq!((fits.driver.name(), fits.passed_over), ("small", None));
+        let passed = choose(3).unwrap();
+        assert_eq!(passed.driver.name(), "large");
+        assert!(
+            passed.reason.contains("a full house (a larger house)"),
+            "{passed:?}"
+        );
+        assert_eq!(
+            passed.passed_over.unwrap().cure.as_deref(),
+            Some("a larger house")
+        );
+        assert!(choose(9).unwrap_err().contains("large is here"));
     }
 
     #[test]

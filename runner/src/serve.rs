@@ -1,7 +1,7 @@
 //! The testee as a server of its own: `linerate serve`. It runs in the calling process.
 
 use crate::cancel::Cancel;
-use crate::engines::Chosen;
+use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::listening::{ListenerTask, Listening};
 use crate::plan::{ListenerPlan, ServePlan};
@@ -9,7 +9,9 @@ use crate::wire::CpuWish;
 use crate::workers::{WorkerEnd, cpus_for};
 use engine::control::{Control, Order};
 use engine::driver::{ServeLimits, ServeOutcome};
+use engine::needs::Needs;
 use engine::os::raise_descriptor_limit;
+use report::document::Message;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -51,6 +53,8 @@ pub struct ListenerState {
     pub engine: &'static str,
     /// Why this one.
     pub engine_reason: String,
+    /// See [`Chosen::passed_over`].
+    pub passed_over: Option<Message>,
     /// Worker threads.
     pub threads: u32,
     /// How connections come to the workers: `reuseport`, `shared` or `handoff`.
@@ -98,9 +102,11 @@ pub fn serve(
         returned: 0,
         workers: 0,
     };
+    let needs = needs(plan, max_connections);
     let mut states = Vec::new();
     for listener in &plan.listeners {
-        let (task, state) = prepare(plan, listener, max_connections)?;
+        let engine = listener.engine.choose(&needs).map_err(Failure::machine)?;
+        let (task, state) = prepare(plan, listener, engine, max_connections)?;
         let listening = task.open(&control, &report, &mut running.workers)?;
         states.push(ListenerState {
             endpoint: listening.endpoint.to_string(),
@@ -145,12 +151,29 @@ fn check_descriptors(plan: &ServePlan) -> Result<u32, Failure> {
     Ok(most as u32)
 }
 
+/// What the workers of all listeners will take that may choose io_uring, or have to. They share its limits.
+fn needs(plan: &ServePlan, max_connections: u32) -> Vec<Needs> {
+    let on_rings = |listener: &&ListenerPlan| {
+        let named = engines::find(&listener.engine.name);
+        named.is_none_or(|driver| driver.capabilities().is_io_uring)
+    };
+    let listeners = plan.listeners.iter().filter(on_rings);
+    listeners
+        .flat_map(|listener| {
+            let needs = listener
+                .role
+                .needs(max_connections, None, listener.message_bytes);
+            vec![needs; listener.threads as usize]
+        })
+        .collect()
+}
+
 fn prepare(
     plan: &ServePlan,
     listener: &ListenerPlan,
+    engine: Chosen,
     max_connections: u32,
 ) -> Result<(ListenerTask, ListenerState), Failure> {
-    let engine: Chosen = listener.engine.choose().map_err(Failure::machine)?;
     let wish = match &listener.cpus {
         Some(cpus) => CpuWish::List(cpus.clone()),
         None => CpuWish::Unpinned,
@@ -162,6 +185,7 @@ fn prepare(
         role: listener.role.name(),
         engine: engine.driver.name(),
         engine_reason: engine.reason.clone(),
+        passed_over: engine.passed_over.clone(),
         threads: listener.threads,
         accept: "",
         cpus: cpus.iter().flatten().copied().collect(),

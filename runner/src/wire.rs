@@ -14,7 +14,7 @@ use report::document::{AppliedProfile, Host, Interval, Message, Side};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// From the conductor to an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,6 +101,8 @@ pub struct Task {
     /// Where a load connects to. A testee: where the first of its side listens, for all share one port;
     /// null for that first one.
     pub endpoint: Option<String>,
+    /// What the first agent of its side took where it chose by itself; null for that first one.
+    pub engine: Option<String>,
     /// Seed of the gaps of a Poisson schedule in this round.
     pub poisson_seed: u64,
     /// Where the worker threads run.
@@ -204,6 +206,7 @@ mod tests {
             agent: plan.agents().remove(1),
             plan,
             endpoint: Some("unix:///a\nb".into()),
+            engine: Some("epoll".into()),
             poisson_seed: 7,
             cpus: CpuWish::List(vec![3]),
             describe_host: true,

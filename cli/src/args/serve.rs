@@ -86,8 +86,8 @@ pub struct ServeProfileArgs {
 #[command(next_help_heading = "Bounds")]
 pub struct BoundsArgs {
     /// Connections served at once, per worker; more wait until some close. What peers that do not read
-    /// leave unsent is bounded, too: 512 KiB a connection, and 256 MiB of copies a process (uring, epoll, kqueue)
-    /// [default: 16384]
+    /// leave unsent is bounded, too: 512 KiB a connection, and 256 MiB of copies a process, beyond which a
+    /// connection has what it received at once and no more (uring, epoll, kqueue) [default: 16384]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub max_connections: Option<u32>,
 

@@ -77,7 +77,7 @@ pub fn engines(args: &EnginesArgs) -> Result<ExitClass, Problem> {
 }
 
 fn listing() -> Listing {
-    let (auto, auto_reason) = match engines::auto() {
+    let (auto, auto_reason) = match engines::auto(&[]) {
         Ok(chosen) => (Some(chosen.driver.name().to_owned()), chosen.reason),
         Err(reason) => (None, reason),
     };

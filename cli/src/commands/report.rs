@@ -58,7 +58,21 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
     if let Some(page) = page {
         page.write(&render(Format::Html, &shown, &style::of(false))?)?;
     }
-    destination.write(&render(format, &shown, &style::of(terminal))?)?;
+    match (format, &shown[..]) {
+        // One row per interval of a day would not fit into memory as a text.
+        (
+            Format::Csv,
+            [
+                Labelled {
+                    value: View::Run(document),
+                    ..
+                },
+            ],
+        ) => {
+            destination.write_by(|out| report::csv::write(document, out))?;
+        }
+        _ => destination.write(&render(format, &shown, &style::of(terminal))?)?,
+    }
     Ok(ExitClass::Done)
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use engine::endpoint::Endpoint;
 use engine::socket::takes_both_versions;
+use report::document::Message;
 use report::units::{grouped, human_duration_ns};
 use runner::cancel::Cancel;
 use runner::error::{ExitClass, Failure};
@@ -115,6 +116,9 @@ impl Watcher {
 impl ServeObserver for Watcher {
     fn listening(&mut self, listeners: &[ListenerState]) {
         for listener in listeners {
+            if let Some(warning) = &listener.passed_over {
+                self.say(&passed_over_line(listener, warning));
+            }
             self.say(&ready_line(listener));
         }
     }
@@ -138,6 +142,14 @@ impl ServeObserver for Watcher {
             human_duration_ns(ns)
         ));
     }
+}
+
+fn passed_over_line(listener: &ListenerState, warning: &Message) -> String {
+    let cure = warning.cure.as_deref().unwrap_or_default();
+    format!(
+        "warning: {} takes {}, because {}: {cure}",
+        listener.id, listener.engine, warning.text
+    )
 }
 
 fn ready_line(listener: &ListenerState) -> String {
@@ -244,6 +256,7 @@ mod tests {
             role: "echo",
             engine: "uring",
             engine_reason: String::new(),
+            passed_over: None,
             threads: 1,
             accept: "reuseport",
             cpus: vec![0],

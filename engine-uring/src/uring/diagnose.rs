@@ -179,7 +179,7 @@ pub(super) fn no_table(error: &io::Error, entries: u32) -> io::Error {
 
 /// Memory charged to RLIMIT_MEMLOCK: 64 bytes a submission, 16 a completion, 16 a buffer, each
 /// area rounded up to pages, and a page for the queue heads.
-fn ring_bytes(sq_entries: u32, cq_entries: u32, buffers: u32) -> u64 {
+pub(super) fn ring_bytes(sq_entries: u32, cq_entries: u32, buffers: u32) -> u64 {
     let pages = |bytes: u64| bytes.next_multiple_of(4096);
     pages(u64::from(sq_entries) * 64)
         + pages(u64::from(cq_entries) * 16)

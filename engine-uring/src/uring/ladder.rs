@@ -135,17 +135,22 @@ impl Shape {
                 builder.setup_sqpoll_cpu(cpu);
             }
         }
-        let mut answer = builder.build(self.sq_entries);
-        for retry in 0..MEMORY_RETRIES {
-            match &answer {
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
-                _ => break,
-            }
-            std::thread::sleep(Duration::from_millis(10 << retry));
-            answer = builder.build(self.sq_entries);
-        }
-        answer
+        patiently(|| builder.build(self.sq_entries))
     }
+}
+
+/// Asks again while memory of older rings may still be coming back.
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut answer = attempt();
+    for retry in 0..MEMORY_RETRIES {
+        match &answer {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {}
+            _ => break,
+        }
+        std::thread::sleep(Duration::from_millis(10 << retry));
+        answer = attempt();
+    }
+    answer
 }
 
 #[cfg(test)]

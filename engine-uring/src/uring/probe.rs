@@ -5,10 +5,12 @@
 //! NOP through enter, and a byte received by a multishot receive into a buffer ring.
 
 use super::buffers::BufferRing;
-use super::diagnose::{Call, Walls, is_resource};
-use super::register_buffers;
+use super::diagnose::{Call, Walls, is_resource, ring_bytes};
+use super::options::Wishes;
 use super::ring::{BUFFER_GROUP, Ring};
+use super::{make_ring, queue_entries, receive_buffers, register_buffers};
 use engine::driver::Probe;
+use engine::needs::Needs;
 use engine::proactor::BackendCounters;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
@@ -65,6 +67,50 @@ pub(crate) fn probe() -> Probe {
             cure: "use another engine: --engine epoll".to_owned(),
         },
     }
+}
+
+/// See [`engine::driver::Driver::probe_for`]: the rings and buffers that the workers will make are made, all of
+/// them, and let go of. Their memory is back a moment later, for which whoever makes a ring waits.
+pub(crate) fn probe_for(workers: &[Needs]) -> Probe {
+    let found = probe();
+    match (&found, try_rings(workers)) {
+        (Probe::Available(_), Err(limited)) => limited,
+        _ => found,
+    }
+}
+
+fn try_rings(workers: &[Needs]) -> Result<(), Probe> {
+    // In each pair the ring goes before the buffers.
+    let mut made = Vec::with_capacity(workers.len());
+    let cure = || "use another engine: --engine epoll".to_owned();
+    let wishes = Wishes::read(&[]).map_err(|reason| Probe::Unavailable {
+        reason,
+        cure: cure(),
+    })?;
+    for needs in workers {
+        let settings = needs.settings(-1, &[]);
+        let entries = queue_entries(settings.expected, &wishes);
+        let buffers = receive_buffers(&settings, &wishes).map_err(|error| Probe::Limited {
+            reason: format!("receive buffers: {error}"),
+            cure: cure(),
+        })?;
+        match make_ring(&wishes, entries, &buffers) {
+            Ok(ring) => made.push((ring, buffers)),
+            Err((call, error)) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                let (reason, cure) = Walls::read().explain(call, errno);
+                let (number, of) = (made.len() + 1, workers.len());
+                let kib = ring_bytes(entries.0, entries.1, buffers.count()).div_ceil(1024);
+                return Err(Probe::Limited {
+                    reason: format!(
+                        "of {of} workers, number {number} gets no ring (about {kib} KiB of locked memory): {reason}"
+                    ),
+                    cure,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn try_all() -> Result<Vec<(String, String)>, Failure> {

@@ -8,6 +8,7 @@ use crate::control::Order;
 use crate::driver::{EngineError, LoadJob, LoadOutcome};
 use crate::load::{Dial, Life, LoadWorkload, Phase, Rules};
 use crate::meter::Meter;
+use crate::needs::Needs;
 use crate::proactor::{BackendCounters, Event, Lease, Proactor};
 use crate::session::How;
 use crate::socket::{self, Granted};
@@ -74,8 +75,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
         let count = job.share.count;
         let bench = Bench::new(
-            (count, count),
-            (workload.hints(), count),
+            Needs::of_load(&workload, count),
             workload.region(),
             &job.wake,
             &job.engine_options,

@@ -8,6 +8,7 @@ use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, ServeJob, ServeOutcome};
 use crate::meter::{ServePublished, bump};
+use crate::needs::Needs;
 use crate::proactor::{ConnectionId, Event, Lease, Proactor};
 use crate::session::{How, Session};
 use crate::socket;
@@ -19,9 +20,6 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Connections whose events a backend's queues hold without ado where nobody knows how many will come.
-const QUEUED: u32 = 1024;
 
 /// Accepted connections that may wait for a place: more than a backlog holds.
 const WAITING_MAX: usize = 8192;
@@ -103,21 +101,17 @@ struct Server<P: Proactor, W: ServeWorkload> {
 
 impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
-        let hints = workload.hints(job.expected_message_bytes);
-        let limit = job.limits.connections;
-        let expected = job.expected_connections.unwrap_or(128).min(limit);
-        let queued = job.expected_connections.unwrap_or(QUEUED).min(limit);
+        let needs = Needs::of_testee(
+            &workload,
+            job.limits.connections,
+            job.expected_connections,
+            job.expected_message_bytes,
+        );
         if let Some(listener) = &job.listener {
             socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
                 .map_err(|error| EngineError::Machine(format!("listener: {error}")))?;
         }
-        let mut bench = Bench::new(
-            (limit, queued),
-            (hints, expected),
-            workload.region(),
-            &job.wake,
-            &job.engine_options,
-        )?;
+        let mut bench = Bench::new(needs, workload.region(), &job.wake, &job.engine_options)?;
         // The end of a send is traffic, of which an idle timeout must hear when it happens.
         bench.lazy = job.limits.idle_timeout_ns.is_none();
         let is_ip = job.listener.as_ref().is_none_or(|fd| {

@@ -28,6 +28,10 @@ pub struct Measurement {
     pub errors: Vec<ErrorCount>,
     /// Operations that were due inside the window and had no answer when the run ended.
     pub unfinished: Unfinished,
+    /// What became of the connections that a load started, in the whole round: before, in and after the window.
+    /// Left out of a testee's, and in documents of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<ConnectionAccounts>,
     /// Open loop: how late the generator noticed that operations were due. Waiting for a free place
     /// (depth) after that is part of the response time. Null in a closed loop.
     pub schedule_lag: Option<LatencySummary>,
@@ -48,6 +52,49 @@ pub struct Totals {
     pub bytes_received: u64,
     /// Connections established (load) or accepted (testee).
     pub connections_opened: u64,
+}
+
+/// What became of connections: `started` is the sum of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionAccounts {
+    /// Connections that it was tried to open. The same one tried from another source address, or again because
+    /// a backlog was full, is not another one.
+    pub started: u64,
+    /// Those that ended as planned, or stood at the end of the round and were owed nothing.
+    pub succeeded: u64,
+    /// Those that could not be opened, or were lost.
+    pub failed: u64,
+    /// Those that were being opened, or were owed an answer, when the round ended.
+    pub unfinished: u64,
+}
+
+impl ConnectionAccounts {
+    /// Together with those of another agent.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            started: self.started + other.started,
+            succeeded: self.succeeded + other.succeeded,
+            failed: self.failed + other.failed,
+            unfinished: self.unfinished + other.unfinished,
+        }
+    }
+
+    /// `5 connections started, 3 failed, 1 was unfinished`.
+    pub fn words(&self) -> String {
+        let connections = match self.started {
+            1 => "connection",
+            _ => "connections",
+        };
+        let mut text = format!("{} {connections} started", grouped(self.started));
+        let rest = [
+            (self.failed, "failed or were lost"),
+            (self.unfinished, "were unfinished at the end"),
+        ];
+        for (count, what) in rest.into_iter().filter(|(count, _)| *count > 0) {
+            text += &format!(", {} {what}", grouped(count));
+        }
+        text
+    }
 }
 
 /// Failed operations of one kind.

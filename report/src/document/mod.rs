@@ -29,7 +29,9 @@ pub(crate) use check::{expect_schema, parse};
 pub use host::{ClockOffset, Host, IoUringState, NetworkInterface};
 pub use latency::{Latencies, LatencySummary};
 pub use limits::{Limit, LimitValue, Limits, Unlimited};
-pub use measurement::{ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished, Window};
+pub use measurement::{
+    ConnectionAccounts, ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished, Window,
+};
 pub use plan::{
     CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Sizes, Target,
     Workload,

@@ -117,6 +117,10 @@ pub struct EngineUse {
     pub used: String,
     /// Why this one: `asked for by name`, or what `auto` found.
     pub reason: String,
+    /// Another engine that this host has room for: the first that `auto` would take instead. Left out where nobody
+    /// looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
     /// Features and options in force: ring flags granted, buffer counts, and so on.
     pub features: BTreeMap<String, String>,
     /// Options of the engine, requested and granted.

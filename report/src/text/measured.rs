@@ -3,7 +3,7 @@
 use super::headline::bytes;
 use super::layout::{Paper, Table};
 use super::rounds::dash;
-use crate::document::{Document, Finite, LatencySummary, Round, Unfinished};
+use crate::document::{ConnectionAccounts, Document, Finite, LatencySummary, Round, Unfinished};
 use crate::units::{grouped, human_bit_rate, human_count, human_ns};
 
 pub(crate) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
@@ -163,6 +163,10 @@ pub(crate) fn errors(round: &Round, paper: &mut Paper) {
     }
     if let Some(text) = &unfinished.text {
         paper.note(&format!("sent, not answered: {text}"));
+    }
+    let lost = |accounts: &ConnectionAccounts| accounts.failed + accounts.unfinished > 0;
+    if let Some(accounts) = measured.connections.filter(lost) {
+        paper.note(&format!("{}, in the whole round.", accounts.words()));
     }
     if let Some(age) = unfinished.oldest_age_ns {
         paper.note(&format!(

@@ -36,12 +36,13 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
             with(&[(REPEAT, "5")]),
         ));
     }
-    let other = other_engine(document);
-    let engines = [(ENGINE, other), (TESTEE_ENGINE, other)];
-    found.push((
-        format!("what the engine is worth: the same with {other}"),
-        with(&engines[..1 + usize::from(plan.target.own_testee)]),
-    ));
+    if let Some(other) = other_engine(document) {
+        let engines = [(ENGINE, other), (TESTEE_ENGINE, other)];
+        found.push((
+            format!("what the engine is worth: the same with {other}"),
+            with(&engines[..1 + usize::from(plan.target.own_testee)]),
+        ));
+    }
     if let Some(rate) = half_of_the_rate(document) {
         found.push((
             "latency that users would feel: open loop at about half of this rate".to_owned(),
@@ -61,14 +62,10 @@ fn suggestions(document: &Document) -> Vec<(String, String)> {
     found
 }
 
-/// An engine worth comparing with the one that ran.
-fn other_engine(document: &Document) -> &'static str {
-    let load = document.rounds.first().and_then(|round| round.load.first());
-    match load.map_or("", |side| side.engine.used.as_str()) {
-        "epoll" | "kqueue" => "blocking",
-        "uring" => "epoll",
-        _ => "auto",
-    }
+/// An engine worth comparing with the one that ran, where the document knows one.
+fn other_engine(document: &Document) -> Option<&str> {
+    let load = document.rounds.first()?.load.first()?;
+    load.engine.other.as_deref()
 }
 
 /// Half of the measured rate to two significant digits, where an open loop says more.

@@ -138,6 +138,10 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             requested: "auto".to_owned(),
             used: engine.to_owned(),
             reason: "io_uring works here and has every feature that the engine needs".to_owned(),
+            other: load.then(|| match engine {
+                "uring" => "epoll".to_owned(),
+                _ => "blocking".to_owned(),
+            }),
             features: texts(&[("DEFER_TASKRUN", "granted"), ("buffers", "256 x 4096 B")]),
             options: vec![EngineOption {
                 name: "spin".to_owned(),

@@ -234,3 +234,43 @@ fn a_histogram_that_cannot_be_read_is_said_and_not_drawn() {
     assert!(report::hgrm::render(&document).is_err());
     assert!(report::prometheus::render(&[Labelled::new(name, View::Run(&document))]).is_err());
 }
+
+/// A writer that keeps nothing.
+#[derive(Default)]
+struct Passing {
+    longest: usize,
+    bytes: usize,
+}
+
+impl std::io::Write for Passing {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        self.longest = self.longest.max(piece.len());
+        self.bytes += piece.len();
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_rows_of_a_long_document_are_written_one_by_one() {
+    let mut all = fixtures::all().into_iter();
+    let (_, mut document) = all.find(|(name, _)| *name == "rr_one_round").unwrap();
+    let round = &mut document.rounds[0];
+    let interval = round.measured.intervals[0];
+    round.measured.intervals = vec![interval; 10_000];
+    round.load[0].measured.intervals = vec![interval; 10_000];
+    let mut passing = Passing::default();
+    report::csv::write(&document, &mut passing).unwrap();
+    assert!(passing.bytes > 5_000_000, "{}", passing.bytes);
+    assert!(passing.longest < 2_000, "{}", passing.longest);
+    let text = report::csv::render(&document).unwrap();
+    assert_eq!(text.len(), passing.bytes);
+    for side in ["merged", "load"] {
+        let last = format!("1,{side},measured.intervals.9999,");
+        let rows = text.lines().filter(|line| line.starts_with(&last)).count();
+        assert_eq!(rows, 8, "{side}");
+    }
+}

@@ -5,7 +5,7 @@ mod starting;
 
 use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN, Series};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
-use crate::engines::Chosen;
+use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::host::Traffic;
 use crate::plan::Plan;
@@ -15,9 +15,10 @@ use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::LoadOutcome;
 use engine::endpoint::Endpoint;
+use engine::load::Accounts;
 use engine::meter::{Published, Recorded};
 use engine::tcp_info::TcpInfoSummary;
-use report::document::{Message, Side, Unknown, Window};
+use report::document::{EngineUse, Message, Side, Unknown, Window};
 use report::units::human_ns;
 use starting::{start_workers, target};
 use std::io::Write;
@@ -29,12 +30,15 @@ const END_MARGIN_NS: u64 = 10_000_000_000;
 
 pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), Ended> {
     let plan = &task.plan;
-    let engine = plan.engine.choose().map_err(Failure::machine)?;
+    let needs = task.agent.needs_of_side(plan);
+    let engine =
+        (plan.engine.choose_as(task.engine.as_deref(), &needs)).map_err(Failure::machine)?;
     check_engine(plan, &engine)?;
     limits::check_descriptors(plan, &task.agent, plan.threads)?;
     limits::check_memory(plan)?;
     let (target, mut warnings) = target(task)?;
     let reconnects = plan.workload().reconnects();
+    warnings.extend(engine.passed_over.clone());
     warnings.extend(limits::check_ports(&target, plan.connections, reconnects)?);
     let (cpus, notes) = cpus_for(&task.cpus, plan.threads)?;
     warnings.extend(
@@ -260,7 +264,12 @@ impl Round {
         let tcp_info = side::tcp_info(&infos, granted)
             .map_err(|why| unknown.push(Unknown::new("tcp_info", why)))
             .ok();
-        let measured = side::measurement(&recorded, opened, self.series.into_intervals())
+        let mut accounts = Accounts::default();
+        for outcome in &outcomes {
+            accounts.add(outcome.accounts);
+        }
+        let intervals = self.series.into_intervals();
+        let measured = side::measurement(&recorded, opened, accounts, intervals)
             .map_err(|error| Failure::machine(error.to_string()))?;
         let syscalls = backend
             .as_ref()
@@ -282,7 +291,10 @@ impl Round {
             host: String::new(),
             pid: Some(std::process::id()),
             window: window(&recorded, self.go_ns, plan),
-            engine: side::engine_use(&plan.engine, engine, features.collect(), options.collect()),
+            engine: EngineUse {
+                other: other_engine(task, engine),
+                ..side::engine_use(&plan.engine, engine, features.collect(), options.collect())
+            },
             threads: plan.threads,
             thread_per_connection: side::has_thread_per_connection(engine),
             busiest_thread_share: self.edges.busiest_share(&threads_ns),
@@ -318,6 +330,13 @@ impl Round {
             side,
         })
     }
+}
+
+/// What could run in place of `engine`. It is looked for once per run.
+fn other_engine(task: &Task, engine: &Chosen) -> Option<String> {
+    let needs = task.agent.needs_of_side(&task.plan);
+    let other = (task.describe_host).then(|| engines::instead_of(engine.driver, &needs));
+    other.flatten().map(|driver| driver.name().to_owned())
 }
 
 fn window(recorded: &Recorded, go_ns: u64, plan: &Plan) -> Window {

@@ -3,13 +3,14 @@
 use crate::engines::{Chosen, EngineChoice};
 use crate::plan::Plan;
 use crate::workers::Pinned;
+use engine::load::Accounts;
 use engine::meter::{ErrorKind, Recorded};
 use engine::proactor::BackendCounters;
 use engine::socket::Granted;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{
-    EngineOption, EngineUse, ErrorCount, Latencies, LatencySummary, Measurement, SocketOption,
-    Spread, TcpInfo, Totals, Unfinished, Unknown, Worker,
+    ConnectionAccounts, EngineOption, EngineUse, ErrorCount, Latencies, LatencySummary,
+    Measurement, SocketOption, Spread, TcpInfo, Totals, Unfinished, Unknown, Worker,
 };
 use report::histogram::{Histogram, HistogramError};
 use report::units::format_size;
@@ -26,6 +27,7 @@ pub(super) fn engine_use(
         requested: requested.to_string(),
         used: chosen.driver.name().to_owned(),
         reason: chosen.reason.clone(),
+        other: None,
         features: features.into_iter().collect(),
         options: engine_options(&requested.options, options_granted),
     }
@@ -118,6 +120,7 @@ pub(super) fn backend_sum<'a>(
 pub(super) fn measurement(
     recorded: &Recorded,
     connections_opened: u64,
+    accounts: Accounts,
     intervals: Vec<report::document::Interval>,
 ) -> Result<Measurement, HistogramError> {
     let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
@@ -137,6 +140,12 @@ pub(super) fn measurement(
             text: unfinished.part.map(|part| part.to_string()),
             age: None,
         },
+        connections: Some(ConnectionAccounts {
+            started: accounts.started,
+            succeeded: accounts.succeeded,
+            failed: accounts.failed,
+            unfinished: accounts.unfinished,
+        }),
         schedule_lag: summary(&recorded.lag)?,
         latency: Latencies {
             service: summary(&recorded.service)?,
@@ -298,7 +307,8 @@ mod tests {
         let mut meter = Meter::for_tests();
         meter.operation(1, 1, 1_001);
         meter.failure(ErrorKind::Reset, Some(5), 10, || "said so".into());
-        let measured = measurement(&meter.into_recorded(), 3, Vec::new()).unwrap();
+        let measured =
+            measurement(&meter.into_recorded(), 3, Accounts::default(), Vec::new()).unwrap();
         assert_eq!(
             (
                 measured.totals.operations,
@@ -321,7 +331,7 @@ mod tests {
             of: 4_096,
         });
         meter.unfinished(6, 1_005, false);
-        let unfinished = measurement(&meter.into_recorded(), 1, Vec::new())
+        let unfinished = measurement(&meter.into_recorded(), 1, Accounts::default(), Vec::new())
             .unwrap()
             .unfinished;
         assert_eq!((unfinished.count, unfinished.never_sent), (2, Some(1)));

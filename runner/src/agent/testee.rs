@@ -6,7 +6,7 @@ use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::host::Traffic;
 use crate::listening::{self, ListenerTask, Listening};
-use crate::plan::{Plan, TesteePlan};
+use crate::plan::{Plan, TesteePlan, testee_limit};
 use crate::serve_counts::ServeCounts;
 use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{WorkerEnd, cpus_for};
@@ -26,21 +26,26 @@ const READY_DEADLINE: Duration = Duration::from_secs(10);
 const ROUND_DEADLINE_NS: u64 = 8 * 24 * 3600 * 1_000_000_000;
 /// The load has closed its connections already.
 const DRAIN_NS: u64 = 200_000_000;
-/// Connections of a transaction workload overlap with those that are closing.
-const SPARE_CONNECTIONS: u32 = 1024;
 
 pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), Ended> {
     let plan = &task.plan;
     let Some(testee) = plan.testee() else {
         return Err(Failure::usage("a testee agent was given a plan with a foreign target").into());
     };
-    let engine = testee.engine.choose().map_err(Failure::machine)?;
+    let needs = task.agent.needs_of_side(plan);
+    let engine =
+        (testee.engine.choose_as(task.engine.as_deref(), &needs)).map_err(Failure::machine)?;
     limits::check_descriptors(plan, &task.agent, testee.threads)?;
     let listen = endpoint(task, testee)?;
     let (cpus, notes) = cpus_for(&task.cpus, testee.threads)?;
-    let warnings = notes
+    let notes = notes
         .into_iter()
-        .map(|note| Message::new("placement", note))
+        .map(|note| Message::new("placement", note));
+    let warnings = engine
+        .passed_over
+        .clone()
+        .into_iter()
+        .chain(notes)
         .collect();
     let sender = agent.sender.clone();
     let report = move |end: WorkerEnd<ServeOutcome>| {
@@ -91,12 +96,12 @@ fn listener(
         accept: None,
         socket: plan.socket.clone(),
         limits: ServeLimits {
-            connections: plan.connections.saturating_add(SPARE_CONNECTIONS),
+            connections: testee_limit(plan),
             idle_timeout_ns: None,
             one_off: false,
             drain_ns: DRAIN_NS,
         },
-        expected_connections: Some(agent.share.connections.div_ceil(testee.threads)),
+        expected_connections: Some(agent.share.of_testee_worker(testee.threads)),
         message_bytes: plan.shape.message_bytes,
     }
 }

@@ -96,7 +96,7 @@ impl Experiment {
                 here.map(|testee| &testee.engine),
             ];
             for engine in engines.into_iter().flatten() {
-                if let Err(why) = engine.choose()
+                if let Err(why) = engine.choose(&[])
                     && !refused.contains(&why)
                 {
                     refused.push(why);

@@ -48,6 +48,17 @@ pub(super) struct Preparation {
     pub target: Option<String>,
 }
 
+impl Preparation {
+    /// Where the agent that was prepared last listens or connects, and what engine it took.
+    fn last(&self) -> (Option<String>, Option<String>) {
+        let last = self.agents.last().map(|(_, prepared)| prepared);
+        (
+            last.and_then(|prepared| prepared.endpoint.clone()),
+            last.map(|prepared| prepared.engine.clone()),
+        )
+    }
+}
+
 /// Where the sides run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machines {
@@ -144,13 +155,11 @@ impl<'a> Round<'a> {
     ) -> Result<(), Failure> {
         let loads = self.hearing.of(Role::Load);
         let (first, others) = loads.split_at(1);
-        self.order(first, Some(target), orders);
+        self.order(first, Some(target), None, orders);
         self.await_prepared(first, found, observer)?;
-        let address = found
-            .agents
-            .last()
-            .and_then(|(_, load)| load.endpoint.clone());
-        self.order(others, address.as_deref().or(Some(target)), orders);
+        let (address, engine) = found.last();
+        let address = address.as_deref().or(Some(target));
+        self.order(others, address, engine.as_deref(), orders);
         self.await_prepared(others, found, observer)
     }
 
@@ -193,15 +202,15 @@ impl<'a> Round<'a> {
     ) -> Result<String, Failure> {
         let testees = self.hearing.of(Role::Testee);
         let (first, others) = testees.split_at(1);
-        self.order(first, None, orders);
+        self.order(first, None, None, orders);
         self.await_prepared(first, found, observer)?;
-        let prepared = found.agents.last().map(|(_, prepared)| &prepared.endpoint);
-        let listen = prepared.cloned().flatten().unwrap_or_default();
+        let (listen, engine) = found.last();
+        let listen = listen.unwrap_or_default();
         let asked = self.plan.testee().map(|testee| &testee.listen);
         if let (true, Some(Endpoint::Unix(path))) = (self.machines.here, asked) {
             self.leftover = Some(Leftover(path.clone()));
         }
-        self.order(others, Some(&listen), orders);
+        self.order(others, Some(&listen), engine.as_deref(), orders);
         self.await_prepared(others, found, observer)?;
         // A testee that was given a name, or all addresses, is reached as the user said.
         Ok(match (asked, listen.parse()) {
@@ -229,7 +238,13 @@ impl<'a> Round<'a> {
     }
 
     /// Tells agents what to do.
-    fn order(&mut self, agents: &[usize], endpoint: Option<&str>, orders: &Orders) {
+    fn order(
+        &mut self,
+        agents: &[usize],
+        endpoint: Option<&str>,
+        engine: Option<&str>,
+        orders: &Orders,
+    ) {
         for &number in agents {
             let agent = self.hearing.agent(number).clone();
             let task = Task {
@@ -239,6 +254,7 @@ impl<'a> Round<'a> {
                 agent,
                 plan: self.plan.clone(),
                 endpoint: endpoint.map(str::to_owned),
+                engine: engine.map(str::to_owned),
                 poisson_seed: self.plan.poisson_seed(self.number),
                 profile: orders.profiles[number].clone(),
             };

@@ -498,9 +498,9 @@ fn failure_of(script: &'static [&'static str]) -> String {
 
 #[test]
 fn agents_that_break_the_protocol_end_the_run_with_one_clear_error() {
-    let hello = "{\"say\":\"hello\",\"protocol\":3,\"version\":\"0.1.0\",\"git_commit\":null,\
+    let hello = "{\"say\":\"hello\",\"protocol\":4,\"version\":\"0.1.0\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
-    let older = "{\"say\":\"hello\",\"protocol\":3,\"version\":\"0.0.1\",\"git_commit\":null,\
+    let older = "{\"say\":\"hello\",\"protocol\":4,\"version\":\"0.0.1\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
     let scripts: [(&'static [&'static str], &str); 5] = [
         (&[], "the testee agent closed its output"),
@@ -579,6 +579,7 @@ fn a_testee_whose_input_ends_removes_its_socket() {
         agent: plan.agents().remove(0),
         plan,
         endpoint: None,
+        engine: None,
         poisson_seed: 0,
         cpus: crate::wire::CpuWish::Unpinned,
         describe_host: false,

@@ -2,6 +2,7 @@
 
 use super::{Plan, PlanError, TesteePlan, build::in_range};
 use engine::driver::Share;
+use engine::needs::Needs;
 use report::document::Role;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +41,39 @@ pub struct AgentShare {
     pub operations: Option<u64>,
 }
 
+/// Connections of a transaction workload overlap with those that are closing.
+const SPARE_CONNECTIONS: u32 = 1024;
+
+/// Connections that a worker of a plan's testee takes at once.
+pub(crate) fn testee_limit(plan: &Plan) -> u32 {
+    plan.connections.saturating_add(SPARE_CONNECTIONS)
+}
+
 impl AgentPlan {
+    /// What the workers of all agents of its side will take, for they share a host and its limits. Who is not
+    /// the first is told what was chosen, and asks for nothing.
+    pub(crate) fn needs_of_side(&self, plan: &Plan) -> Vec<Needs> {
+        let side = plan.agents().into_iter();
+        let side = side.filter(|agent| agent.role == self.role);
+        side.flat_map(|agent| agent.needs(plan)).collect()
+    }
+
+    fn needs(&self, plan: &Plan) -> Vec<Needs> {
+        let (share, load) = (self.share, plan.load_spec());
+        match (self.role, plan.testee()) {
+            (Role::Testee, Some(testee)) => {
+                let (limit, bytes) = (testee_limit(plan), plan.shape.message_bytes);
+                let expected = Some(share.of_testee_worker(testee.threads));
+                let needs = plan.shape.testee.needs(limit, expected, bytes);
+                vec![needs; testee.threads as usize]
+            }
+            (Role::Testee, None) => Vec::new(),
+            (Role::Load, _) => (0..plan.threads)
+                .map(|worker| load.needs(share.of_worker(plan.threads, worker).count))
+                .collect(),
+        }
+    }
+
     /// Whether it is a child process of the conductor.
     pub fn is_here(&self) -> bool {
         self.via.is_empty()
@@ -53,6 +86,11 @@ impl AgentPlan {
 }
 
 impl AgentShare {
+    /// Connections that each of a testee's `threads` expects.
+    pub(crate) fn of_testee_worker(&self, threads: u32) -> u32 {
+        self.connections.div_ceil(threads)
+    }
+
     /// The connections of worker `index` of `threads`.
     pub fn of_worker(&self, threads: u32, index: u32) -> Share {
         let (first, count) = deal(self.connections.into(), threads, index);

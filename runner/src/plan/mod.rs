@@ -13,8 +13,8 @@ mod request;
 mod serve;
 mod shape;
 
-pub(crate) use agents::deal;
 pub use agents::{AgentPlan, AgentShare};
+pub(crate) use agents::{deal, testee_limit};
 pub(crate) use conflicts::ONE_SET;
 pub(crate) use document::is_loopback;
 pub use error::PlanError;

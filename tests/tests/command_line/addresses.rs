@@ -1,10 +1,12 @@
 //! Whom a run connects to and from where: names, zones, ports that run out.
 
 use linerate_tests::Family;
+#[cfg(target_os = "linux")]
+use linerate_tests::binary::linerate;
 use linerate_tests::binary::{Call, call, within};
 use linerate_tests::raw::{self, Server};
 #[cfg(target_os = "linux")]
-use linerate_tests::settings::Host;
+use linerate_tests::settings::{Host, OVER_THERE};
 use serde_json::Value;
 #[cfg(target_os = "linux")]
 use std::process::Command;
@@ -55,6 +57,52 @@ fn a_name_is_recorded_with_the_address_behind_it_and_nothing_probes_the_target()
                 format!("tcp://127.0.0.1:{port}")
             );
             assert_eq!(target(&document, "loopback"), "true");
+        }
+    });
+}
+
+/// Behind a name there may be several addresses of another host, of which one must be chosen.
+#[cfg(target_os = "linux")]
+#[test]
+fn another_host_counts_the_connections_that_were_asked_for_and_no_probe() {
+    let Some((a, b)) = Host::pair("n_plus_one") else {
+        return;
+    };
+    within(120, move || {
+        let mut second = Command::new("ip");
+        second.args(["-n", &b.name, "addr", "add", "10.213.9.3/24", "dev", "v0"]);
+        assert!(second.status().is_ok_and(|status| status.success()));
+        let names = "10.213.9.2 two.test\n10.213.9.3 two.test\n";
+        let hosts = a.file("hosts", names);
+        // `ip netns exec` has given it a mount namespace of its own.
+        let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let drivers = linerate_tests::drivers().into_iter();
+        for engine in drivers.filter_map(|driver| linerate_tests::driver(driver.name())) {
+            for target in ["two.test", OVER_THERE] {
+                let mut serving =
+                    b.linerate(&["serve", "--listen", "0.0.0.0:9000", "--role", "rr"]);
+                serving.hears("listening on");
+                let mut command = a.command("sh");
+                command.args(["-c", script, &hosts]).arg(linerate());
+                let target = format!("{target}:9000");
+                command.args(["run", "rr", &target, "--source", "10.213.9.1"]);
+                command.args(["--connections", "3", "--engine", engine.name()]);
+                let finished = Call::of({
+                    command.args(SHORT);
+                    command
+                })
+                .finish(Duration::from_secs(20));
+                assert_eq!(finished.code(), 0, "{}: {}", engine.name(), finished.stderr);
+                serving.kept().signal(libc::SIGTERM);
+                let served = serving.finish(Duration::from_secs(10));
+                let wanted = "3 connections accepted";
+                assert!(
+                    served.stdout.contains(wanted),
+                    "{} by {target}: {}",
+                    engine.name(),
+                    served.stdout
+                );
+            }
         }
     });
 }

@@ -73,6 +73,103 @@ fn check_intervals(document: &Value) {
     }
 }
 
+/// What became of the connections of the load: started, and the three that this is the sum of.
+fn connections(document: &Value) -> [u64; 4] {
+    ["started", "succeeded", "failed", "unfinished"]
+        .map(|field| number(document, &format!("/rounds/0/measured/connections/{field}")) as u64)
+}
+
+#[test]
+fn every_connection_of_a_load_is_accounted_for() {
+    within(120, || {
+        for engine in engines() {
+            for workload in ["rr", "crr", "stream"] {
+                let line = format!(
+                    "run {workload} -c 4 --duration 200ms --warmup 50ms --quiet --format json \
+                     --engine {engine}"
+                );
+                let finished = call_line(&line);
+                assert_eq!(finished.code(), 0, "{line}: {}", finished.stderr);
+                let [started, succeeded, failed, unfinished] = connections(&finished.json());
+                assert!(started >= 4, "{line}: {started}");
+                assert_eq!(started, succeeded + failed + unfinished, "{line}");
+                assert_eq!(failed, 0, "{line}");
+            }
+        }
+    });
+}
+
+/// A server that takes a request and resets, answers, or keeps silent, each in its turn.
+#[test]
+fn connections_that_are_lost_or_never_answered_are_accounted_for() {
+    within(120, || {
+        let server = Server::start(Family::Tcp4, |connection, number| match number % 3 {
+            0 => {
+                connection.hear(1);
+                connection.reset();
+            }
+            1 => raw::echo(connection, number),
+            _ => connection.hears_nothing_for(Duration::from_millis(1)),
+        });
+        let port = server.address.as_socket().expect("TCP").port();
+        for engine in engines() {
+            for workload in ["rr", "crr"] {
+                let line = format!(
+                    "run {workload} 127.0.0.1:{port} -c 6 --duration 300ms --warmup 0s --timeout 100ms \
+                     --drain 50ms --quiet --format json --engine {engine}"
+                );
+                let finished = call_line(&line);
+                let document = finished.json();
+                let [started, succeeded, failed, unfinished] = connections(&document);
+                assert_eq!(started, succeeded + failed + unfinished, "{line}");
+                assert!(
+                    failed > 0,
+                    "{line}: {started} {succeeded} {failed} {unfinished}"
+                );
+            }
+        }
+    });
+}
+
+/// Somebody takes CPUs away from the load while it measures.
+#[cfg(target_os = "linux")]
+#[test]
+fn cpus_that_are_taken_away_meanwhile_are_told() {
+    if !linerate_tests::process::needs("cpus_that_are_taken_away", "taskset") {
+        return;
+    }
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return linerate_tests::skip("cpus_that_are_taken_away", "there is only one CPU");
+    }
+    within(60, || {
+        let words = "run rr --duration 1s --warmup 0s --interval 100ms --format json";
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut running = Call::start(&words);
+        let agents = running.agents(2);
+        running.hears("/s");
+        for agent in &agents {
+            let status = std::process::Command::new("taskset")
+                .args([
+                    "--all-tasks",
+                    "--pid",
+                    "--cpu-list",
+                    "0",
+                    &agent.to_string(),
+                ])
+                .stdout(std::process::Stdio::null())
+                .status();
+            assert!(status.is_ok_and(|status| status.success()));
+        }
+        let finished = running.finish(Duration::from_secs(20));
+        assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        let document = finished.json();
+        let warnings = at(&document, "/warnings").to_string();
+        // Both agents say it, in the same words.
+        assert_eq!(warnings.matches("cpus_changed").count(), 1, "{warnings}");
+        assert!(warnings.contains("are 0 after it"), "{warnings}");
+    });
+}
+
 #[test]
 fn a_pause_of_the_load_is_one_long_interval() {
     within(60, || {

@@ -4,6 +4,8 @@ mod addresses;
 mod comparing;
 mod doctor;
 mod endings;
+#[cfg(target_os = "linux")]
+mod limits;
 mod measuring;
 mod outputs;
 mod refusals;

@@ -70,7 +70,7 @@ fn check_source(source: &Address) -> Result<SocketAddr, Failure> {
 }
 
 /// A name may have addresses on which nobody listens (`localhost` is ::1 first): the first that has a listener, or the
-/// last. Also whether a connection was opened to find it.
+/// last. Also whether the target has seen a connection of that.
 ///
 /// Of this host's own addresses the kernel tells it without a connection. Others are tried, from where the load will
 /// come; the last needs no try, for it is taken in any case.
@@ -84,7 +84,9 @@ fn one_that_answers(
         match is_listened_on(address) {
             Some(true) => return Some((address.clone(), false)),
             Some(false) => {}
-            None if accepts(address, source, timeout) => return Some((address.clone(), true)),
+            None if answers(address, source, timeout) => {
+                return Some((address.clone(), !CONCEALS));
+            }
             None => {}
         }
     }
@@ -104,15 +106,34 @@ fn is_listened_on(address: &SockAddr) -> Option<bool> {
     }
 }
 
-fn accepts(address: &SockAddr, source: Option<SocketAddr>, timeout: Duration) -> bool {
-    Socket::new(address.domain(), Type::STREAM, None)
-        .and_then(|socket| {
-            if let Some(source) = source {
-                socket.bind(&source.into())?;
-            }
-            socket.connect_timeout(address, timeout)
-        })
-        .is_ok()
+/// Whether a target does not hear of [`answers`].
+const CONCEALS: bool = cfg!(target_os = "linux");
+
+/// Whether a connection would be taken. On Linux the handshake is not finished: its last acknowledgement is held back,
+/// and in its place goes a reset, before the target could accept anything.
+fn answers(address: &SockAddr, source: Option<SocketAddr>, timeout: Duration) -> bool {
+    let attempt = || {
+        let socket = Socket::new(address.domain(), Type::STREAM, None)?;
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
+        }
+        hold_acknowledgements(&socket)?;
+        socket.connect_timeout(address, timeout)?;
+        socket.set_linger(Some(Duration::ZERO))
+    };
+    attempt().is_ok()
+}
+
+/// Without TCP_QUICKACK the kernel waits up to 200 ms for data that an acknowledgement could go with, also with that of
+/// a handshake (`tcp_rcv_synsent_state_process` in net/ipv4/tcp_input.c). HAProxy's plain checks do the same.
+#[cfg(target_os = "linux")]
+fn hold_acknowledgements(socket: &Socket) -> std::io::Result<()> {
+    socket.set_tcp_quickack(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold_acknowledgements(_: &Socket) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn probe_warning(endpoint: &Endpoint, addresses: usize) -> Message {
@@ -215,6 +236,20 @@ mod tests {
         let found = one_that_answers(&addresses[2..], None, timeout).unwrap();
         assert_eq!((&found.0, found.1), (&addresses[2], false));
         assert!(one_that_answers(&[], None, timeout).is_none());
+    }
+
+    #[test]
+    fn another_hosts_address_is_tried_without_its_listener_hearing_of_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = SockAddr::from(listener.local_addr().unwrap());
+        let timeout = Duration::from_secs(1);
+        assert!(answers(&address, None, timeout));
+        listener.set_nonblocking(true).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let heard = listener.accept();
+        assert!(heard.is_err() || !CONCEALS, "the target counts {heard:?}");
+        drop(listener);
+        assert!(!answers(&address, None, timeout));
     }
 
     #[test]
