@@ -455,8 +455,7 @@ mod tests {
         for message_bytes in [1, 65_536, 1 << 20, 8 << 20] {
             let wake = Control::default().seat().unwrap();
             let region = Region::new(vec![0; message_bytes as usize]);
-            let mut bench =
-                Bench::<Scripted>::new((1, 1), (64, 1), region, &wake, &[]).unwrap();
+            let mut bench = Bench::<Scripted>::new((1, 1), (64, 1), region, &wake, &[]).unwrap();
             let (mut wire, mut tireless) = (Wire::new(0), Tireless(message_bytes));
             tireless.sent(&mut bench.speaker(&mut wire.outbox, 1));
             for _ in 0..3 {

@@ -7,7 +7,7 @@ use super::{
 use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, LoadJob, LoadOutcome};
-use crate::load::{Dial, Life, LoadWorkload, Phase, Rules};
+use crate::load::{Dial, Life, LoadWorkload, Phase};
 use crate::meter::Meter;
 use crate::proactor::{BackendCounters, Event, Lease, Proactor};
 use crate::session::How;
@@ -73,7 +73,7 @@ impl<W: LoadWorkload> Party for Living<'_, W> {
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
-        let count = job.share.count;
+        let count = job.rules.share.count;
         let bench = Bench::new(
             (count, count),
             buffer_group(workload.hints(), count),
@@ -81,7 +81,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
             &job.wake,
             &job.engine_options,
         )?;
-        let rules = Rules::from(&job);
+        let rules = job.rules.clone();
         let published = Arc::clone(&job.published);
         let meter = Meter::new(job.spec.is_open_loop(), rules.count(), published);
         Ok(Self {
@@ -125,8 +125,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         if self.life.was_window_open() {
             self.backend_at_start = self.counters_now();
         }
-        let look_every_ns = Rules::from(&self.job).look_every_ns();
-        let period = Duration::from_nanos(look_every_ns);
+        let period = Duration::from_nanos(self.job.rules.look_every_ns());
         let _ticker = self.job.control.tick_every(period);
         while !self.is_over() {
             self.turn()?;
@@ -248,7 +247,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     fn start_connect(&mut self, Dial { index, source }: Dial) -> io::Result<()> {
-        let target = &self.job.target;
+        let target = &self.job.rules.target;
         let fd = socket::connecting(target.domain(), source, P::NONBLOCKING, &self.job.socket)?;
         // socket(2), TCP_NODELAY, and bind(2) with its option: the usual calls of a new socket.
         self.system_calls += 2 + 2 * u64::from(source.is_some());

@@ -1,7 +1,7 @@
 //! The agents of a round, and what each of them is dealt.
 
 use super::{Plan, PlanError, TesteePlan, build::in_range};
-use engine::driver::Share;
+use engine::load::Share;
 use report::document::Role;
 use serde::{Deserialize, Serialize};
 

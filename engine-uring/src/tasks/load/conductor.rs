@@ -8,9 +8,9 @@ use super::super::sys::Alarm;
 use super::super::watch::Watch;
 use super::super::wire::Wire;
 use super::super::{END_PATIENCE_NS, machine};
-use super::line::live;
+use super::line::{Line, live};
+use super::stage::Stage;
 use super::talker::Talker;
-use super::{Line, Stage};
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
@@ -38,7 +38,7 @@ type Step = Poll<Result<(), EngineError>>;
 impl<W: LoadWorkload> Conductor<W> {
     /// With all connections, none of them open.
     pub fn new(job: LoadJob, workload: W) -> Self {
-        let count = job.share.count;
+        let count = job.rules.share.count;
         let pool = Pool::new(workload.hints().own_buffer_bytes());
         let stage = Rc::new(Stage::new(job, workload));
         let region: SharedRegion = Rc::new(Arc::clone(stage.life.borrow().region()));

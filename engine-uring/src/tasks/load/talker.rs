@@ -2,7 +2,7 @@
 
 use super::super::output::{Output, Speaker};
 use super::super::wire::Party;
-use super::Stage;
+use super::stage::Stage;
 use engine::clock::now_ns;
 use engine::load::{Dial, LoadWorkload};
 use engine::session::How;
