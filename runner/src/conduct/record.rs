@@ -1,6 +1,6 @@
 //! The document as it grows: hosts, rounds, warnings, and how it ends.
 
-use super::Observer;
+use super::observer::Observer;
 use super::round::{Machines, Preparation, RoundOutcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::doctor;

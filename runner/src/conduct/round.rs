@@ -3,8 +3,9 @@
 
 use super::hearing::Hearing;
 use super::link::Launcher;
+use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
-use super::{Observer, Phase, profiles};
+use super::profiles;
 use crate::agent::boot_id;
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;

@@ -5,7 +5,7 @@ use super::*;
 use crate::lines::write_line;
 use crate::plan::{AgentPlan, CommonRequest, PlanRequest};
 use crate::wire::FromAgent;
-use report::document::{Role, Round, Status, Workload, unexplained_nulls};
+use report::document::{Interval, Message, Role, Round, Status, Workload, unexplained_nulls};
 use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod build;
+mod checks;
 mod conflicts;
 mod document;
 mod error;
