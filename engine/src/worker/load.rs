@@ -1,8 +1,7 @@
 //! The load's loop: executes what a [`Life`] answers, on any backend.
 
 use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, buffer_group, earlier,
-    let_go,
+    Bench, CLOSING_LIMIT_NS, Party, Pumped, TCP_INFO_SAMPLES, Wire, buffer_group, earlier, let_go,
 };
 use crate::clock::now_ns;
 use crate::control::Order;
@@ -12,6 +11,7 @@ use crate::meter::Meter;
 use crate::proactor::{BackendCounters, Event, Lease, Proactor};
 use crate::session::How;
 use crate::socket::{self, Granted};
+use crate::speaker::Speaker;
 use crate::tcp_info::{self, TcpInfoSummary};
 use crate::workload::LoadVisitor;
 use std::collections::VecDeque;
