@@ -57,14 +57,14 @@ async fn connect<R: Runtime, W: LoadWorkload>(
     match R::connect(plan, give_up).await {
         Ok(stream) => {
             let fd = stream.as_raw_fd();
-            let wanted = line.prepare(|talker, output| talker.connected(fd, output));
+            let wanted = line.prepare(|talker, out| talker.connected(fd, out));
             wanted.then(|| {
                 line.attach(fd);
                 stream
             })
         }
         Err(error) => {
-            line.prepare(|talker, output| talker.connect_failed(&error, output));
+            line.prepare(|talker, out| talker.connect_failed(&error, out));
             None
         }
     }

@@ -1,21 +1,18 @@
 //! What the conductor of a load and the tasks of its connections share.
 
 use super::super::bell::Bell;
-use super::super::turns::Turns;
 use engine::clock::now_ns;
 use engine::driver::LoadJob;
 use engine::load::{Life, LoadWorkload, Phase};
 use engine::meter::Meter;
 use engine::socket::Granted;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// See the module's text.
 pub struct Stage<W: LoadWorkload> {
     pub job: LoadJob,
     pub life: RefCell<Life<W>>,
-    pub turns: Rc<Turns>,
     /// Wakes the conductor.
     pub bell: Bell,
     /// When the conductor wakes by itself, ns.
@@ -34,7 +31,6 @@ impl<W: LoadWorkload> Stage<W> {
         let region = Arc::new(workload.region());
         Self {
             life: RefCell::new(Life::new(workload, rules, region, meter)),
-            turns: Rc::default(),
             bell: Bell::default(),
             alarm_ns: Cell::new(0),
             tasks: Cell::new(0),
