@@ -5,7 +5,7 @@ use super::link::{Heard, Launcher, Link, Sound};
 use crate::cancel::Cancel;
 use crate::error::{ExitClass, Failure};
 use crate::plan::{AgentPlan, Plan};
-use crate::wire::{FromAgent, ToAgent};
+use crate::protocol::{FromAgent, ToAgent};
 use report::document::Role;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use crate::error::{ExitClass, Failure};
 use crate::host::THROTTLED;
 use crate::plan::{Plan, is_loopback};
 use crate::profile::Drift;
-use crate::wire::Prepared;
+use crate::protocol::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{

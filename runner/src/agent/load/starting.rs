@@ -4,7 +4,7 @@ use super::super::{Agent, Note};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, StopPlan, deal};
-use crate::wire::Task;
+use crate::protocol::Task;
 use crate::workers::{self, ThreadClock, WorkerEnd};
 use engine::address::Address;
 use engine::driver::{LoadJob, LoadOutcome};
