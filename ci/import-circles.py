@@ -4,10 +4,12 @@
     ci/import-circles.py            every crate of the workspace
     ci/import-circles.py DIRECTORY  the crate there
 
-An import is a `use` of a path that begins with crate, self, super or a module of the crate, or such a path
-where it stands in code. It counts for the file that defines the name, through re-exports. Tests (`#[cfg(test)]` modules
-and files) may look at everything, and do not count. `mod name;` alone is no import, and neither is
-`pub use` of what a file's own submodules define: both only say where things are.
+An import is a `use` of a path that begins with crate, self, super or a module of the crate, or a path
+that begins with crate, self or super where it stands in code. It counts for the file that defines the
+name, through re-exports. A module that calls what its own submodule offers (`build::plan(request)`) does
+not count. Tests (`#[cfg(test)]` modules and files) may look at everything, and do not count. `mod name;`
+alone is no import, and neither is `pub use` of what a file's own submodules define: both only say where
+things are.
 """
 import pathlib
 import re

@@ -3,7 +3,7 @@
 
 /// Where on our command line a word may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Standing {
     /// Behind `run` and `compare`, whatever the workload.
     Measuring,
     /// Where bytes stream.
@@ -22,7 +22,7 @@ enum Place {
     Top,
 }
 
-impl Place {
+impl Standing {
     fn holds(self, path: &[&str]) -> bool {
         let (command, workload) = (path.first().copied(), path.get(1).copied());
         let measures = matches!(command, Some("run" | "compare"));
@@ -41,7 +41,12 @@ impl Place {
 }
 
 /// Words of one meaning in one tool, where they may stand, and what is written here.
-type Row = (Place, &'static str, &'static [&'static str], &'static str);
+type Row = (
+    Standing,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+);
 
 const IPERF3: &str = "iperf3";
 const NETPERF: &str = "netperf";
@@ -51,7 +56,7 @@ const OURS: &str = "";
 
 /// What stands first wins where one tool has a word twice.
 const WORDS: &[Row] = {
-    use Place::*;
+    use Standing::*;
     &[
         (
             Top,

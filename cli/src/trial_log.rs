@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use runner::trials::{Place, TrialsError, beside};
+use runner::trials::{LogPath, TrialsError, beside};
 
 use crate::args::run_groups::OutputArgs;
 use crate::problem::Problem;
@@ -12,13 +12,13 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// When there is no such place.
-pub fn output_log(output: &OutputArgs) -> Result<Place, TrialsError> {
+pub fn output_log(output: &OutputArgs) -> Result<LogPath, TrialsError> {
     let is_file = |path: &&PathBuf| {
         path.as_os_str() != "-" && path.metadata().map_or(true, |metadata| metadata.is_file())
     };
     match output.output.as_ref().filter(is_file) {
         Some(path) => Ok(beside(path)),
-        None => Place::of_state(),
+        None => LogPath::of_state(),
     }
 }
 
@@ -27,11 +27,11 @@ pub fn output_log(output: &OutputArgs) -> Result<Place, TrialsError> {
 ///
 /// # Errors
 /// The former.
-pub fn refused(place: &Place, error: TrialsError) -> Result<String, Problem> {
+pub fn refused(place: &LogPath, error: TrialsError) -> Result<String, Problem> {
     match place {
-        Place::Beside(_) => Err(Problem::usage(error.to_string())
+        LogPath::Beside(_) => Err(Problem::usage(error.to_string())
             .with_cure("end what writes it, or give the result another name with --output")),
-        Place::Directory(_) => Ok(without(error)),
+        LogPath::Directory(_) => Ok(without(error)),
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub use crate::Native;
 
 /// A backend with its waker.
-pub struct Bench<P> {
+pub struct Rig<P> {
     pub backend: P,
     pub waker: Waker,
     _end: engine::control::WakeEnd,
@@ -32,8 +32,8 @@ pub fn settings(connections: u32, buffers: u32, buffer_bytes: u32) -> Settings {
 }
 
 /// A backend on the real selector.
-pub fn native(connections: u32, buffers: u32, buffer_bytes: u32) -> Bench<Readiness<Native>> {
-    bench(settings(connections, buffers, buffer_bytes))
+pub fn native(connections: u32, buffers: u32, buffer_bytes: u32) -> Rig<Readiness<Native>> {
+    rig(settings(connections, buffers, buffer_bytes))
 }
 
 /// The same with options, as they are written: `trigger=level`.
@@ -48,21 +48,21 @@ pub fn with_options(options: &str, mut settings: Settings) -> Settings {
 /// [`native`] with each trigger, which must make no difference.
 pub fn each_trigger(
     (connections, buffers, buffer_bytes): (u32, u32, u32),
-    body: impl Fn(Bench<Readiness<Native>>),
+    body: impl Fn(Rig<Readiness<Native>>),
 ) {
     for options in ["trigger=edge", "trigger=level"] {
         eprintln!("with {options}");
-        body(bench(with_options(
+        body(rig(with_options(
             options,
             settings(connections, buffers, buffer_bytes),
         )));
     }
 }
 
-pub fn bench<P: Proactor>(mut settings: Settings) -> Bench<P> {
+pub fn rig<P: Proactor>(mut settings: Settings) -> Rig<P> {
     let (waker, end) = Waker::pair().unwrap();
     settings.wake_fd = end.descriptor();
-    Bench {
+    Rig {
         backend: P::new(&settings).unwrap(),
         waker,
         _end: end,

@@ -2,8 +2,9 @@
 //! as testee, over TCP and Unix sockets.
 
 use engine::control::{Control, Order};
-use engine::driver::{Driver, LoadJob, LoadOutcome, ServeJob, ServeLimits, ServeOutcome, Share};
+use engine::driver::{Driver, LoadJob, LoadOutcome, ServeJob, ServeLimits, ServeOutcome};
 use engine::endpoint::Target;
+use engine::load::{Rules, Share};
 use engine::meter::{ErrorKind, Published, ServePublished};
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
@@ -120,26 +121,28 @@ impl Load {
             wake: control.seat().unwrap(),
             published: Arc::clone(&published),
             spec: self.spec,
-            target: Target {
-                address: address.clone(),
-                sources: Vec::new(),
-            },
-            share: Share {
-                first: 0,
-                count: self.connections,
-                total: self.connections,
+            rules: Rules {
+                target: Target {
+                    address: address.clone(),
+                    sources: Vec::new(),
+                },
+                share: Share {
+                    first: 0,
+                    count: self.connections,
+                    total: self.connections,
+                },
+                ramp: Ramp::AtOnce,
+                poisson_seed: POISSON_SEED,
+                warmup_ns: 30 * MS,
+                stop: self.stop,
+                connect_timeout_ns: 3_000 * MS,
+                operation_timeout_ns: self.operation_timeout_ns,
+                drain_ns: 400 * MS,
             },
             socket: SocketOptions {
                 nodelay: true,
                 ..SocketOptions::default()
             },
-            ramp: Ramp::AtOnce,
-            poisson_seed: POISSON_SEED,
-            warmup_ns: 30 * MS,
-            stop: self.stop,
-            connect_timeout_ns: 3_000 * MS,
-            operation_timeout_ns: self.operation_timeout_ns,
-            drain_ns: 400 * MS,
             engine_options: Vec::new(),
         };
         let driver = self.driver;
@@ -453,23 +456,25 @@ fn a_peer_that_refuses_is_the_peers_failure() {
             control,
             published: Arc::default(),
             spec,
-            target: Target {
-                address,
-                sources: Vec::new(),
-            },
-            share: Share {
-                first: 0,
-                count: 4,
-                total: 4,
+            rules: Rules {
+                target: Target {
+                    address,
+                    sources: Vec::new(),
+                },
+                share: Share {
+                    first: 0,
+                    count: 4,
+                    total: 4,
+                },
+                ramp: Ramp::AtOnce,
+                poisson_seed: POISSON_SEED,
+                warmup_ns: 0,
+                stop: Stop::After(MS),
+                connect_timeout_ns: 1_000 * MS,
+                operation_timeout_ns: 1_000 * MS,
+                drain_ns: MS,
             },
             socket: SocketOptions::default(),
-            ramp: Ramp::AtOnce,
-            poisson_seed: POISSON_SEED,
-            warmup_ns: 0,
-            stop: Stop::After(MS),
-            connect_timeout_ns: 1_000 * MS,
-            operation_timeout_ns: 1_000 * MS,
-            drain_ns: MS,
             engine_options: Vec::new(),
         };
         let error = driver.load(job).unwrap_err();

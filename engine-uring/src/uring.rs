@@ -34,7 +34,7 @@ pub(crate) use options::OPTIONS;
 pub(crate) use probe::{probe, probe_for};
 
 use buffers::{BufferRing, Buffers};
-use connection::{Address, Arm, Connecting, Connection, Gather, Stage};
+use connection::{Address, Arm, Connecting, Connection, Gather, State};
 use engine::clock::now_ns;
 use engine::proactor::{
     BackendCounters, ConnectionId, Event, Lease, Piece, Proactor, Sending, Settings,
@@ -218,7 +218,7 @@ impl Proactor for UringProactor {
         }
         let connection = &mut self.connections[place];
         assert!(
-            connection.stage == Stage::Free,
+            connection.state == State::Free,
             "connection {} is still in use",
             id.index
         );
@@ -386,7 +386,7 @@ impl Proactor for UringProactor {
             self.counters.system_calls += 1;
             prepare_close(connection.fd, how);
         }
-        connection.stage = Stage::Closing;
+        connection.state = State::Closing;
         connection.wants_bytes = false;
         connection.cancels_missed = 0;
         if std::mem::take(&mut connection.lazy) {
@@ -481,7 +481,7 @@ impl Proactor for UringProactor {
 #[inline]
 fn live(connections: &mut [Connection], id: ConnectionId) -> Option<&mut Connection> {
     let connection = &mut connections[id.index as usize];
-    let is_live = connection.stage == Stage::Open && connection.generation == id.generation;
+    let is_live = connection.state == State::Open && connection.generation == id.generation;
     debug_assert!(
         is_live,
         "an operation on connection {id:?}, which is not open"

@@ -3,10 +3,9 @@
 
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
-use engine::driver::{
-    Driver, LoadJob, LoadOutcome, Probe, ServeJob, ServeLimits, ServeOutcome, Share,
-};
+use engine::driver::{Driver, LoadJob, LoadOutcome, Probe, ServeJob, ServeLimits, ServeOutcome};
 use engine::endpoint::Target;
+use engine::load::{Rules, Share};
 use engine::meter::ServePublished;
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
@@ -69,23 +68,25 @@ fn run(
             wake: loading.seat().unwrap(),
             published: Arc::default(),
             spec: load,
-            target: Target {
-                address,
-                sources: Vec::new(),
-            },
-            share: Share {
-                first: 0,
-                count: connections,
-                total: connections,
+            rules: Rules {
+                target: Target {
+                    address,
+                    sources: Vec::new(),
+                },
+                share: Share {
+                    first: 0,
+                    count: connections,
+                    total: connections,
+                },
+                ramp: Ramp::AtOnce,
+                poisson_seed: POISSON_SEED,
+                warmup_ns: 10_000_000,
+                stop: Stop::After(WINDOW_NS),
+                connect_timeout_ns: 5_000_000_000,
+                operation_timeout_ns: 5_000_000_000,
+                drain_ns: 1_000_000_000,
             },
             socket: SocketOptions::default(),
-            ramp: Ramp::AtOnce,
-            poisson_seed: POISSON_SEED,
-            warmup_ns: 10_000_000,
-            stop: Stop::After(WINDOW_NS),
-            connect_timeout_ns: 5_000_000_000,
-            operation_timeout_ns: 5_000_000_000,
-            drain_ns: 1_000_000_000,
             engine_options: Vec::new(),
         };
         thread::spawn(move || URING.load(job).unwrap())

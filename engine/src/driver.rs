@@ -5,13 +5,11 @@
 //! [`ServeSpec::dispatch`]; everything below is monomorphised.
 
 use crate::control::{Control, WakeEnd, Waker};
-use crate::endpoint::Target;
-use crate::load::Accounts;
+use crate::load::{Accounts, Rules};
 use crate::meter::{Published, Recorded, ServePublished};
 use crate::needs::Needs;
 use crate::options::{EngineOption, Options};
 use crate::proactor::BackendCounters;
-use crate::shape::{Ramp, Stop};
 use crate::socket::{Granted, SocketOptions};
 use crate::tcp_info::TcpInfoSummary;
 use crate::workload::{LoadSpec, ServeSpec};
@@ -134,17 +132,6 @@ impl fmt::Display for EngineError {
 
 impl std::error::Error for EngineError {}
 
-/// The part of all connections that one worker owns: `first .. first + count` of `total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Global index of the worker's first connection.
-    pub first: u32,
-    /// How many it owns; at least 1.
-    pub count: u32,
-    /// How many there are in the whole run.
-    pub total: u32,
-}
-
 /// One worker's half of a load.
 #[derive(Debug)]
 pub struct LoadJob {
@@ -158,26 +145,10 @@ pub struct LoadJob {
     pub published: Arc<Published>,
     /// What to say.
     pub spec: LoadSpec,
-    /// Whom to connect to, and from where.
-    pub target: Target,
-    /// Which connections.
-    pub share: Share,
-    /// When to open them.
-    pub ramp: Ramp,
-    /// Seed of the gaps of a Poisson schedule ([`crate::shape::POISSON_SEED`] where nothing else is said).
-    pub poisson_seed: u64,
+    /// With whom, when and for how long.
+    pub rules: Rules,
     /// Options for every connecting socket.
     pub socket: SocketOptions,
-    /// Warm-up before the window, ns.
-    pub warmup_ns: u64,
-    /// When the window ends.
-    pub stop: Stop,
-    /// A connect that takes longer counts as failed, ns.
-    pub connect_timeout_ns: u64,
-    /// An operation (or, for streams, a silence) that takes longer counts as failed, ns.
-    pub operation_timeout_ns: u64,
-    /// How long to wait for operations in flight after the window, ns.
-    pub drain_ns: u64,
     /// Engine options as written, key to value.
     pub engine_options: Vec<(String, String)>,
 }

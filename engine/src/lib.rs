@@ -24,6 +24,7 @@ pub mod region;
 pub mod session;
 pub mod shape;
 pub mod socket;
+pub mod speaker;
 pub mod tcp_info;
 pub mod timers;
 pub mod worker;

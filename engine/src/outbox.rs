@@ -6,8 +6,11 @@
 //! a bounded amount of memory and starves nobody.
 
 pub mod budget;
+mod lending;
 
-use crate::proactor::{Lease, PIECES_MAX, Piece, Proactor};
+pub use lending::{LeaseShape, Lender, Supply};
+
+use crate::proactor::{Lease, PIECES_MAX, Piece};
 use crate::region::Region;
 use crate::session::{How, SPACE_MAX};
 use budget::Budget;
@@ -22,26 +25,6 @@ const BLOCK_BYTES: usize = SPACE_MAX;
 
 /// Blocks kept for reuse by a worker: 16 MiB.
 const BLOCKS_KEPT: usize = 1024;
-
-/// Whose receive buffers an outbox sends from.
-pub trait Lender {
-    /// The bytes of a lease.
-    fn bytes(&mut self, lease: &Lease) -> &mut [u8];
-    /// Returns a lease.
-    fn give_back(&mut self, lease: Lease);
-}
-
-impl<P: Proactor> Lender for P {
-    #[inline]
-    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
-        Proactor::bytes(self, lease)
-    }
-
-    #[inline]
-    fn give_back(&mut self, lease: Lease) {
-        Proactor::give_back(self, lease);
-    }
-}
 
 /// Reused memory for output of the connections' own.
 #[derive(Debug)]
@@ -71,7 +54,7 @@ impl BlockPool {
     /// Bytes of unsent output above which a connection is not received from: none, while all connections
     /// together hold too much. Receiving goes on below half of it, or when nothing is left.
     #[inline]
-    pub fn pause_bytes(&self) -> u64 {
+    fn pause_bytes(&self) -> u64 {
         if self.budget.is_exceeded() {
             0
         } else {
@@ -179,31 +162,6 @@ impl Chunk {
     }
 }
 
-/// How many receive buffers are free, as far as it matters to an echo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Supply {
-    /// At least half: a connection may keep several.
-    Ample,
-    /// Less than half: a connection may keep one.
-    Scarce,
-    /// Less than an eighth: none may be kept, so that those left go round for ever.
-    Critical,
-}
-
-impl Supply {
-    /// The supply with `free` of `all` buffers free.
-    #[inline]
-    pub fn of(free: u32, all: u32) -> Self {
-        if free >= all / 2 {
-            Self::Ample
-        } else if free > all / 8 {
-            Self::Scarce
-        } else {
-            Self::Critical
-        }
-    }
-}
-
 /// The output of one connection, oldest first.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -232,6 +190,24 @@ impl Outbox {
     /// Bytes of output that hold memory and were not taken by the kernel yet.
     pub fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+
+    /// So much waits that nothing should be received any more.
+    #[inline]
+    pub fn is_too_full(&self, pool: &BlockPool) -> bool {
+        self.held_bytes > pool.pause_bytes()
+    }
+
+    /// So little waits that who was paused may be received from again.
+    #[inline]
+    pub fn has_room_again(&self, pool: &BlockPool) -> bool {
+        self.held_bytes == 0 || self.held_bytes < pool.pause_bytes() / 2
+    }
+
+    /// Something of the lease being delivered was echoed.
+    #[inline]
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled > 0
     }
 
     /// Nothing is left to send.
@@ -421,12 +397,19 @@ impl Outbox {
     /// If there is one chunk, which is the common case: marks it as in flight and describes it.
     #[inline]
     pub fn gather_one<L: Lender>(&mut self, region: &Region, lender: &mut L) -> Option<Piece> {
-        debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
-        if self.chunks.len() != 1 {
-            return None;
+        match self.chunks.len() {
+            1 => self.gather_oldest(region, lender),
+            _ => None,
         }
+    }
+
+    /// Marks the oldest chunk as in flight and describes it: for those who send one piece at a time.
+    #[inline]
+    pub fn gather_oldest<L: Lender>(&mut self, region: &Region, lender: &mut L) -> Option<Piece> {
+        debug_assert_eq!(self.in_flight, 0, "one send per connection is in flight");
+        let piece = self.chunks.front()?.piece(region, lender);
         self.in_flight = 1;
-        Some(self.chunks[0].piece(region, lender))
+        Some(piece)
     }
 
     /// The memory of all that is queued, if that is one range of the shared region and a close with
@@ -532,7 +515,7 @@ impl Outbox {
     }
 
     /// Forgets everything. Only when the backend references none of it: after
-    /// [`crate::lender::Event::Closed`].
+    /// [`crate::proactor::Event::Closed`].
     pub fn clear<L: Lender>(&mut self, lender: &mut L, pool: &mut BlockPool) {
         while let Some(chunk) = self.chunks.pop_front() {
             self.release(chunk, lender, pool);
@@ -567,27 +550,6 @@ impl Outbox {
                 }
             }
             Chunk::Own { block, .. } => pool.put(block),
-        }
-    }
-}
-
-/// The outline of a lease, without the duty to give it back.
-#[derive(Clone, Copy, Debug)]
-pub struct LeaseShape {
-    /// See [`Lease::buffer`].
-    pub buffer: u32,
-    /// See [`Lease::offset`].
-    pub offset: u32,
-    /// See [`Lease::len`].
-    pub len: u32,
-}
-
-impl From<&Lease> for LeaseShape {
-    fn from(lease: &Lease) -> Self {
-        Self {
-            buffer: lease.buffer,
-            offset: lease.offset,
-            len: lease.len,
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::needs::Needs;
 use crate::outbox::{BlockPool, LeaseShape, Outbox, Supply};
 use crate::proactor::{ConnectionId, Event, Lease, PIECES_MAX, Piece, Proactor, Sending};
 use crate::region::Region;
-use crate::session::{How, Out};
+use crate::session::How;
+use crate::speaker::Speaker;
 use crate::tcp_info::SAMPLES as TCP_INFO_SAMPLES;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Sends that one connection may make per turn when the kernel takes them at once; then the others
@@ -166,12 +166,7 @@ impl<P: Proactor> Bench<P> {
     /// What a party answers through. `now_ns` is the instant of the event, 0 if nobody has looked yet.
     #[inline]
     fn speaker<'a>(&'a mut self, outbox: &'a mut Outbox, now_ns: u64) -> Speaker<'a> {
-        Speaker {
-            outbox,
-            pool: &mut self.pool,
-            now_ns,
-            lease: None,
-        }
+        Speaker::new(outbox, &mut self.pool, now_ns)
     }
 
     /// Delivers received bytes and settles their lease.
@@ -180,12 +175,7 @@ impl<P: Proactor> Bench<P> {
         let shape = LeaseShape::from(&lease);
         let outbox = &mut wire.outbox;
         if outbox.close.is_none() {
-            let mut speaker = Speaker {
-                outbox,
-                pool: &mut self.pool,
-                now_ns,
-                lease: Some(shape),
-            };
+            let mut speaker = Speaker::new(outbox, &mut self.pool, now_ns).receiving(shape);
             party.received(self.proactor.bytes(&lease), &mut speaker);
         }
         let supply = Supply::of(self.proactor.buffers_free(), self.buffers);
@@ -321,13 +311,12 @@ impl<P: Proactor> Bench<P> {
     /// Pauses receiving while too much of what was received waits to go back, and resumes it.
     #[inline]
     fn regulate(&mut self, wire: &mut Wire) {
-        let bytes = wire.outbox.held_bytes();
-        if !wire.receive_paused && bytes > self.pool.pause_bytes() {
+        if !wire.receive_paused && wire.outbox.is_too_full(&self.pool) {
             wire.receive_paused = true;
             self.proactor.counters_mut().receive_pauses += 1;
             self.proactor.receive_pause(wire.id);
         } else if wire.receive_paused
-            && (bytes == 0 || bytes < self.pool.pause_bytes() / 2)
+            && wire.outbox.has_room_again(&self.pool)
             && wire.outbox.close.is_none()
         {
             wire.receive_paused = false;
@@ -358,57 +347,6 @@ fn lose<T>(region: &Arc<Region>, pool: &mut BlockPool, places: &mut Vec<T>) {
     std::mem::forget(std::mem::take(places));
 }
 
-/// The [`Out`] of the proactor workers.
-struct Speaker<'a> {
-    outbox: &'a mut Outbox,
-    pool: &'a mut BlockPool,
-    /// 0 until somebody asks.
-    now_ns: u64,
-    lease: Option<LeaseShape>,
-}
-
-impl Out for Speaker<'_> {
-    #[inline]
-    fn now_ns(&mut self) -> u64 {
-        if self.now_ns == 0 {
-            self.now_ns = now_ns();
-        }
-        self.now_ns
-    }
-
-    #[inline]
-    fn echo(&mut self, range: Range<u32>) {
-        let lease = self.lease.expect("echo is for bytes being received");
-        self.outbox.push_echo(&lease, range);
-    }
-
-    #[inline]
-    fn shared(&mut self, range: Range<u32>) {
-        self.outbox.push_shared(range);
-    }
-
-    #[inline]
-    fn request(&mut self, range: Range<u32>) {
-        self.outbox.push_request(range);
-    }
-
-    fn space(&mut self, bytes: usize) -> &mut [u8] {
-        self.outbox.space(bytes, self.pool)
-    }
-
-    fn after(&mut self, delay_ns: u64) {
-        self.outbox.timer_ns = Some(self.now_ns().saturating_add(delay_ns));
-    }
-
-    fn shutdown_write(&mut self) {
-        self.outbox.shutdown = true;
-    }
-
-    fn close(&mut self, how: How) {
-        self.outbox.close = Some(how);
-    }
-}
-
 /// The earlier of two instants, as far as there are any.
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
@@ -422,6 +360,7 @@ mod tests {
     use super::scripted::Scripted;
     use super::*;
     use crate::control::Control;
+    use crate::session::Out;
 
     /// Always has another message to send.
     struct Tireless(u32);

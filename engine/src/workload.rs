@@ -150,10 +150,26 @@ impl ServeSpec {
 impl LoadSpec {
     /// Whether operations are sent on a schedule.
     pub fn is_open_loop(&self) -> bool {
-        match self {
-            Self::RequestResponse { pace, .. } | Self::Transaction { pace, .. } => pace.is_open(),
-            Self::Stream { .. } => false,
+        struct Ask;
+        impl LoadVisitor for Ask {
+            type Output = bool;
+            fn visit<W: LoadWorkload>(self, workload: W) -> bool {
+                workload.pace().is_open()
+            }
         }
+        self.dispatch(Ask)
+    }
+
+    /// Operations in flight per connection at most.
+    pub fn depth(&self) -> u32 {
+        struct Ask;
+        impl LoadVisitor for Ask {
+            type Output = u32;
+            fn visit<W: LoadWorkload>(self, workload: W) -> u32 {
+                workload.depth()
+            }
+        }
+        self.dispatch(Ask)
     }
 
     /// Calls `visitor` with the workload: the one place that lists them.

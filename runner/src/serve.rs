@@ -5,7 +5,7 @@ use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::listening::{ListenerTask, Listening};
 use crate::plan::{ListenerPlan, ServePlan};
-use crate::wire::CpuWish;
+use crate::protocol::CpuWish;
 use crate::workers::{WorkerEnd, cpus_for};
 use engine::control::{Control, Order};
 use engine::driver::{ServeLimits, ServeOutcome};

@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::host::{Topology, allowed_cpus, default_placement, format_cpu_list};
-use crate::wire::CpuWish;
+use crate::protocol::CpuWish;
 use engine::clock;
 use engine::driver::EngineError;
 use std::panic::{AssertUnwindSafe, catch_unwind};

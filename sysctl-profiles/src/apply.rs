@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::heal;
 use crate::hold::Hold;
 use crate::identity::Process;
-use crate::journal::{Journal, JournalEntry, Phase, SCHEMA};
+use crate::journal::{Journal, JournalEntry, Progress, SCHEMA};
 use crate::machine::{Host, read, write};
 use crate::outcome::RestoreReport;
 use crate::plan::{self, Plan, PlanEntry};
@@ -303,7 +303,7 @@ fn journal(host: &Host, plan: &Plan, options: &ApplyOptions) -> Result<Journal, 
         owner,
         started_by,
         hold: options.hold,
-        phase: Phase::Applying,
+        phase: Progress::Applying,
         profile: plan.profile.clone(),
         profile_hash: plan.hash.clone(),
         written_unix_ns: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
@@ -361,7 +361,7 @@ fn carry_out(host: &Host, plan: Plan, mut journal: Journal) -> Result<Applied, E
     let completed = complete(host, &mut journal, &mut applied, &refused);
     if let Err(error) = completed {
         // Its owner lives and has nothing to release: nobody else would put it back before that one's end.
-        journal.phase = Phase::Applying;
+        journal.phase = Progress::Applying;
         restore::undo_all(host, journal, false)?;
         return Err(error);
     }
@@ -378,7 +378,7 @@ fn complete(
 ) -> Result<(), Error> {
     read_back(host, journal, applied, refused)?;
     crash::point("apply.read");
-    journal.phase = Phase::InForce;
+    journal.phase = Progress::InForce;
     host.state.save(journal)?;
     crash::point("apply.recorded");
     Ok(())

@@ -15,7 +15,7 @@ const READABLE: [&str; 2] = ["linerate.journal/1", SCHEMA];
 /// How far the work has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum Progress {
     /// Values are being written; each may be old, new, or a vector of both. Whatever the hold, a journal
     /// that stays in this phase after its owner's death is undone.
     Applying,
@@ -48,7 +48,7 @@ pub struct Journal {
     /// How long it stays.
     pub hold: Hold,
     /// How far the work has come.
-    pub phase: Phase,
+    pub phase: Progress,
     /// The profile's name.
     pub profile: String,
     /// [`crate::Profile::hash`].
@@ -110,7 +110,7 @@ impl Journal {
 
     /// Whether it ends with its owner.
     pub(crate) fn is_of_owner(&self) -> bool {
-        self.hold == Hold::Run || self.phase == Phase::Applying
+        self.hold == Hold::Run || self.phase == Progress::Applying
     }
 
     /// Whether the owner is gone and what it wrote may be undone without asking.

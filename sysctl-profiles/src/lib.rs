@@ -52,7 +52,7 @@ pub use heal::{Healed, Kept, Waited};
 pub use hold::Hold;
 pub use host::Guard;
 pub use identity::Process;
-pub use journal::{Journal, JournalEntry, Phase};
+pub use journal::{Journal, JournalEntry, Progress};
 pub use limits::{LimitPlan, render_limits_d, render_systemd};
 pub use machine::Host;
 pub use outcome::{Outcome, RestoreReport, RestoredKey};
@@ -64,7 +64,7 @@ pub use read::{ReadError, read, relative_path};
 pub use recorded::{RECORDED_KEYS, RecordedKey, read_recorded};
 pub use restore::RestoreOptions;
 pub use rivals::Warning;
-pub use status::{JournalStatus, KeyState, KeyStatus, Owner, Place, Status};
+pub use status::{Belonging, JournalStatus, KeyState, KeyStatus, Owner, Status};
 pub use value::Change;
 
 #[cfg(test)]

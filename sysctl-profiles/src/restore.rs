@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::catalogue;
 use crate::crash;
 use crate::error::Error;
-use crate::journal::{Journal, JournalEntry, Phase};
+use crate::journal::{Journal, JournalEntry, Progress};
 use crate::machine::{Host, read, write};
 use crate::outcome::{Outcome, RestoreReport, RestoredKey};
 use crate::value;
@@ -72,7 +72,7 @@ pub(crate) fn undo_all(
     crash::point("restore.done");
     if !report.is_complete() {
         // A refused vector may be half old and half ours now: the next attempt must know it for ours.
-        journal.phase = Phase::Applying;
+        journal.phase = Progress::Applying;
         // Where it cannot be written the one before stays, and what has failed is said in any case.
         let _ = host.state.save(&journal);
         return Err(Error::NotRestored {
@@ -113,7 +113,7 @@ fn undo_range(host: &Host, journal: &Journal, entries: Range<usize>, force: bool
 fn undo_entry(
     host: &Host,
     entry: &JournalEntry,
-    phase: Phase,
+    phase: Progress,
     force: bool,
 ) -> Result<Outcome, String> {
     // Also for a journal that somebody has edited: what the catalogue denies is not written.
@@ -128,7 +128,7 @@ fn undo_entry(
         return Ok(Outcome::AlreadyBack);
     }
     let ours = match (phase, &entry.effective) {
-        (Phase::InForce, Some(effective)) => value::same(info.kind, &found, effective),
+        (Progress::InForce, Some(effective)) => value::same(info.kind, &found, effective),
         // Read back before it was to be put back and could not be: also what the kernel had made of it.
         (_, Some(effective)) if value::same(info.kind, &found, effective) => true,
         _ => value::is_between(info, &found, &entry.old, &entry.new),

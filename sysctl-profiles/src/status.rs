@@ -6,7 +6,7 @@ use crate::catalogue;
 use crate::error::Error;
 use crate::heal;
 use crate::hold::Hold;
-use crate::journal::{Journal, JournalEntry, Phase};
+use crate::journal::{Journal, JournalEntry, Progress};
 use crate::machine::{Host, read};
 use crate::rivals::{self, Warning};
 use crate::value;
@@ -30,7 +30,7 @@ pub struct JournalStatus {
     /// What it says, or why it cannot be understood.
     pub journal: Result<Journal, String>,
     /// Whether it is of this namespace and boot.
-    pub place: Place,
+    pub place: Belonging,
     /// Whether its owner lives.
     pub owner: Owner,
     /// Why nothing becomes of it, where that cannot be decided from here, and what helps.
@@ -41,7 +41,7 @@ pub struct JournalStatus {
 
 /// Where a journal belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Belonging {
     /// This network namespace, this boot.
     Here,
     /// Another network namespace: left alone by every command of this one.
@@ -96,13 +96,15 @@ pub enum KeyState {
 pub(crate) fn status(host: &Host) -> Result<Status, Error> {
     let journals = host.state.journals()?.into_iter().map(|stored| {
         let place = match &stored.journal {
-            Err(_) => Place::Unknown,
-            Ok(journal) if !journal.is_of_boot(&host.here) => Place::OtherBoot,
-            Ok(journal) if !journal.namespace().is(&host.here.namespace) => Place::OtherNamespace,
-            Ok(_) => Place::Here,
+            Err(_) => Belonging::Unknown,
+            Ok(journal) if !journal.is_of_boot(&host.here) => Belonging::OtherBoot,
+            Ok(journal) if !journal.namespace().is(&host.here.namespace) => {
+                Belonging::OtherNamespace
+            }
+            Ok(_) => Belonging::Here,
         };
         let keys = match (&stored.journal, place) {
-            (Ok(journal), Place::Here) => journal
+            (Ok(journal), Belonging::Here) => journal
                 .entries
                 .iter()
                 .map(|entry| key(host, journal, entry))
@@ -127,7 +129,7 @@ pub(crate) fn status(host: &Host) -> Result<Status, Error> {
 }
 
 fn owner(journal: &Journal) -> Owner {
-    if journal.hold == Hold::Held && journal.phase == Phase::InForce {
+    if journal.hold == Hold::Held && journal.phase == Progress::InForce {
         return Owner::Held;
     }
     match journal.owner.is_alive() {
@@ -142,8 +144,8 @@ fn key(host: &Host, journal: &Journal, entry: &JournalEntry) -> KeyStatus {
     let (now, state) = match (read(host, &entry.key), catalogue::find(&entry.key)) {
         (Ok(now), Ok((info, _))) => {
             let is_ours = match journal.phase {
-                Phase::InForce => value::same(info.kind, &now, &ours),
-                Phase::Applying => value::is_between(info, &now, &entry.old, &entry.new),
+                Progress::InForce => value::same(info.kind, &now, &ours),
+                Progress::Applying => value::is_between(info, &now, &entry.old, &entry.new),
             };
             let state = match value::same(info.kind, &now, &entry.old) {
                 true => KeyState::Back,

@@ -2,8 +2,9 @@
 
 use engine::clock::now_ns;
 use engine::control::{Control, Order};
-use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome, Share};
+use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome};
 use engine::endpoint::Target;
+use engine::load::{Rules, Share};
 use engine::meter::{ErrorKind, Published, Recorded};
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
@@ -146,29 +147,31 @@ impl Plan {
             wake: control.seat().expect("a seat"),
             published,
             spec: self.spec.clone(),
-            target: Target {
-                address: self.target.clone(),
-                sources: self.sources.clone(),
-            },
-            share: Share {
-                first: before(worker),
-                count: before(worker + 1) - before(worker),
-                total: self.connections,
+            rules: Rules {
+                target: Target {
+                    address: self.target.clone(),
+                    sources: self.sources.clone(),
+                },
+                share: Share {
+                    first: before(worker),
+                    count: before(worker + 1) - before(worker),
+                    total: self.connections,
+                },
+                ramp: Ramp::AtOnce,
+                poisson_seed: POISSON_SEED,
+                warmup_ns: self.warmup.as_nanos() as u64,
+                stop: match self.stop {
+                    Stop::Count(count) => Stop::Count(
+                        count * u64::from(worker + 1) / u64::from(workers)
+                            - count * u64::from(worker) / u64::from(workers),
+                    ),
+                    after @ Stop::After(_) => after,
+                },
+                connect_timeout_ns: self.connect_timeout.as_nanos() as u64,
+                operation_timeout_ns: self.operation_timeout.as_nanos() as u64,
+                drain_ns: self.drain.as_nanos() as u64,
             },
             socket: self.socket.clone(),
-            ramp: Ramp::AtOnce,
-            poisson_seed: POISSON_SEED,
-            warmup_ns: self.warmup.as_nanos() as u64,
-            stop: match self.stop {
-                Stop::Count(count) => Stop::Count(
-                    count * u64::from(worker + 1) / u64::from(workers)
-                        - count * u64::from(worker) / u64::from(workers),
-                ),
-                after @ Stop::After(_) => after,
-            },
-            connect_timeout_ns: self.connect_timeout.as_nanos() as u64,
-            operation_timeout_ns: self.operation_timeout.as_nanos() as u64,
-            drain_ns: self.drain.as_nanos() as u64,
             engine_options: Vec::new(),
         }
     }

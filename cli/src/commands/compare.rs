@@ -10,7 +10,7 @@ use report::findings::Finding;
 use report::units::{counted, human_bit_rate, human_count, human_ns};
 use runner::cancel::Cancel;
 use runner::compare::{
-    Book, CellRequest, Earlier, Experiment, ExperimentRequest, Observer, Place, conduct, engines,
+    Book, CellRequest, Earlier, Experiment, ExperimentRequest, Observer, Position, conduct, engines,
 };
 use runner::conduct::Phase;
 use runner::error::{ExitClass, Failure};
@@ -316,7 +316,7 @@ impl Observer for Watcher {
         self.note(&warning.text);
     }
 
-    fn run_started(&mut self, place: &Place<'_>) {
+    fn run_started(&mut self, place: &Position<'_>) {
         self.progress.step(Step {
             round: place.round,
             rounds: place.rounds,
@@ -342,11 +342,11 @@ impl Observer for Watcher {
         }
     }
 
-    fn run_ended(&mut self, place: &Place<'_>, outcome: Result<&Document, &Failure>) {
+    fn run_ended(&mut self, place: &Position<'_>, outcome: Result<&Document, &Failure>) {
         match outcome {
             Ok(document) => self.progress.ended(&in_short(document)),
             Err(failure) => {
-                let Place {
+                let Position {
                     round, cell, arm, ..
                 } = place;
                 let text = &failure.text;

@@ -21,12 +21,12 @@ pub struct Step {
 
 /// What is known of a comparison so far.
 #[derive(Debug)]
-struct Course {
+struct Known {
     began: Instant,
     step: Option<Step>,
 }
 
-impl Course {
+impl Known {
     fn left(&self, now: Instant) -> Duration {
         self.step.as_ref().map_or(Duration::ZERO, |step| {
             step.left.saturating_sub(now.duration_since(step.began))
@@ -43,7 +43,7 @@ impl Step {
     }
 }
 
-impl Shown for Course {
+impl Shown for Known {
     fn bar_line(&self, now: Instant, width: usize) -> String {
         let Some(step) = &self.step else {
             return bar("compare", 0.0, "preparing", width);
@@ -72,12 +72,12 @@ pub fn in_words(time: Duration) -> String {
 }
 
 /// Progress of a comparison being shown; dropped, it clears its line.
-pub struct Comparing(Screen<Course>);
+pub struct Comparing(Screen<Known>);
 
 impl Comparing {
     /// Begins to show a comparison.
     pub fn start(kind: Kind) -> Self {
-        let course = Course {
+        let course = Known {
             began: Instant::now(),
             step: None,
         };
@@ -115,7 +115,7 @@ impl Comparing {
 mod tests {
     use super::*;
 
-    fn course(round: u32, passed_s: u64, left_s: u64) -> (Course, Instant) {
+    fn course(round: u32, passed_s: u64, left_s: u64) -> (Known, Instant) {
         let began = Instant::now();
         let now = began + Duration::from_secs(passed_s);
         let step = Step {
@@ -126,7 +126,7 @@ mod tests {
             began: now,
         };
         let step = Some(step);
-        (Course { began, step }, now)
+        (Known { began, step }, now)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use engine::clock::now_ns;
 use engine::outbox::{BlockPool, LeaseShape, Lender, Outbox, Supply};
 use engine::proactor::{BackendCounters, Lease, PIECES_MAX, Piece};
 use engine::region::Region;
-use engine::session::{How, Out};
-use std::ops::Range;
+use engine::session::How;
+use engine::speaker::Speaker;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,49 +25,6 @@ impl Lender for Buffer {
     }
 
     fn give_back(&mut self, _: Lease) {}
-}
-
-/// How a session answers while it is being told something.
-pub struct Speaker<'a> {
-    outbox: &'a mut Outbox,
-    pool: &'a mut BlockPool,
-    /// 0 until somebody asks.
-    now_ns: u64,
-    lease: LeaseShape,
-}
-
-impl Out for Speaker<'_> {
-    #[inline]
-    fn now_ns(&mut self) -> u64 {
-        if self.now_ns == 0 {
-            self.now_ns = now_ns();
-        }
-        self.now_ns
-    }
-
-    fn echo(&mut self, range: Range<u32>) {
-        self.outbox.push_echo(&self.lease, range);
-    }
-
-    fn shared(&mut self, range: Range<u32>) {
-        self.outbox.push_shared(range);
-    }
-
-    fn space(&mut self, bytes: usize) -> &mut [u8] {
-        self.outbox.space(bytes, self.pool)
-    }
-
-    fn after(&mut self, delay_ns: u64) {
-        self.outbox.timer_ns = Some(self.now_ns().saturating_add(delay_ns));
-    }
-
-    fn shutdown_write(&mut self) {
-        self.outbox.shutdown = true;
-    }
-
-    fn close(&mut self, how: How) {
-        self.outbox.close = Some(how);
-    }
 }
 
 /// What a thread does when everything it was asked to send is sent.
@@ -173,7 +130,7 @@ impl Line {
     /// What a session answers through. `now_ns` is the instant of the event, 0 if nobody has looked yet.
     #[inline]
     pub fn speaker(&mut self, now_ns: u64) -> Speaker<'_> {
-        self.speak(now_ns, 0).1
+        Speaker::new(&mut self.outbox, &mut self.pool, now_ns)
     }
 
     /// Splits into what a session is told and what it answers through.
@@ -184,13 +141,8 @@ impl Line {
             offset: 0,
             len: len as u32,
         };
-        let speaker = Speaker {
-            outbox: &mut self.outbox,
-            pool: &mut self.pool,
-            now_ns,
-            lease,
-        };
-        (&mut self.buffer.0[..len], speaker)
+        let speaker = Speaker::new(&mut self.outbox, &mut self.pool, now_ns);
+        (&mut self.buffer.0[..len], speaker.receiving(lease))
     }
 
     /// When the session wants its timer called, ns.
@@ -387,8 +339,7 @@ impl<P: Party> Course<'_, P> {
             return Ok(Step::Over(End::Left));
         }
         // A peer that wants to be read before it reads must not stop us both.
-        let held_bytes = self.line.outbox.held_bytes();
-        let room = held_bytes == 0 || held_bytes <= self.line.pool.pause_bytes();
+        let room = !self.line.outbox.is_too_full(&self.line.pool);
         if !room && !self.paused {
             self.paused = true;
             self.line.counters.receive_pauses += 1;

@@ -1,27 +1,26 @@
 //! The load: the calling thread conducts, and a thread per connection talks.
 
+mod stage;
 mod talker;
 
-use super::seats::Seat;
 use super::{STACK_BYTES, features};
 use crate::options::BlockingOptions;
 use crate::sys;
 use engine::clock::now_ns;
 use engine::control::{Order, WakeEnd, Waker};
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
-use engine::load::{Accounts, CONNECTS_AT_ONCE, LoadWorkload, Rules};
+use engine::load::{Accounts, CONNECTS_AT_ONCE, LoadWorkload};
 use engine::meter::{Published, Recorded};
 use engine::proactor::BackendCounters;
 use engine::session::How;
-use engine::socket::Granted;
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::LoadVisitor;
+use stage::Stage;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use talker::Talker;
+use talker::{Talker, ThreadOutcome};
 
 /// How often the threads' counters are added up for the agent (ns): often against its interval,
 /// rarely against an operation.
@@ -40,110 +39,10 @@ pub fn load(job: LoadJob, options: BlockingOptions) -> Result<LoadOutcome, Engin
     spec.dispatch(Visit(job, options))
 }
 
-/// Where the run is. The order matters: it only moves on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-enum Phase {
-    /// Connecting, then waiting for the go, then warm-up and window.
-    Running,
-    /// The window is over; what is in flight may still be answered.
-    Draining,
-    /// Return at once.
-    Over,
-}
-
-/// What the conductor and its threads share.
-struct Stage {
-    job: LoadJob,
-    options: BlockingOptions,
-    phase: AtomicU8,
-    /// End of the window if it was cut short, ns.
-    end_ns: AtomicU64,
-    seats: Box<[Seat]>,
-    /// Spare source address in use ([`engine::endpoint::Target::source`]).
-    spare_source: AtomicU32,
-    /// Connections opened, reconnects included.
-    established: AtomicU64,
-    /// Nothing that was sent is owed an answer when the window is over.
-    owes: bool,
-    progress: Mutex<Progress>,
-    changed: Condvar,
-    /// Wakes the conductor.
-    waker: Waker,
-}
-
-#[derive(Default)]
-struct Progress {
-    /// The starting instant, once it is known.
-    go_ns: Option<u64>,
-    ready: u32,
-    done: u32,
-    failed: Option<EngineError>,
-    granted: Option<Granted>,
-}
-
-impl Stage {
-    fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::SeqCst) {
-            0 => Phase::Running,
-            1 => Phase::Draining,
-            _ => Phase::Over,
-        }
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the progress and wakes the conductor.
-    fn report(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.progress());
-        self.waker.wake();
-    }
-
-    /// Changes the progress and wakes all sleeping threads.
-    fn announce(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.progress());
-        self.changed.notify_all();
-    }
-
-    /// Sleeps until `until_ns`, or until the phase changes. Returns whether it is still `Running`.
-    fn sleep_until(&self, until_ns: u64) -> bool {
-        let mut progress = self.progress();
-        loop {
-            let now = now_ns();
-            if self.phase() != Phase::Running || now >= until_ns {
-                return self.phase() == Phase::Running;
-            }
-            let left = Duration::from_nanos(until_ns - now);
-            let waited = self.changed.wait_timeout(progress, left);
-            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Waits for the go; `None` when there will be none.
-    fn wait_for_go(&self) -> Option<u64> {
-        let progress = self.progress();
-        let waiting =
-            |progress: &mut Progress| progress.go_ns.is_none() && self.phase() == Phase::Running;
-        let waited = self.changed.wait_while(progress, waiting);
-        let go_ns = waited.unwrap_or_else(PoisonError::into_inner).go_ns?;
-        self.sleep_until(go_ns).then_some(go_ns)
-    }
-}
-
-/// What a thread brings home.
-struct Share {
-    recorded: Recorded,
-    accounts: Accounts,
-    /// Inside the window; `None` if it never opened.
-    counters: Option<BackendCounters>,
-}
-
 struct Conductor {
     stage: Arc<Stage>,
     own_end: WakeEnd,
-    threads: Vec<JoinHandle<Share>>,
+    threads: Vec<JoinHandle<ThreadOutcome>>,
     /// One for each thread, if there are several: a counter has one writer.
     parts: Vec<Arc<Published>>,
 }
@@ -159,21 +58,9 @@ impl Conductor {
         let machine = |what: &str, error| EngineError::Machine(format!("{what}: {error}"));
         let (waker, own_end) =
             Waker::pair().map_err(|error| machine("a socket pair to be woken", error))?;
-        let count = job.share.count;
+        let count = job.rules.share.count;
         let region = Arc::new(workload.region());
-        let stage = Arc::new(Stage {
-            phase: AtomicU8::new(Phase::Running as u8),
-            end_ns: AtomicU64::new(u64::MAX),
-            seats: (0..count).map(|_| Seat::default()).collect(),
-            spare_source: AtomicU32::new(0),
-            established: AtomicU64::new(0),
-            owes: W::OWES,
-            progress: Mutex::default(),
-            changed: Condvar::new(),
-            waker,
-            options,
-            job,
-        });
+        let stage = Arc::new(Stage::new(job, options, W::OWES, waker));
         let mut conductor = Self {
             stage,
             own_end,
@@ -191,7 +78,7 @@ impl Conductor {
             match thread {
                 Ok(thread) => conductor.threads.push(thread),
                 Err(error) => {
-                    conductor.end(Phase::Over);
+                    conductor.end(Order::Abort);
                     conductor.join();
                     let what = format!("thread {index} of {count} (one per connection)");
                     return Err(machine(&what, error));
@@ -205,7 +92,7 @@ impl Conductor {
     }
 
     fn published_of(&mut self, index: u32) -> Arc<Published> {
-        if self.stage.job.share.count == 1 {
+        if self.stage.job.rules.share.count == 1 {
             return Arc::clone(&self.stage.job.published);
         }
         self.parts.push(Arc::default());
@@ -242,9 +129,9 @@ impl Conductor {
 
     fn run(mut self) -> Result<LoadOutcome, EngineError> {
         let job = &self.stage.job;
-        if !self.wait_ready(job.share.count) {
+        if !self.wait_ready(job.rules.share.count) {
             let failed = self.stage.progress().failed.take();
-            self.end(Phase::Over);
+            self.end(Order::Abort);
             self.join();
             return Err(
                 failed.unwrap_or_else(|| EngineError::Peer("stopped while connecting".into()))
@@ -262,7 +149,7 @@ impl Conductor {
             self.stage.announce(|progress| progress.go_ns = Some(go_ns));
             self.watch_window(go_ns);
         } else {
-            self.end(Phase::Over);
+            self.end(Order::Abort);
         }
         self.drain();
         self.finish()
@@ -271,15 +158,15 @@ impl Conductor {
     /// Watches over the run until the window is over.
     fn watch_window(&self, go_ns: u64) {
         let job = &self.stage.job;
-        let (_, end_ns) = Rules::from(job).window_ns(go_ns);
+        let (_, end_ns) = job.rules.window_ns(go_ns);
         loop {
             let now = now_ns();
             let ordered = job.control.order() != Order::Run;
             let progress = self.stage.progress();
-            let all_done = progress.done == job.share.count || progress.failed.is_some();
+            let all_done = progress.done == job.rules.share.count || progress.failed.is_some();
             drop(progress);
             if ordered || all_done || now >= end_ns {
-                return self.end(Phase::Draining);
+                return self.end(Order::Stop);
             }
             let mut until_ns = end_ns;
             if !self.parts.is_empty() {
@@ -290,15 +177,12 @@ impl Conductor {
         }
     }
 
-    /// Moves on to `phase`, and wakes the threads that nobody owes anything.
-    fn end(&self, phase: Phase) {
-        self.stage.end_ns.fetch_min(now_ns(), Ordering::SeqCst);
-        self.stage.phase.fetch_max(phase as u8, Ordering::SeqCst);
-        // The lock orders the change before any thread's decision to sleep.
-        self.stage.announce(|_| {});
+    /// Gives the threads this order, and wakes those that nobody owes anything.
+    fn end(&self, order: Order) {
+        self.stage.give(order);
         for seat in &self.stage.seats {
             // What a stream has in flight is of no interest any more.
-            if phase == Phase::Over || !self.stage.owes {
+            if order == Order::Abort || !self.stage.owes {
                 seat.shut();
             } else {
                 seat.shut_if_resting();
@@ -309,14 +193,14 @@ impl Conductor {
     /// Waits for operations in flight, within the drain time; then for nothing.
     fn drain(&self) {
         let job = &self.stage.job;
-        let until_ns = now_ns() + job.drain_ns;
-        while self.stage.progress().done < job.share.count
+        let until_ns = now_ns() + job.rules.drain_ns;
+        while self.stage.progress().done < job.rules.share.count
             && now_ns() < until_ns
             && job.control.order() != Order::Abort
         {
             self.wait(Some(until_ns));
         }
-        self.end(Phase::Over);
+        self.end(Order::Abort);
     }
 
     /// Adds the threads' counters up for the agent.
@@ -343,7 +227,7 @@ impl Conductor {
         }
     }
 
-    fn join(&mut self) -> Vec<Share> {
+    fn join(&mut self) -> Vec<ThreadOutcome> {
         let threads = self.threads.drain(..);
         // A panic was printed by the thread; what the others recorded still counts.
         threads.filter_map(|thread| thread.join().ok()).collect()
@@ -351,12 +235,12 @@ impl Conductor {
 
     fn finish(mut self) -> Result<LoadOutcome, EngineError> {
         let count = self.threads.len();
-        let shares = self.join();
+        let outcomes = self.join();
         if !self.parts.is_empty() {
             self.publish();
         }
-        if shares.len() < count {
-            let lost = count - shares.len();
+        if outcomes.len() < count {
+            let lost = count - outcomes.len();
             return Err(EngineError::Machine(format!(
                 "{lost} threads of the engine panicked"
             )));
@@ -365,10 +249,10 @@ impl Conductor {
         let mut recorded = Recorded::new();
         let mut backend: Option<BackendCounters> = None;
         let mut accounts = Accounts::default();
-        for share in &shares {
-            accounts.add(share.accounts);
-            recorded.merge(&share.recorded);
-            if let Some(counters) = &share.counters {
+        for outcome in &outcomes {
+            accounts.add(outcome.accounts);
+            recorded.merge(&outcome.recorded);
+            if let Some(counters) = &outcome.counters {
                 backend.get_or_insert_default().add(counters);
             }
         }

@@ -3,22 +3,22 @@
 
 use super::*;
 use crate::fake::Fake;
-use crate::testing::{Bench, Echo, bench, id, pattern, settings, shrink, with_options};
+use crate::testing::{Echo, Rig, id, pattern, rig, settings, shrink, with_options};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 type Core = Readiness<Fake>;
 
-fn core(connections: u32) -> Bench<Core> {
+fn core(connections: u32) -> Rig<Core> {
     core_with("", connections)
 }
 
-fn core_with(options: &str, connections: u32) -> Bench<Core> {
-    let mut bench: Bench<Core> = bench(with_options(options, settings(connections, 4, 64)));
-    bench.backend.wait(Some(0)).unwrap();
-    assert!(bench.backend.next().is_none());
-    bench
+fn core_with(options: &str, connections: u32) -> Rig<Core> {
+    let mut rig: Rig<Core> = rig(with_options(options, settings(connections, 4, 64)));
+    rig.backend.wait(Some(0)).unwrap();
+    assert!(rig.backend.next().is_none());
+    rig
 }
 
 /// Opens one side of a socket pair on `index`; the other side is the peer.
@@ -63,8 +63,8 @@ fn report(core: &mut Core, fd: RawFd, filter: Filter, avail: i64, eof: bool, err
 
 #[test]
 fn reads_all_that_was_told_and_makes_no_receive_that_finds_nothing() {
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (mut peer, fd) = open(core, id(0));
     turn(core);
     // Exactly two buffers: without `avail` a third receive would have to find out.
@@ -81,8 +81,8 @@ fn reads_all_that_was_told_and_makes_no_receive_that_finds_nothing() {
 
 #[test]
 fn surplus_reports_are_harmless() {
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (mut peer, fd) = open(core, id(0));
     assert_eq!(turn(core), (vec![], vec![]));
     for filter in [Filter::Read, Filter::Write, Filter::Read] {
@@ -111,8 +111,8 @@ fn surplus_reports_are_harmless() {
 #[test]
 fn fin_with_bytes_pending_is_acted_on_only_after_the_bytes() {
     // The table: data=227 EV_EOF fflags=0.
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (mut peer, fd) = open(core, id(0));
     turn(core);
     peer.write_all(&pattern(2, 227)).unwrap();
@@ -157,8 +157,8 @@ fn a_selector_obeys_the_low_water_mark_and_eof_beats_it() {
 #[test]
 fn both_filters_report_a_reset_and_it_is_told_once() {
     // The table: READ and WRITE both EV_EOF fflags=ECONNRESET; data is 0 and the free space.
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (peer, socket) = crate::testing::tcp_pair();
     let fd = socket.as_raw_fd();
     core.open(id(0), socket).unwrap();
@@ -194,8 +194,8 @@ fn reset(peer: std::net::TcpStream) {
 #[test]
 fn a_reset_behind_bytes_is_told_after_the_bytes() {
     // The table: EV_EOF with data and fflags=ECONNRESET, then the bytes, then ECONNRESET.
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (mut peer, socket) = crate::testing::tcp_pair();
     let fd = socket.as_raw_fd();
     core.open(id(0), socket).unwrap();
@@ -225,8 +225,8 @@ fn a_reset_behind_bytes_is_told_after_the_bytes() {
 fn a_reset_ends_a_blocked_send() {
     // NetBSD was seen to answer EPIPE, Linux ECONNRESET; after SO_ERROR was taken, Linux says EPIPE, too.
     for (error_taken, errno) in [(false, libc::ECONNRESET), (true, libc::EPIPE)] {
-        let mut bench = core(1);
-        let core = &mut bench.backend;
+        let mut rig = core(1);
+        let core = &mut rig.backend;
         let (peer, socket) = crate::testing::tcp_pair();
         let fd = socket.as_raw_fd();
         core.open(id(0), socket).unwrap();
@@ -310,8 +310,8 @@ fn each_change_has_an_entry_for_its_error() {
 #[test]
 fn a_connect_whose_error_was_taken_is_told_by_the_report() {
     // SO_ERROR says 0, the report says why: EV_EOF fflags=ECONNREFUSED.
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let refusing = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -339,8 +339,8 @@ fn a_connect_whose_error_was_taken_is_told_by_the_report() {
 
 #[test]
 fn refused_changes_end_what_waited_for_them() {
-    let mut bench = core(2);
-    let core = &mut bench.backend;
+    let mut rig = core(2);
+    let core = &mut rig.backend;
     let (_peer, fd) = open(core, id(0));
     turn(core);
     let token = core.selector_mut().token(fd);
@@ -368,8 +368,8 @@ fn refused_changes_end_what_waited_for_them() {
 
 #[test]
 fn reports_for_a_former_tenant_are_dropped() {
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let old = id(0);
     let (_peer, fd) = open(core, old);
     turn(core);
@@ -395,8 +395,8 @@ fn reports_for_a_former_tenant_are_dropped() {
 
 #[test]
 fn a_signal_is_not_an_error_and_changes_are_not_repeated() {
-    let mut bench = core(1);
-    let core = &mut bench.backend;
+    let mut rig = core(1);
+    let core = &mut rig.backend;
     let (mut peer, _) = open(core, id(0));
     peer.write_all(b"x").unwrap();
     let asked = core.selector_mut().changes.len();
@@ -410,8 +410,8 @@ fn a_signal_is_not_an_error_and_changes_are_not_repeated() {
 #[test]
 fn an_event_list_shorter_than_the_ready_set_loses_nothing() {
     // The table: an event list of 7 for 65 descriptors.
-    let mut bench = core(64);
-    let core = &mut bench.backend;
+    let mut rig = core(64);
+    let core = &mut rig.backend;
     core.selector_mut().list_capacity = 7;
     let peers: Vec<_> = (0..64).map(|index| open(core, id(index))).collect();
     for round in 0..5u8 {
@@ -436,8 +436,8 @@ fn a_listener_that_tells_its_backlog_is_asked_no_more_often() {
     let peers: Vec<_> = (0..5)
         .map(|_| UnixStream::connect(&path).unwrap())
         .collect();
-    let mut bench = core(8);
-    let core = &mut bench.backend;
+    let mut rig = core(8);
+    let core = &mut rig.backend;
     core.accept_many(listener.as_raw_fd());
     core.selector_mut().interruptions = 1;
     turn(core);
@@ -470,8 +470,8 @@ fn a_listener_that_tells_its_backlog_is_asked_no_more_often() {
 
 #[test]
 fn work_at_hand_means_no_sleep_and_parked_connections_do() {
-    let mut bench = core(2);
-    let core = &mut bench.backend;
+    let mut rig = core(2);
+    let core = &mut rig.backend;
     let (mut peer, fd) = open(core, id(0));
     turn(core);
     // More than a turn's budget of 64-byte buffers.
@@ -569,25 +569,25 @@ proptest! {
         list_capacity in 0usize..5,
         trigger in prop_oneof![Just("trigger=edge"), Just("trigger=level")],
     ) {
-        let mut bench = core_with(trigger, PEERS as u32 + 1);
+        let mut rig = core_with(trigger, PEERS as u32 + 1);
         // A closed connection, so that there are stale tokens.
-        open(&mut bench.backend, id(PEERS as u32));
-        turn(&mut bench.backend);
-        bench.backend.close(id(PEERS as u32), How::Fin);
-        turn(&mut bench.backend);
+        open(&mut rig.backend, id(PEERS as u32));
+        turn(&mut rig.backend);
+        rig.backend.close(id(PEERS as u32), How::Fin);
+        turn(&mut rig.backend);
         let mut peers: Vec<Peer> = (0..PEERS as u32)
             .map(|index| {
-                let (stream, fd) = open(&mut bench.backend, id(index));
+                let (stream, fd) = open(&mut rig.backend, id(index));
                 shrink(&stream);
                 Peer { stream, fd, said: 0, heard: Vec::new(), ended: false }
             })
             .collect();
-        bench.backend.selector_mut().list_capacity = list_capacity;
+        rig.backend.selector_mut().list_capacity = list_capacity;
         // Half of the cases without surplus reports, which would make up for lost ones.
         if seed.is_multiple_of(2) {
-            bench.backend.selector_mut().chaos(seed);
+            rig.backend.selector_mut().chaos(seed);
         }
-        let mut echo = Echo::new(bench.backend, PEERS);
+        let mut echo = Echo::new(rig.backend, PEERS);
         for step in steps {
             match step {
                 Step::Write(peer, len) => {

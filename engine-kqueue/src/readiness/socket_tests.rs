@@ -19,11 +19,11 @@ fn received<S: Selector>(backend: &mut Readiness<S>) -> Vec<u8> {
 
 #[test]
 fn echoes_bytes_and_closes_after_fin() {
-    each_trigger((4, 8, 4096), |mut bench| {
+    each_trigger((4, 8, 4096), |mut rig| {
         let peers: Vec<_> = (0..4)
-            .map(|index| open_tcp(&mut bench.backend, index))
+            .map(|index| open_tcp(&mut rig.backend, index))
             .collect();
-        let mut echo = Echo::new(bench.backend, 4);
+        let mut echo = Echo::new(rig.backend, 4);
         let talks: Vec<_> = peers
             .into_iter()
             .enumerate()
@@ -58,8 +58,8 @@ fn echoes_bytes_and_closes_after_fin() {
 
 #[test]
 fn no_free_buffer_parks_and_does_not_spin() {
-    let mut bench = native(2, 2, 64);
-    let backend = &mut bench.backend;
+    let mut rig = native(2, 2, 64);
+    let backend = &mut rig.backend;
     let mut peer = open_tcp(backend, 0);
     peer.write_all(&pattern(1, 64 * 3)).unwrap();
     let mut leases = Vec::new();
@@ -84,8 +84,8 @@ fn no_free_buffer_parks_and_does_not_spin() {
 
 #[test]
 fn a_pause_holds_bytes_back_and_resuming_delivers_them() {
-    each_trigger((1, 4, 4096), |mut bench| {
-        let backend = &mut bench.backend;
+    each_trigger((1, 4, 4096), |mut rig| {
+        let backend = &mut rig.backend;
         let mut peer = open_tcp(backend, 0);
         peer.write_all(b"one").unwrap();
         assert_eq!(received(backend), b"one");
@@ -113,8 +113,8 @@ fn a_pause_holds_bytes_back_and_resuming_delivers_them() {
 
 #[test]
 fn every_close_gives_one_closed_and_the_index_is_free() {
-    each_trigger((1, 4, 4096), |mut bench| {
-        let backend = &mut bench.backend;
+    each_trigger((1, 4, 4096), |mut rig| {
+        let backend = &mut rig.backend;
         let mut tenant = id(0);
         for how in [How::Fin, How::Rst, How::Fin] {
             let (mut peer, socket) = tcp_pair();
@@ -139,14 +139,14 @@ fn every_close_gives_one_closed_and_the_index_is_free() {
 
 #[test]
 fn the_peers_reset_is_reported() {
-    each_trigger((1, 4, 4096), |mut bench| {
-        let peer = open_tcp(&mut bench.backend, 0);
-        expect_silence(&mut bench.backend, Duration::from_millis(5));
+    each_trigger((1, 4, 4096), |mut rig| {
+        let peer = open_tcp(&mut rig.backend, 0);
+        expect_silence(&mut rig.backend, Duration::from_millis(5));
         socket2::SockRef::from(&peer)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(peer);
-        let event = next(&mut bench.backend);
+        let event = next(&mut rig.backend);
         assert!(
             matches!(event, Event::ReceiveFailed(_, libc::ECONNRESET)),
             "{event:?}"
@@ -156,8 +156,8 @@ fn the_peers_reset_is_reported() {
 
 #[test]
 fn a_gathered_send_to_a_slow_reader_arrives_byte_for_byte() {
-    let mut bench = native(1, 4, 4096);
-    let backend = &mut bench.backend;
+    let mut rig = native(1, 4, 4096);
+    let backend = &mut rig.backend;
     let (mut peer, socket) = tcp_pair();
     shrink(&socket);
     backend.open(id(0), socket).unwrap();
@@ -203,38 +203,38 @@ fn a_gathered_send_to_a_slow_reader_arrives_byte_for_byte() {
 
 #[test]
 fn a_wake_wakes() {
-    let mut bench = native(1, 4, 4096);
+    let mut rig = native(1, 4, 4096);
     for _ in 0..3 {
-        bench.waker.wake();
-        bench.waker.wake();
-        assert!(matches!(next(&mut bench.backend), Event::Woken));
-        expect_silence(&mut bench.backend, Duration::from_millis(5));
+        rig.waker.wake();
+        rig.waker.wake();
+        assert!(matches!(next(&mut rig.backend), Event::Woken));
+        expect_silence(&mut rig.backend, Duration::from_millis(5));
     }
-    let waker = bench.waker.try_clone().unwrap();
+    let waker = rig.waker.try_clone().unwrap();
     let other = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         waker.wake();
     });
-    bench.backend.wait(None).unwrap();
-    assert!(matches!(bench.backend.next(), Some(Event::Woken)));
+    rig.backend.wait(None).unwrap();
+    assert!(matches!(rig.backend.next(), Some(Event::Woken)));
     other.join().unwrap();
 }
 
 #[test]
 fn a_deadline_is_never_early_and_a_past_one_does_not_sleep() {
-    let mut bench = native(1, 4, 4096);
+    let mut rig = native(1, 4, 4096);
     // Whatever the wake registration reports comes first.
-    expect_silence(&mut bench.backend, Duration::from_millis(1));
+    expect_silence(&mut rig.backend, Duration::from_millis(1));
     for micros in [20_000u64, 300, 1_500, 20_500] {
         let deadline = engine::clock::now_ns() + micros * 1_000;
-        bench.backend.wait(Some(deadline)).unwrap();
+        rig.backend.wait(Some(deadline)).unwrap();
         assert!(
             engine::clock::now_ns() >= deadline,
             "{micros} us ended early"
         );
     }
     let started = Instant::now();
-    bench.backend.wait(Some(1)).unwrap();
+    rig.backend.wait(Some(1)).unwrap();
     assert!(started.elapsed() < Duration::from_millis(15));
 }
 
@@ -246,8 +246,8 @@ fn client(domain: socket2::Domain) -> OwnedFd {
 
 #[test]
 fn connecting_succeeds_or_says_why_not() {
-    let mut bench = native(3, 4, 4096);
-    let backend = &mut bench.backend;
+    let mut rig = native(3, 4, 4096);
+    let backend = &mut rig.backend;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket2::SockAddr::from(listener.local_addr().unwrap());
     backend.open(id(0), client(socket2::Domain::IPV4)).unwrap();
@@ -279,8 +279,8 @@ fn connecting_succeeds_or_says_why_not() {
 
 #[test]
 fn accepts_everybody_and_stops_when_told() {
-    let mut bench = native(1, 4, 4096);
-    let backend = &mut bench.backend;
+    let mut rig = native(1, 4, 4096);
+    let backend = &mut rig.backend;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -307,10 +307,10 @@ fn accepts_everybody_and_stops_when_told() {
 
 #[test]
 fn a_flooder_does_not_starve_the_quiet() {
-    let mut bench = native(4, 8, 1024);
-    let mut flooder = open_tcp(&mut bench.backend, 0);
+    let mut rig = native(4, 8, 1024);
+    let mut flooder = open_tcp(&mut rig.backend, 0);
     let mut quiet: Vec<_> = (1..4)
-        .map(|index| open_tcp(&mut bench.backend, index))
+        .map(|index| open_tcp(&mut rig.backend, index))
         .collect();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let flooding = {
@@ -322,7 +322,7 @@ fn a_flooder_does_not_starve_the_quiet() {
             }
         })
     };
-    let backend = &mut bench.backend;
+    let backend = &mut rig.backend;
     while backend.counters().events < 200 {
         received(backend);
     }
@@ -356,8 +356,8 @@ fn a_flooder_does_not_starve_the_quiet() {
 #[test]
 fn urgent_data_does_not_leave_bytes_behind() {
     // A receive stops at the urgent mark, so a short one must not count as drained there.
-    let mut bench = native(1, 4, 4096);
-    let backend = &mut bench.backend;
+    let mut rig = native(1, 4, 4096);
+    let backend = &mut rig.backend;
     let mut peer = open_tcp(backend, 0);
     peer.write_all(b"before").unwrap();
     // SAFETY: the byte string is static and one byte is sent of it.
@@ -374,9 +374,8 @@ fn urgent_data_does_not_leave_bytes_behind() {
 
 #[test]
 fn a_level_makes_one_receive_per_report_and_gets_everything() {
-    let mut bench: Bench<Readiness<Native>> =
-        bench(with_options("trigger=level", settings(1, 4, 64)));
-    let backend = &mut bench.backend;
+    let mut rig: Rig<Readiness<Native>> = rig(with_options("trigger=level", settings(1, 4, 64)));
+    let backend = &mut rig.backend;
     let mut peer = open_tcp(backend, 0);
     let said = pattern(3, 300);
     peer.write_all(&said).unwrap();
@@ -399,8 +398,8 @@ fn a_level_makes_one_receive_per_report_and_gets_everything() {
 
 #[test]
 fn spinning_asks_again_and_again_and_keeps_deadlines() {
-    let mut bench: Bench<Readiness<Native>> = bench(with_options("spin=1s", settings(1, 4, 64)));
-    let backend = &mut bench.backend;
+    let mut rig: Rig<Readiness<Native>> = rig(with_options("spin=1s", settings(1, 4, 64)));
+    let backend = &mut rig.backend;
     let mut peer = open_tcp(backend, 0);
     let started = Instant::now();
     backend.wait(now_plus(Duration::from_millis(40))).unwrap();
@@ -415,8 +414,8 @@ fn spinning_asks_again_and_again_and_keeps_deadlines() {
 
 #[test]
 fn after_spinning_it_sleeps() {
-    let mut bench: Bench<Readiness<Native>> = bench(with_options("spin=1us", settings(1, 4, 64)));
-    let backend = &mut bench.backend;
+    let mut rig: Rig<Readiness<Native>> = rig(with_options("spin=1us", settings(1, 4, 64)));
+    let backend = &mut rig.backend;
     let mut peer = open_tcp(backend, 0);
     expect_silence(backend, Duration::from_millis(60));
     assert!(backend.counters().system_calls < 100, "it slept");
@@ -426,8 +425,8 @@ fn after_spinning_it_sleeps() {
 
 #[test]
 fn a_batch_of_one_loses_nobody() {
-    let mut bench: Bench<Readiness<Native>> = bench(with_options("batch=1", settings(3, 4, 64)));
-    let backend = &mut bench.backend;
+    let mut rig: Rig<Readiness<Native>> = rig(with_options("batch=1", settings(3, 4, 64)));
+    let backend = &mut rig.backend;
     let mut peers: Vec<_> = (0..3).map(|index| open_tcp(backend, index)).collect();
     backend.wait(Some(0)).unwrap();
     assert!(backend.next().is_none());

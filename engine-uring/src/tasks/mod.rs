@@ -5,12 +5,12 @@
 //! [`load`] are the two sides. The sessions are the same as everywhere.
 
 mod bell;
+mod bench;
 mod buffer;
 mod drivers;
 mod load;
 #[cfg(feature = "monoio")]
 mod monoio;
-mod output;
 mod runtime;
 mod serve;
 mod settings;
@@ -42,10 +42,10 @@ fn machine(attempt: &str, error: &io::Error) -> EngineError {
 }
 
 /// What is known of a worker beside its runtime's own features.
-fn features(pool: &buffer::Pool) -> Vec<(String, String)> {
+fn features(bench: &bench::Bench) -> Vec<(String, String)> {
     let feature = |name: &str, value: String| (name.to_owned(), value);
     vec![
         feature("tasks", "one per connection".into()),
-        feature("buffer_bytes", pool.block_bytes().to_string()),
+        feature("buffer_bytes", bench.buffer_bytes().to_string()),
     ]
 }

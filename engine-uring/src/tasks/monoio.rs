@@ -1,6 +1,6 @@
 //! The runtime monoio, on either of its drivers: io_uring, or `legacy` (epoll, through mio).
 
-use super::buffer::{Block, Piece};
+use super::buffer::{Block, Parcel};
 use super::runtime::{Connect, Runtime};
 use super::settings::{OF_MONOIO, OF_MONOIO_LEGACY, Settings, no_runtime_has};
 use engine::options::EngineOption;
@@ -151,10 +151,10 @@ macro_rules! common {
         }
 
         #[inline]
-        async fn send(writer: &mut Writer, piece: Piece) -> (io::Result<usize>, Piece) {
+        async fn send(writer: &mut Writer, parcel: Parcel) -> (io::Result<usize>, Parcel) {
             match writer {
-                Writer::Tcp(writer) => writer.write(piece).await,
-                Writer::Unix(writer) => writer.write(piece).await,
+                Writer::Tcp(writer) => writer.write(parcel).await,
+                Writer::Unix(writer) => writer.write(parcel).await,
             }
         }
 

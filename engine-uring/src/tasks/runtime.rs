@@ -1,6 +1,6 @@
 //! What the common tasks need of a runtime.
 
-use super::buffer::{Block, Piece};
+use super::buffer::{Block, Parcel};
 use super::settings::Settings;
 use engine::options::EngineOption;
 use engine::socket::SocketOptions;
@@ -88,8 +88,8 @@ pub trait Runtime: Sized + 'static {
     /// Sends once, perhaps not all.
     fn send(
         writer: &mut Self::Writer,
-        piece: Piece,
-    ) -> impl Future<Output = (io::Result<usize>, Piece)>;
+        parcel: Parcel,
+    ) -> impl Future<Output = (io::Result<usize>, Parcel)>;
 
     /// Takes over a descriptor that is to be watched.
     ///

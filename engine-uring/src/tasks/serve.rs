@@ -1,12 +1,10 @@
 //! The testee: one task accepts, and one task per connection serves.
 
 use super::bell::Bell;
-use super::buffer::{Pool, SharedRegion, abandon};
-use super::output::{Output, Speaker};
+use super::bench::Bench;
 use super::runtime::Runtime;
 use super::settings::Settings;
 use super::sys::{self, Alarm};
-use super::turns::Turns;
 use super::watch::Watch;
 use super::wire::{Party, Wire};
 use super::{END_PATIENCE_NS, machine};
@@ -17,6 +15,7 @@ use engine::driver::{EngineError, ServeJob, ServeOutcome};
 use engine::meter::{ServePublished, bump};
 use engine::session::{How, Session};
 use engine::socket::{self, Granted};
+use engine::speaker::Speaker;
 use engine::tcp_info::{self, TcpInfoSummary};
 use engine::timers::Timers;
 use engine::workload::{ServeVisitor, ServeWorkload};
@@ -50,9 +49,7 @@ pub fn serve<R: Runtime>(job: ServeJob, settings: &Settings) -> Result<ServeOutc
 struct House<W: ServeWorkload> {
     job: ServeJob,
     workload: W,
-    pool: Rc<Pool>,
-    region: SharedRegion,
-    turns: Rc<Turns>,
+    bench: Rc<Bench>,
     /// Wakes the accepting task.
     bell: Bell,
     is_ip: bool,
@@ -84,8 +81,8 @@ async fn run<R: Runtime, W: ServeWorkload>(
     let mut accepting = pin!(accepting);
     let mut watching = pin!(watch.watch());
     let mut accepts = true;
-    let turns = Rc::clone(&house.turns);
-    R::spawn(async move { turns.usher().await });
+    let bench = Rc::clone(&house.bench);
+    R::spawn(async move { bench.turns.usher().await });
     house.job.control.report_ready();
     poll_fn(|context| {
         house.bell.listen(context.waker());
@@ -119,10 +116,10 @@ async fn run<R: Runtime, W: ServeWorkload>(
     })
     .await;
     if house.open.get() > 0 {
-        abandon(&house.pool, &house.region);
+        house.bench.abandon();
     }
     house.bell.forget();
-    house.turns.end();
+    house.bench.turns.end();
     Ok(house.outcome(R::features(), &settings, infos))
 }
 
@@ -131,9 +128,7 @@ impl<W: ServeWorkload> House<W> {
         let dealer = Dealer::new(job.handoff.take(), Arc::clone(&job.published));
         let hints = workload.hints(job.expected_message_bytes);
         Self {
-            pool: Pool::new(hints.own_buffer_bytes()),
-            region: Rc::new(Arc::new(workload.region())),
-            turns: Rc::default(),
+            bench: Bench::new(hints.own_buffer_bytes(), Arc::new(workload.region())),
             bell: Bell::default(),
             is_ip: listener.is_none_or(|fd| {
                 socket::local_address(fd.as_fd()).is_ok_and(|address| address.as_socket().is_some())
@@ -210,7 +205,7 @@ impl<W: ServeWorkload> House<W> {
         let Some(wire) = self.wires.borrow()[seat as usize].clone() else {
             return;
         };
-        if wire.prepare(|host, output| host.timer(now_ns, output)) {
+        if wire.prepare(|host, out| host.timer(now_ns, out)) {
             wire.ring();
         }
         let Some(idle_ns) = self.job.limits.idle_timeout_ns else {
@@ -328,8 +323,7 @@ impl<W: ServeWorkload> House<W> {
             seat: 0,
             last_traffic_ns: now_ns(),
         };
-        let (pool, region) = (Rc::clone(&self.pool), Rc::clone(&self.region));
-        let wire = Wire::new(host, pool, region, Rc::clone(&self.turns));
+        let wire = Wire::new(host, Rc::clone(&self.bench));
         wire.attach(fd);
         let seat = self.seat(Rc::clone(&wire));
         wire.with(|host| host.seat = seat as u32);
@@ -394,7 +388,7 @@ impl<W: ServeWorkload> House<W> {
         settings: &Settings,
         tcp_info: Option<TcpInfoSummary>,
     ) -> ServeOutcome {
-        features.extend(super::features(&self.pool));
+        features.extend(super::features(&self.bench));
         ServeOutcome {
             // The runtime makes the system calls, and does not count them.
             backend: None,
@@ -415,27 +409,26 @@ struct Host<W: ServeWorkload> {
 }
 
 impl<W: ServeWorkload> Host<W> {
-    fn opened(&mut self, output: &mut Output) {
-        self.say(output, |session, out| session.opened(out));
+    fn opened(&mut self, out: &mut Speaker<'_>) {
+        self.say(out, |session, out| session.opened(out));
     }
 
     /// Tells the session something.
     #[inline]
-    fn say(&mut self, output: &mut Output, tell: impl FnOnce(&mut W::Session, &mut Speaker<'_>)) {
-        let mut speaker = Speaker { output, now_ns: 0 };
-        tell(&mut self.session, &mut speaker);
-        if let Some(at_ns) = output.timer_ns {
+    fn say(&mut self, out: &mut Speaker<'_>, tell: impl FnOnce(&mut W::Session, &mut Speaker<'_>)) {
+        tell(&mut self.session, out);
+        if let Some(at_ns) = out.outbox.timer_ns {
             self.house.look_at(self.seat, at_ns);
         }
     }
 
     /// Calls the session's timer if it is due; whether it was.
-    fn timer(&mut self, now_ns: u64, output: &mut Output) -> bool {
-        let is_due = output.timer_ns.is_some_and(|at_ns| at_ns <= now_ns);
+    fn timer(&mut self, now_ns: u64, out: &mut Speaker<'_>) -> bool {
+        let is_due = out.outbox.timer_ns.is_some_and(|at_ns| at_ns <= now_ns);
         if is_due {
-            output.timer_ns = None;
-            self.say(output, |session, out| session.timer(out));
-        } else if let Some(at_ns) = output.timer_ns {
+            out.outbox.timer_ns = None;
+            self.say(out, |session, out| session.timer(out));
+        } else if let Some(at_ns) = out.outbox.timer_ns {
             self.house.look_at(self.seat, at_ns);
         }
         is_due
@@ -451,31 +444,30 @@ impl<W: ServeWorkload> Host<W> {
 
 impl<W: ServeWorkload> Party for Host<W> {
     #[inline]
-    fn received(&mut self, bytes: &mut [u8], output: &mut Output) {
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>) {
         bump(&self.house.published().bytes_received, bytes.len() as u64);
         self.note_traffic();
-        self.say(output, |session, out| {
-            session.received(bytes, out);
-        });
+        self.say(out, |session, out| session.received(bytes, out));
     }
 
     #[inline]
-    fn moved(&mut self, bytes: usize) {
+    fn moved(&mut self, bytes: usize) -> u64 {
         bump(&self.house.published().bytes_sent, bytes as u64);
         self.note_traffic();
+        0
     }
 
     #[inline]
-    fn sent(&mut self, output: &mut Output) {
-        self.say(output, |session, out| session.sent(out));
+    fn sent(&mut self, out: &mut Speaker<'_>) {
+        self.say(out, |session, out| session.sent(out));
     }
 
-    fn finished(&mut self, output: &mut Output) -> bool {
-        self.say(output, |session, out| session.peer_finished(out));
+    fn finished(&mut self, out: &mut Speaker<'_>) -> bool {
+        self.say(out, |session, out| session.peer_finished(out));
         true
     }
 
-    fn lost(&mut self, errno: i32, _output: &mut Output) -> How {
+    fn lost(&mut self, errno: i32, _: &mut Speaker<'_>) -> How {
         self.house.published().count_lost(errno);
         How::Fin
     }

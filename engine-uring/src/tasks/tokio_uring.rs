@@ -4,7 +4,7 @@
 //! on the same ring and waits in the same way: connecting a socket that has options already,
 //! accepting on a Unix listener that is not its own, and waiting for readability.
 
-use super::buffer::{Block, Piece};
+use super::buffer::{Block, Parcel};
 use super::runtime::{Connect, Runtime};
 use super::settings::{OF_TOKIO_URING, Settings, no_runtime_has};
 use engine::options::EngineOption;
@@ -147,8 +147,8 @@ impl Runtime for TokioUring {
     }
 
     #[inline]
-    async fn send(writer: &mut Rc<TcpStream>, piece: Piece) -> (io::Result<usize>, Piece) {
-        writer.write(piece).submit().await
+    async fn send(writer: &mut Rc<TcpStream>, parcel: Parcel) -> (io::Result<usize>, Parcel) {
+        writer.write(parcel).submit().await
     }
 
     fn signal(descriptor: OwnedFd) -> io::Result<Rc<OwnedFd>> {

@@ -2,13 +2,14 @@
 //! the connection's one task.
 
 use super::bell::Bell;
-use super::buffer::{Block, Piece, Pool, SharedRegion};
-use super::output::Output;
+use super::bench::Bench;
+use super::buffer::{Block, Parcel};
 use super::runtime::Runtime;
 use super::sys;
-use super::turns::Turns;
+use engine::outbox::Outbox;
 use engine::session::How;
 use engine::socket;
+use engine::speaker::Speaker;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -56,15 +57,15 @@ impl Turn {
 /// One side's session and what surrounds it.
 pub trait Party: 'static {
     /// Bytes arrived.
-    fn received(&mut self, bytes: &mut [u8], output: &mut Output);
-    /// The kernel has taken bytes.
-    fn moved(&mut self, bytes: usize);
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>);
+    /// The kernel has taken bytes. Returns to which instant that belongs, 0 if nobody has looked at the clock.
+    fn moved(&mut self, bytes: usize) -> u64;
     /// The kernel has taken everything.
-    fn sent(&mut self, output: &mut Output);
+    fn sent(&mut self, out: &mut Speaker<'_>);
     /// The peer's FIN. False: nobody expected it, and the connection is to be reset.
-    fn finished(&mut self, output: &mut Output) -> bool;
+    fn finished(&mut self, out: &mut Speaker<'_>) -> bool;
     /// The connection is lost. Returns how to close what is left of it.
-    fn lost(&mut self, errno: i32, output: &mut Output) -> How;
+    fn lost(&mut self, errno: i32, out: &mut Speaker<'_>) -> How;
     /// Receiving stops because the peer does not read.
     fn paused(&mut self) {}
 }
@@ -74,9 +75,8 @@ pub trait Party: 'static {
 #[derive(Debug)]
 pub struct Wire<P> {
     party: RefCell<P>,
-    output: RefCell<Output>,
-    pool: Rc<Pool>,
-    turns: Rc<Turns>,
+    outbox: RefCell<Outbox>,
+    bench: Rc<Bench>,
     /// Wakes the task.
     bell: Bell,
     /// The open socket; -1 while there is none.
@@ -98,12 +98,11 @@ pub struct Wire<P> {
 
 impl<P: Party> Wire<P> {
     /// Without a connection.
-    pub fn new(party: P, pool: Rc<Pool>, region: SharedRegion, turns: Rc<Turns>) -> Rc<Self> {
+    pub fn new(party: P, bench: Rc<Bench>) -> Rc<Self> {
         Rc::new(Self {
             party: RefCell::new(party),
-            output: RefCell::new(Output::new(region, Rc::clone(&pool))),
-            pool,
-            turns,
+            outbox: RefCell::default(),
+            bench,
             bell: Bell::default(),
             fd: Cell::new(-1),
             receiving: Cell::new(false),
@@ -145,15 +144,16 @@ impl<P: Party> Wire<P> {
     }
 
     /// Tells the party something from outside of its task; what it answers goes out.
-    pub fn tell<T>(&self, tell: impl FnOnce(&mut P, &mut Output) -> T) -> T {
+    pub fn tell<T>(&self, tell: impl FnOnce(&mut P, &mut Speaker<'_>) -> T) -> T {
         let answer = self.prepare(tell);
         self.bell.ring();
         answer
     }
 
     /// Tells the party something before its task talks.
-    pub fn prepare<T>(&self, tell: impl FnOnce(&mut P, &mut Output) -> T) -> T {
-        tell(&mut self.party.borrow_mut(), &mut self.output.borrow_mut())
+    pub fn prepare<T>(&self, tell: impl FnOnce(&mut P, &mut Speaker<'_>) -> T) -> T {
+        let (mut party, mut outbox) = (self.party.borrow_mut(), self.outbox.borrow_mut());
+        self.bench.say(&mut outbox, 0, |out| tell(&mut party, out))
     }
 
     /// Ends the connection from outside of its task.
@@ -207,13 +207,14 @@ impl<P: Party> Wire<P> {
                 }
             }
             if self.reads.wants_more.get() || self.writes.wants_more.get() {
-                self.turns.ask(context.waker());
+                self.bench.turns.ask(context.waker());
             }
             Poll::Pending
         })
         .await;
         self.fd.set(-1);
         R::close(reader, writer);
+        self.clear();
     }
 
     /// A new connection is there; from now on it can be cut.
@@ -227,14 +228,15 @@ impl<P: Party> Wire<P> {
 
     /// Forgets what the last connection left. Before anything is said on the next.
     pub fn clear(&self) {
-        self.output.borrow_mut().clear();
+        debug_assert!(!self.sending.get(), "a conversation waits for its sends");
+        self.bench.clear(&mut self.outbox.borrow_mut());
     }
 
     // ---- receiving -------------------------------------------------------------------------
 
     async fn read<R: Runtime>(&self, mut reader: R::Reader) -> R::Reader {
         while self.may_receive().await {
-            let block = self.pool.take();
+            let block = self.bench.block();
             self.receiving.set(true);
             let (result, block) = R::receive(&mut reader, block).await;
             self.receiving.set(false);
@@ -265,7 +267,7 @@ impl<P: Party> Wire<P> {
             // always is. What was received has stirred the conversation, so this half is polled
             // again behind the writer, in this turn.
             let writer_first = self.writer_first.take();
-            let closes = || self.output.borrow().close.is_some();
+            let closes = || self.outbox.borrow().close.is_some();
             match self.ending.get() {
                 Some(_) => Poll::Ready(false),
                 None if writer_first || self.paused.get() || closes() => Poll::Pending,
@@ -277,21 +279,22 @@ impl<P: Party> Wire<P> {
     }
 
     #[inline]
-    fn received(&self, mut block: Block) {
+    fn received(&self, block: Block) {
         if self.ending.get().is_some() {
             return;
         }
         self.stirred.set(true);
         self.writer_first.set(true);
-        let mut output = self.output.borrow_mut();
-        if output.close.is_none() {
-            let mut party = self.party.borrow_mut();
-            party.received(block.bytes_mut(), &mut output);
-            output.settle(block, &self.pool);
-            if output.held_bytes() > output.pause_bytes() {
-                self.paused.set(true);
-                party.paused();
-            }
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.close.is_some() {
+            return;
+        }
+        let mut party = self.party.borrow_mut();
+        let tell = |bytes: &mut [u8], out: &mut Speaker<'_>| party.received(bytes, out);
+        self.bench.deliver(&mut outbox, block, tell);
+        if self.bench.is_too_full(&outbox) {
+            self.paused.set(true);
+            party.paused();
         }
     }
 
@@ -301,11 +304,8 @@ impl<P: Party> Wire<P> {
         }
         self.stirred.set(true);
         self.peer_finished.set(true);
-        let expected = {
-            let mut output = self.output.borrow_mut();
-            self.party.borrow_mut().finished(&mut output)
-        };
-        if !expected {
+        let is_expected = self.prepare(P::finished);
+        if !is_expected {
             self.end(How::Rst);
         }
     }
@@ -314,26 +314,21 @@ impl<P: Party> Wire<P> {
         if self.ending.get().is_some() {
             return;
         }
-        let how = {
-            let mut output = self.output.borrow_mut();
-            self.party
-                .borrow_mut()
-                .lost(socket::errno_of(error), &mut output)
-        };
+        let errno = socket::errno_of(error);
+        let how = self.prepare(|party, out| party.lost(errno, out));
         self.end(how);
     }
 
     // ---- sending ---------------------------------------------------------------------------
 
     async fn write<R: Runtime>(&self, mut writer: R::Writer) -> R::Writer {
-        while let Some(piece) = self.next_piece().await {
-            self.sending.set(true);
-            let (result, piece) = R::send(&mut writer, piece).await;
+        while let Some(parcel) = self.next_parcel().await {
+            let (result, _) = R::send(&mut writer, parcel).await;
             self.sending.set(false);
             match result {
                 Ok(bytes) => {
                     self.writes.spend(bytes);
-                    self.taken(piece, bytes);
+                    self.taken(bytes);
                 }
                 Err(error) => self.lost(&error),
             }
@@ -342,54 +337,65 @@ impl<P: Party> Wire<P> {
     }
 
     /// The next to send; waits for it. `None`: the connection has ended.
-    async fn next_piece(&self) -> Option<Piece> {
-        poll_fn(|_| self.poll_piece()).await
+    async fn next_parcel(&self) -> Option<Parcel> {
+        poll_fn(|_| self.poll_parcel()).await
     }
 
     #[inline]
-    fn poll_piece(&self) -> Poll<Option<Piece>> {
+    fn poll_parcel(&self) -> Poll<Option<Parcel>> {
         if self.ending.get().is_some() {
             return Poll::Ready(None);
         }
-        let mut output = self.output.borrow_mut();
-        if output.close == Some(How::Rst) {
+        let mut outbox = self.outbox.borrow_mut();
+        if outbox.close == Some(How::Rst) {
             self.end(How::Rst);
             return Poll::Ready(None);
         }
-        if !output.is_empty() {
-            return match self.writes.take() {
-                true => Poll::Ready(output.take()),
-                false => Poll::Pending,
-            };
+        if !outbox.is_empty() {
+            if !self.writes.take() {
+                return Poll::Pending;
+            }
+            self.sending.set(true);
+            // SAFETY: a conversation ends after its sends, and the outbox is cleared after that. Where the
+            // runtime drops the conversation, `sending` stays, and the outbox is lost with the wire.
+            return Poll::Ready(unsafe { self.bench.parcel(&mut outbox) });
         }
         // Both sides having said everything is an end, too.
-        if output.close.is_some() || self.peer_finished.get() {
+        if outbox.close.is_some() || self.peer_finished.get() {
             self.end(How::Fin);
             return Poll::Ready(None);
         }
-        if output.shutdown && !self.shutdown_done.replace(true) {
+        if outbox.shutdown && !self.shutdown_done.replace(true) {
             sys::shutdown(self.fd.get(), Shutdown::Write);
         }
         Poll::Pending
     }
 
     #[inline]
-    fn taken(&self, piece: Piece, bytes: usize) {
+    fn taken(&self, bytes: usize) {
         if self.ending.get().is_some() {
             return;
         }
-        let mut output = self.output.borrow_mut();
+        let mut outbox = self.outbox.borrow_mut();
         let mut party = self.party.borrow_mut();
-        output.taken(piece, bytes);
-        party.moved(bytes);
-        if output.is_empty() {
-            party.sent(&mut output);
+        self.bench.advance(&mut outbox, bytes);
+        let moved_ns = party.moved(bytes);
+        if outbox.is_empty() {
+            self.bench.say(&mut outbox, moved_ns, |out| party.sent(out));
         }
-        if self.paused.get()
-            && (output.held_bytes() == 0 || output.held_bytes() < output.pause_bytes() / 2)
-        {
+        if self.paused.get() && self.bench.has_room_again(&outbox) {
             self.paused.set(false);
             self.stirred.set(true);
+        }
+    }
+}
+
+impl<P> Drop for Wire<P> {
+    fn drop(&mut self) {
+        let mut outbox = self.outbox.take();
+        match self.sending.get() {
+            true => self.bench.lose(outbox),
+            false => self.bench.clear(&mut outbox),
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Connecting {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum State {
     Free,
     Open,
     Closing,
@@ -49,16 +49,16 @@ pub(super) struct Connection {
     send_left: usize,
     send_total: usize,
     /// What the operation in the kernel is to send.
-    pub(super) send_round: usize,
+    pub(super) send_part: usize,
     /// The most that one operation may send; 0 until a large send asks for it.
-    pub(super) send_round_max: usize,
+    pub(super) send_part_max: usize,
     pub(super) fd: RawFd,
     pub(super) generation: u32,
     /// Entry of the gather slab, during a gathered send.
     pub(super) gather: Option<u32>,
     /// Entry of the address slab, while connecting.
     pub(super) address: Option<u32>,
-    pub(super) stage: Stage,
+    pub(super) state: State,
     pub(super) receiving: Arm,
     /// The caller wants bytes: not paused, not closed.
     pub(super) wants_bytes: bool,
@@ -99,13 +99,13 @@ impl Connection {
             send_from: std::ptr::null(),
             send_left: 0,
             send_total: 0,
-            send_round: 0,
-            send_round_max: 0,
+            send_part: 0,
+            send_part_max: 0,
             fd: -1,
             generation: 0,
             gather: None,
             address: None,
-            stage: Stage::Free,
+            state: State::Free,
             receiving: Arm::Off,
             wants_bytes: false,
             in_park_queue: false,
@@ -132,7 +132,7 @@ impl Connection {
         *self = Self {
             fd,
             generation: id.generation,
-            stage: Stage::Open,
+            state: State::Open,
             in_park_queue,
             ..Self::free()
         };
@@ -141,7 +141,7 @@ impl Connection {
     /// The tenant has left.
     pub(super) fn vacate(&mut self) {
         debug_assert!(self.is_quiet() && self.gather.is_none() && self.address.is_none());
-        self.stage = Stage::Free;
+        self.state = State::Free;
         self.fd = -1;
     }
 
@@ -195,7 +195,7 @@ pub(super) struct Gather {
 }
 
 /// What one operation of a gathered send is to send.
-pub(super) enum Round {
+pub(super) enum Part {
     /// Some bytes of one piece.
     Plain(*const u8, usize),
     /// Whole pieces, so many bytes together.
@@ -223,11 +223,11 @@ impl Gather {
     }
 
     /// As many of the pieces left as fit into `bytes_max`, or a part of the first.
-    pub(super) fn round(&mut self, bytes_max: usize) -> Round {
+    pub(super) fn part(&mut self, bytes_max: usize) -> Part {
         let left = &mut self.pieces[self.next..self.end];
         let first = left[0];
         if left.len() == 1 || first.iov_len >= bytes_max {
-            return Round::Plain(first.iov_base.cast(), first.iov_len.min(bytes_max));
+            return Part::Plain(first.iov_base.cast(), first.iov_len.min(bytes_max));
         }
         let (mut count, mut bytes) = (0, 0);
         while count < left.len() && left[count].iov_len <= bytes_max - bytes {
@@ -236,7 +236,7 @@ impl Gather {
         }
         self.header.msg_iov = left.as_mut_ptr();
         self.header.msg_iovlen = count as _;
-        Round::Gathered(&self.header, bytes)
+        Part::Gathered(&self.header, bytes)
     }
 
     /// Drops the first `sent` bytes of what is left.
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_of_any_size_send_every_byte_once_and_in_order() {
+    fn parts_of_any_size_send_every_byte_once_and_in_order() {
         let bytes: Vec<u8> = (0..=254).collect();
         let lens = [1usize, 90, 2, 3, 100, 30, 5, 24];
         let mut rest = &bytes[..];
@@ -314,7 +314,7 @@ mod tests {
             let mut sent = Vec::new();
             while sent.len() < bytes.len() {
                 let before = sent.len();
-                take_round(gather.round(bytes_max), &mut sent);
+                take_part(gather.part(bytes_max), &mut sent);
                 assert!((1..=bytes_max).contains(&(sent.len() - before)));
                 gather.advance(sent.len() - before);
             }
@@ -322,10 +322,10 @@ mod tests {
         }
     }
 
-    fn take_round(round: Round, sent: &mut Vec<u8>) {
-        match round {
-            Round::Plain(from, len) => sent.extend_from_slice(bytes_of(from, len)),
-            Round::Gathered(header, len) => {
+    fn take_part(part: Part, sent: &mut Vec<u8>) {
+        match part {
+            Part::Plain(from, len) => sent.extend_from_slice(bytes_of(from, len)),
+            Part::Gathered(header, len) => {
                 let (before, mut at) = (sent.len(), 0);
                 while sent.len() < before + len {
                     // SAFETY: the header and its pieces are alive; `len` bytes are in the pieces
@@ -339,7 +339,7 @@ mod tests {
     }
 
     fn bytes_of<'a>(from: *const u8, len: usize) -> &'a [u8] {
-        // SAFETY: a round names only bytes of its pieces, which are alive in the test.
+        // SAFETY: a part names only bytes of its pieces, which are alive in the test.
         unsafe { std::slice::from_raw_parts(from, len) }
     }
 

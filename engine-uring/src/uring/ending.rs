@@ -1,6 +1,6 @@
 //! The end of a backend: everything is closed and cancelled, and the kernel lets go of our memory.
 
-use super::connection::Stage;
+use super::connection::State;
 use super::ring::BUFFER_GROUP;
 use super::slab::Slab;
 use super::{Buffers, UringProactor};
@@ -20,7 +20,7 @@ impl UringProactor {
         self.acceptor.wanted = false;
         for index in 0..self.connections.len() as u32 {
             let connection = &self.connections[index as usize];
-            if connection.stage == Stage::Open {
+            if connection.state == State::Open {
                 self.close(
                     ConnectionId {
                         index,

@@ -15,7 +15,7 @@
 //! end that nothing announces. So at most one such send is queued, and one more waits to be looked at.
 
 use super::UringProactor;
-use super::connection::Stage;
+use super::connection::State;
 use super::submit::UNCONFIRMED_BYTES_MAX;
 use engine::proactor::{ConnectionId, Event, Piece};
 
@@ -65,7 +65,7 @@ impl UringProactor {
     pub(super) fn end_lazy_turn(&mut self) -> Option<Event> {
         let id = self.lazy.tried.take()?;
         let connection = &mut self.connections[id.index as usize];
-        if connection.stage != Stage::Open || connection.generation != id.generation {
+        if connection.state != State::Open || connection.generation != id.generation {
             return None;
         }
         // Not, if it failed or was short: what is left of it then is an ordinary send.

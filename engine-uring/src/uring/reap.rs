@@ -4,7 +4,7 @@
 //! completion makes at most one event.
 
 use super::buffers::Buffers;
-use super::connection::{Arm, Connecting, Connection, Stage};
+use super::connection::{Arm, Connecting, Connection, State};
 use super::{UringProactor, submit};
 use engine::proactor::{ConnectionId, Event, Token};
 use io_uring::cqueue;
@@ -59,7 +59,7 @@ impl UringProactor {
     #[inline]
     fn tenant(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(id.index as usize)?;
-        (connection.stage != Stage::Free && connection.generation == id.generation)
+        (connection.state != State::Free && connection.generation == id.generation)
             .then_some(connection)
     }
 
@@ -69,7 +69,7 @@ impl UringProactor {
         let buffer = cqueue::buffer_select(flags);
         let is_open = self
             .tenant(id)
-            .is_some_and(|connection| connection.stage == Stage::Open);
+            .is_some_and(|connection| connection.state == State::Open);
         if is_open && result > 0 {
             let lease = match (&mut self.buffers, buffer) {
                 (Buffers::Group(group), Some(buffer)) => Some(group.lease(buffer, result as u32)),
@@ -182,7 +182,7 @@ impl UringProactor {
     #[inline]
     fn reap_send(&mut self, id: ConnectionId, result: i32) -> Option<Event> {
         let connection = self.tenant(id)?;
-        if connection.stage == Stage::Closing {
+        if connection.state == State::Closing {
             self.end_send(id);
             return self.settle(id);
         }
@@ -190,7 +190,7 @@ impl UringProactor {
         let outcome = match result {
             1.. if connection.advance_send(result as usize) => Ok(total),
             1.. => {
-                let is_short = (result as usize) < connection.send_round;
+                let is_short = (result as usize) < connection.send_part;
                 let gather = connection.gather;
                 self.counters.short_sends += u64::from(is_short);
                 if let Some(number) = gather {
@@ -215,7 +215,7 @@ impl UringProactor {
     /// follows as an ordinary send, of which, unless it was lazy, only a failure is reported.
     fn reap_unconfirmed(&mut self, id: ConnectionId, result: i32) -> Option<Event> {
         let connection = self.tenant(id)?;
-        if connection.stage == Stage::Closing {
+        if connection.state == State::Closing {
             return None;
         }
         if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
@@ -277,12 +277,12 @@ impl UringProactor {
         } else {
             result
         };
-        if -result == libc::EAGAIN && connection.stage == Stage::Open {
+        if -result == libc::EAGAIN && connection.state == State::Open {
             // A Unix listener's backlog is full. Would-block stays here: again in a moment.
             self.delay_connect(id);
             return None;
         }
-        let is_open = connection.stage == Stage::Open;
+        let is_open = connection.state == State::Open;
         self.end_connect(id);
         if !is_open {
             return self.settle(id);
@@ -294,7 +294,7 @@ impl UringProactor {
     }
 
     fn reap_connect_delay(&mut self, id: ConnectionId) -> Option<Event> {
-        if self.tenant(id)?.stage == Stage::Open {
+        if self.tenant(id)?.state == State::Open {
             self.submit_connect(id);
             return None;
         }
@@ -319,7 +319,7 @@ impl UringProactor {
     /// Frees a closing connection once the kernel has let go of all of it.
     fn settle(&mut self, id: ConnectionId) -> Option<Event> {
         let connection = self.tenant(id)?;
-        if connection.stage != Stage::Closing || !connection.is_quiet() {
+        if connection.state != State::Closing || !connection.is_quiet() {
             return None;
         }
         connection.vacate();
@@ -333,7 +333,7 @@ impl UringProactor {
             return None;
         }
         connection.cancels_missed += 1;
-        let is_closing = connection.stage == Stage::Closing;
+        let is_closing = connection.state == State::Closing;
         if connection.receiving == Arm::Cancelling {
             connection.receiving = Arm::Armed;
             if !connection.wants_bytes && !is_closing {

@@ -2,7 +2,7 @@
 
 use super::UringProactor;
 use super::buffers::Buffers;
-use super::connection::{Address, Arm, Connecting, Connection, Round, Stage};
+use super::connection::{Address, Arm, Connecting, Connection, Part, State};
 use super::ring::BUFFER_GROUP;
 use engine::proactor::{BackendCounters, ConnectionId, Token};
 use io_uring::types::{CancelBuilder, Fd, Fixed, Timespec};
@@ -36,7 +36,7 @@ pub(super) const CLOSE_SILENTLY: u8 = 15;
 /// The last send of a connection, linked with its close.
 pub(super) const FAREWELL: u8 = 16;
 
-/// Larger requests are sent with a confirmation, in rounds.
+/// Larger requests are sent with a confirmation, in parts.
 pub(super) const UNCONFIRMED_BYTES_MAX: usize = ROUND_BYTES_MIN;
 
 /// The "connection" of operations that belong to none.
@@ -55,7 +55,7 @@ const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 const SEND_BYTES_MAX: usize = 0x7fff_f000;
 
 /// An operation that has to wait for room in the socket buffer 128 times (APOLL_MAX_RETRY in the
-/// kernel's io_uring/poll.c) is handed to io-wq, a kernel thread. So a large send goes in rounds.
+/// kernel's io_uring/poll.c) is handed to io-wq, a kernel thread. So a large send goes in parts.
 /// Room is announced when a third of the buffer is free, and bookkeeping takes about half of that:
 /// 20 buffers need at most 120 waits.
 const ROUND_BUFFERS: usize = 20;
@@ -201,7 +201,7 @@ impl UringProactor {
     #[inline]
     pub(super) fn receive_next(&mut self, index: u32) {
         let connection = &self.connections[index as usize];
-        if connection.stage != Stage::Open
+        if connection.state != State::Open
             || !connection.wants_bytes
             || connection.receiving != Arm::Off
         {
@@ -275,22 +275,22 @@ impl UringProactor {
         let (from, left) = connection.send_rest();
         let mut bytes_max = ROUND_BYTES_MIN;
         if left > ROUND_BYTES_MIN {
-            bytes_max = round_max(connection, &mut self.counters);
+            bytes_max = part_max(connection, &mut self.counters);
         }
-        let round = match connection.gather {
-            None => Round::Plain(from, left.min(bytes_max)),
-            Some(number) => self.gathers.get_mut(number).round(bytes_max),
+        let part = match connection.gather {
+            None => Part::Plain(from, left.min(bytes_max)),
+            Some(number) => self.gathers.get_mut(number).part(bytes_max),
         };
-        let (Round::Plain(_, len) | Round::Gathered(_, len)) = round;
+        let (Part::Plain(_, len) | Part::Gathered(_, len)) = part;
         let zero_copy = len >= zero_copy_from;
-        connection.send_round = len;
+        connection.send_part = len;
         connection.send_kind = match (zero_copy, connection.lasting) {
             (false, _) => SEND,
             (true, false) => SEND_ZC,
             (true, true) => SEND_ZC_LASTING,
         };
         let kind = connection.send_kind;
-        let entry = send_entry(fd, round, zero_copy).flags(fixed);
+        let entry = send_entry(fd, part, zero_copy).flags(fixed);
         // SAFETY: the pieces are valid by the contract of `Proactor::send`, the header until
         // `end_send` gives its slab entry back, after the final completion.
         unsafe { self.push(entry, kind, id) };
@@ -420,7 +420,7 @@ impl UringProactor {
     fn rearm(&mut self, id: ConnectionId) {
         let connection = &self.connections[id.index as usize];
         if connection.generation != id.generation
-            || connection.stage != Stage::Open
+            || connection.state != State::Open
             || !connection.wants_bytes
             || connection.receiving != Arm::Off
         {
@@ -499,21 +499,21 @@ pub(super) fn silent_close(fd: RawFd) -> squeue::Entry {
         .user_data(Token::pack(CLOSE_SILENTLY, NOBODY).0)
 }
 
-/// The entry of one round of a send.
+/// The entry of one part of a send.
 #[inline]
-fn send_entry(fd: Fd, round: Round, zero_copy: bool) -> squeue::Entry {
-    match (round, zero_copy) {
-        (Round::Plain(from, len), false) => opcode::Send::new(fd, from, len as u32)
+fn send_entry(fd: Fd, part: Part, zero_copy: bool) -> squeue::Entry {
+    match (part, zero_copy) {
+        (Part::Plain(from, len), false) => opcode::Send::new(fd, from, len as u32)
             .flags(SEND_FLAGS)
             .build(),
-        (Round::Gathered(header, _), false) => opcode::SendMsg::new(fd, header)
+        (Part::Gathered(header, _), false) => opcode::SendMsg::new(fd, header)
             .flags(SEND_FLAGS as u32)
             .build(),
-        (Round::Plain(from, len), true) => opcode::SendZc::new(fd, from, len as u32)
+        (Part::Plain(from, len), true) => opcode::SendZc::new(fd, from, len as u32)
             .flags(SEND_FLAGS)
             .zc_flags(SEND_ZC_REPORT_USAGE)
             .build(),
-        (Round::Gathered(header, _), true) => opcode::SendMsgZc::new(fd, header)
+        (Part::Gathered(header, _), true) => opcode::SendMsgZc::new(fd, header)
             .flags(SEND_FLAGS as u32)
             .ioprio(SEND_ZC_REPORT_USAGE)
             .build(),
@@ -521,15 +521,15 @@ fn send_entry(fd: Fd, round: Round, zero_copy: bool) -> squeue::Entry {
 }
 
 /// The most that one send operation of this connection may carry; asked of the kernel once.
-fn round_max(connection: &mut Connection, counters: &mut BackendCounters) -> usize {
-    if connection.send_round_max == 0 {
+fn part_max(connection: &mut Connection, counters: &mut BackendCounters) -> usize {
+    if connection.send_part_max == 0 {
         counters.system_calls += 1;
         let buffer = send_buffer_bytes(connection.fd);
-        connection.send_round_max = buffer
+        connection.send_part_max = buffer
             .saturating_mul(ROUND_BUFFERS)
             .clamp(ROUND_BYTES_MIN, SEND_BYTES_MAX);
     }
-    connection.send_round_max
+    connection.send_part_max
 }
 
 /// SO_SNDBUF; 0 if the kernel does not say.

@@ -2,7 +2,7 @@
 //! operation in workloads whose operations connect.
 
 use super::connection::{NEVER, Next, State};
-use super::outcome::{Loss, cannot_begin};
+use super::outcome::Loss;
 use super::session::{Connects, LoadSession, LoadWorkload};
 use super::{Life, Phase};
 use crate::driver::EngineError;
@@ -276,6 +276,17 @@ impl<W: LoadWorkload> Life<W> {
         } else {
             self.dial_or_operate(index, now_ns);
         }
+    }
+}
+
+/// Why a run cannot begin whose next connection, after `established` others, fails in this way.
+fn cannot_begin(kind: ErrorKind, text: &str, established: u64) -> EngineError {
+    match kind {
+        ErrorKind::NoPorts | ErrorKind::NoDescriptors => {
+            let kind = kind.name();
+            EngineError::Machine(format!("{kind} after {established} connections: {text}"))
+        }
+        _ => EngineError::Peer(text.to_owned()),
     }
 }
 

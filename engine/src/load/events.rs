@@ -4,7 +4,7 @@ use super::connection::{NEVER, Next, State};
 use super::dialling::REST_LAST_NS;
 use super::outcome::{Loss, Outcome};
 use super::session::{LoadSession, LoadWorkload};
-use super::speaker::Speaker;
+use super::speaker::LoadSpeaker;
 use super::{Life, Phase};
 use crate::session::{How, Out};
 
@@ -157,10 +157,10 @@ impl<W: LoadWorkload> Life<W> {
         &mut self,
         index: u32,
         out: &mut O,
-        tell: impl FnOnce(&mut W::Session, &mut W::Slot, &mut Speaker<'_, O>),
+        tell: impl FnOnce(&mut W::Session, &mut W::Slot, &mut LoadSpeaker<'_, O>),
     ) {
         let connection = &mut self.connections[index as usize];
-        let mut speaker = Speaker {
+        let mut speaker = LoadSpeaker {
             out,
             meter: &mut self.meter,
             pacer: &mut connection.pacer,

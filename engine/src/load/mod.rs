@@ -25,7 +25,7 @@ pub use accounts::Accounts;
 pub use dialling::CONNECTS_AT_ONCE;
 pub use dialling::Dial;
 pub use outcome::{Loss, Outcome};
-pub use rules::Rules;
+pub use rules::{Rules, Share};
 pub use session::{Began, Connects, LoadOut, LoadSession, LoadWorkload};
 
 use crate::meter::Meter;

@@ -1,7 +1,6 @@
 //! How a connection of the load ends, and why one is lost.
 
 use super::rules::Rules;
-use crate::driver::EngineError;
 use crate::meter::{ErrorKind, PartOfAnswer};
 use crate::session::How;
 use crate::socket;
@@ -86,16 +85,5 @@ impl Loss {
             rules.connect_timeout_ns / 1_000_000
         );
         Self::new(ErrorKind::ConnectTimeout, text)
-    }
-}
-
-/// Why a run cannot begin whose next connection, after `established` others, fails in this way.
-pub(super) fn cannot_begin(kind: ErrorKind, text: &str, established: u64) -> EngineError {
-    match kind {
-        ErrorKind::NoPorts | ErrorKind::NoDescriptors => {
-            let kind = kind.name();
-            EngineError::Machine(format!("{kind} after {established} connections: {text}"))
-        }
-        _ => EngineError::Peer(text.to_owned()),
     }
 }

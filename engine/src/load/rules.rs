@@ -1,10 +1,20 @@
 //! What a load's life is to keep to.
 
-use crate::driver::{LoadJob, Share};
 use crate::endpoint::{Endpoint, Target};
 use crate::shape::{Ramp, Stop};
 
-/// The part of a [`LoadJob`] that its life needs: everything but how bytes are moved.
+/// The part of all connections that one worker owns: `first .. first + count` of `total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Index of the worker's first connection in the whole run.
+    pub first: u32,
+    /// How many it owns; at least 1.
+    pub count: u32,
+    /// How many there are in the whole run.
+    pub total: u32,
+}
+
+/// What a life needs to know of its load: everything but what is said, and how bytes are moved.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Which connections.
@@ -13,7 +23,7 @@ pub struct Rules {
     pub target: Target,
     /// When to open them.
     pub ramp: Ramp,
-    /// Seed of the Poisson gaps.
+    /// Seed of the gaps of a Poisson schedule ([`crate::shape::POISSON_SEED`] where nothing else is said).
     pub poisson_seed: u64,
     /// Warm-up before the window, ns.
     pub warmup_ns: u64,
@@ -25,22 +35,6 @@ pub struct Rules {
     pub operation_timeout_ns: u64,
     /// How long to wait for operations in flight after the window, ns.
     pub drain_ns: u64,
-}
-
-impl From<&LoadJob> for Rules {
-    fn from(job: &LoadJob) -> Self {
-        Self {
-            share: job.share,
-            target: job.target.clone(),
-            ramp: job.ramp,
-            poisson_seed: job.poisson_seed,
-            warmup_ns: job.warmup_ns,
-            stop: job.stop,
-            connect_timeout_ns: job.connect_timeout_ns,
-            operation_timeout_ns: job.operation_timeout_ns,
-            drain_ns: job.drain_ns,
-        }
-    }
 }
 
 impl Rules {

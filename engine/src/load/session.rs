@@ -130,6 +130,10 @@ pub trait LoadWorkload: Clone + Send + 'static {
 
     /// When operations are due.
     fn pace(&self) -> Pace;
+    /// Operations in flight per connection at most.
+    fn depth(&self) -> u32 {
+        1
+    }
     /// The slot of connection `index` of the whole run, allocated once; `region` is [`LoadWorkload::region`].
     fn slot(&self, index: u32, region: &Arc<Region>) -> Self::Slot;
     /// A session for a connection just opened.

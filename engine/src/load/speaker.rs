@@ -24,7 +24,7 @@ impl Said {
     }
 }
 
-pub(super) struct Speaker<'a, O> {
+pub(super) struct LoadSpeaker<'a, O> {
     pub out: &'a mut O,
     pub meter: &'a mut Meter,
     pub pacer: &'a mut Pacer,
@@ -34,7 +34,7 @@ pub(super) struct Speaker<'a, O> {
     pub running: bool,
 }
 
-impl<O: Out> Out for Speaker<'_, O> {
+impl<O: Out> Out for LoadSpeaker<'_, O> {
     #[inline]
     fn now_ns(&mut self) -> u64 {
         self.out.now_ns()
@@ -75,7 +75,7 @@ impl<O: Out> Out for Speaker<'_, O> {
     }
 }
 
-impl<O: Out> LoadOut for Speaker<'_, O> {
+impl<O: Out> LoadOut for LoadSpeaker<'_, O> {
     #[inline]
     fn ready(&mut self) {
         self.said.ready = true;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::pattern;
+use crate::proactor::Proactor;
 use crate::proactor::{BackendCounters, ConnectionId, Event, Sending, Settings};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};

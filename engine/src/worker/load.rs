@@ -1,17 +1,16 @@
 //! The load's loop: executes what a [`Life`] answers, on any backend.
 
-use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, earlier, let_go,
-};
+use super::{Bench, CLOSING_LIMIT_NS, Party, Pumped, TCP_INFO_SAMPLES, Wire, earlier, let_go};
 use crate::clock::now_ns;
 use crate::control::Order;
 use crate::driver::{EngineError, LoadJob, LoadOutcome};
-use crate::load::{Dial, Life, LoadWorkload, Phase, Rules};
+use crate::load::{Dial, Life, LoadWorkload, Phase};
 use crate::meter::Meter;
 use crate::needs::Needs;
 use crate::proactor::{BackendCounters, Event, Lease, Proactor};
 use crate::session::How;
 use crate::socket::{self, Granted};
+use crate::speaker::Speaker;
 use crate::tcp_info::{self, TcpInfoSummary};
 use crate::workload::LoadVisitor;
 use std::collections::VecDeque;
@@ -73,14 +72,14 @@ impl<W: LoadWorkload> Party for Living<'_, W> {
 
 impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
-        let count = job.share.count;
+        let count = job.rules.share.count;
         let bench = Bench::new(
             Needs::of_load(&workload, count),
             workload.region(),
             &job.wake,
             &job.engine_options,
         )?;
-        let rules = Rules::from(&job);
+        let rules = job.rules.clone();
         let published = Arc::clone(&job.published);
         let meter = Meter::new(job.spec.is_open_loop(), rules.count(), published);
         Ok(Self {
@@ -124,8 +123,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         if self.life.was_window_open() {
             self.backend_at_start = self.counters_now();
         }
-        let look_every_ns = Rules::from(&self.job).look_every_ns();
-        let period = Duration::from_nanos(look_every_ns);
+        let period = Duration::from_nanos(self.job.rules.look_every_ns());
         let _ticker = self.job.control.tick_every(period);
         while !self.is_over() {
             self.turn()?;
@@ -247,7 +245,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     }
 
     fn start_connect(&mut self, Dial { index, source }: Dial) -> io::Result<()> {
-        let target = &self.job.target;
+        let target = &self.job.rules.target;
         let fd = socket::connecting(target.domain(), source, P::NONBLOCKING, &self.job.socket)?;
         // socket(2), TCP_NODELAY, and bind(2) with its option: the usual calls of a new socket.
         self.system_calls += 2 + 2 * u64::from(source.is_some());

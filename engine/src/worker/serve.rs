@@ -1,8 +1,6 @@
 //! The testee's loop.
 
-use super::{
-    Bench, CLOSING_LIMIT_NS, Party, Pumped, Speaker, TCP_INFO_SAMPLES, Wire, earlier, let_go,
-};
+use super::{Bench, CLOSING_LIMIT_NS, Party, Pumped, TCP_INFO_SAMPLES, Wire, earlier, let_go};
 use crate::accepting::{ACCEPT_BACKOFF_NS, Dealer};
 use crate::clock::now_ns;
 use crate::control::Order;
@@ -12,6 +10,7 @@ use crate::needs::Needs;
 use crate::proactor::{ConnectionId, Event, Lease, Proactor};
 use crate::session::{How, Session};
 use crate::socket;
+use crate::speaker::Speaker;
 use crate::tcp_info::{self, TcpInfoSummary};
 use crate::timers::Timers;
 use crate::workload::{ServeVisitor, ServeWorkload};

@@ -35,6 +35,10 @@ impl LoadWorkload for RequestResponse {
         self.pace
     }
 
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
     fn slot(&self, index: u32, region: &Arc<Region>) -> RequestResponseSlot {
         RequestResponseSlot {
             flights: Flights::with_depth(self.depth),

@@ -1,9 +1,9 @@
 //! A load and a testee, wired to each other by an imagined network.
 
 use crate::imagined::End;
-use engine::driver::Share;
+
 use engine::endpoint::Target;
-use engine::load::{Life, LoadWorkload, Rules};
+use engine::load::{Life, LoadWorkload, Rules, Share};
 use engine::meter::{Meter, Recorded};
 use engine::session::{How, Session};
 use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};

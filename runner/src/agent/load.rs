@@ -9,7 +9,7 @@ use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::host::Traffic;
 use crate::plan::Plan;
-use crate::wire::{AgentResult, FromAgent, Task, ToAgent};
+use crate::protocol::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{ThreadClock, WorkerEnd, cpus_for};
 use engine::clock::now_ns;
 use engine::control::Order;

@@ -1,6 +1,6 @@
 //! One side of a measurement, in a process of its own: `linerate agent`.
 //!
-//! It obeys the messages of [`crate::wire`] on its input and answers on its output. When its input
+//! It obeys the messages of [`crate::protocol`] on its input and answers on its output. When its input
 //! ends it stops its workers, removes what it made and returns.
 
 mod limits;
@@ -15,7 +15,7 @@ use crate::error::{ExitClass, Failure};
 use crate::host::{Traffic, describe_host};
 use crate::lines::{Line, read_line, write_line};
 use crate::profile::{Drift, Settings};
-use crate::wire::{
+use crate::protocol::{
     AgentHello, AgentResult, FromAgent, PROTOCOL, Prepared, Task, ToAgent, check_versions,
 };
 use crate::workers::WorkerEnd;

@@ -4,7 +4,7 @@ use super::experiment::Experiment;
 use super::request::ExperimentRequest;
 use super::trial::{End, RoundTrial};
 use crate::error::Failure;
-use crate::trials::{self, Header, Kind, Place, TrialLog, Trials, TrialsError};
+use crate::trials::{self, Header, Kind, LogPath, TrialLog, Trials, TrialsError};
 use report::comparison::StopReason;
 use report::document::Message;
 use std::collections::VecDeque;
@@ -127,7 +127,7 @@ impl Book {
     /// # Errors
     /// A place that does not take it.
     pub fn create(
-        place: &Place,
+        place: &LogPath,
         experiment: &Experiment,
         command: Vec<String>,
         now_unix_ns: u64,

@@ -32,7 +32,7 @@ pub trait Observer {
     }
 
     /// A run begins.
-    fn run_started(&mut self, place: &Place<'_>) {
+    fn run_started(&mut self, place: &Position<'_>) {
         let _ = place;
     }
 
@@ -47,7 +47,7 @@ pub trait Observer {
     }
 
     /// A run is over: the document of it, or why there is none.
-    fn run_ended(&mut self, place: &Place<'_>, outcome: Result<&Document, &Failure>) {
+    fn run_ended(&mut self, place: &Position<'_>, outcome: Result<&Document, &Failure>) {
         let _ = (place, outcome);
     }
 
@@ -64,7 +64,7 @@ pub trait Observer {
 
 /// Where a comparison is.
 #[derive(Clone, Debug)]
-pub struct Place<'a> {
+pub struct Position<'a> {
     /// 0 for the discarded round.
     pub round: u32,
     /// The last round, unless it ends earlier.
@@ -78,7 +78,7 @@ pub struct Place<'a> {
 }
 
 /// What runs plans, and what time it is meanwhile.
-pub(super) trait Bench {
+pub(super) trait Venue {
     fn run(
         &mut self,
         plan: &Plan,
@@ -97,7 +97,7 @@ struct Machine<'a> {
     began: Instant,
 }
 
-impl Bench for Machine<'_> {
+impl Venue for Machine<'_> {
     fn run(
         &mut self,
         plan: &Plan,
@@ -168,14 +168,14 @@ pub fn again(earlier: Earlier) -> Outcome {
 
 /// `seen`: what was found on this host before.
 pub(super) fn conduct_on(
-    bench: &mut dyn Bench,
+    venue: &mut dyn Venue,
     experiment: &Experiment,
     seen: &[Finding],
     book: &mut Book,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Outcome {
-    let started_unix_ns = book.started_unix_ns().unwrap_or_else(|| bench.unix_ns());
+    let started_unix_ns = book.started_unix_ns().unwrap_or_else(|| venue.unix_ns());
     let mut record = Record::new(experiment, started_unix_ns);
     let mut before = Vec::new();
     for finding in seen {
@@ -184,8 +184,8 @@ pub(super) fn conduct_on(
             before.push(warning);
         }
     }
-    let mut course = Course {
-        bench,
+    let mut course = Comparing {
+        venue,
         experiment,
         book,
         observer,
@@ -239,8 +239,8 @@ impl Going {
 }
 
 /// The comparison in progress.
-struct Course<'a> {
-    bench: &'a mut dyn Bench,
+struct Comparing<'a> {
+    venue: &'a mut dyn Venue,
     experiment: &'a Experiment,
     book: &'a mut Book,
     observer: &'a mut dyn Observer,
@@ -257,7 +257,7 @@ struct Course<'a> {
     broken_off: bool,
 }
 
-impl Course<'_> {
+impl Comparing<'_> {
     fn run(&mut self, record: &mut Record) -> Result<(), Failure> {
         let method = &self.experiment.method;
         let mut between_cells = SplitMix64::new(!method.seed);
@@ -304,7 +304,7 @@ impl Course<'_> {
 
     /// Since the comparison began, without the time between sessions, ns.
     fn elapsed_ns(&self) -> u64 {
-        self.book.elapsed_ns() + self.bench.elapsed_ns()
+        self.book.elapsed_ns() + self.venue.elapsed_ns()
     }
 
     /// What a round of this cell should take.
@@ -343,12 +343,12 @@ impl Course<'_> {
             self.broken_off = true;
             return Ok(());
         }
-        self.say_resumed(record, self.book.session(), self.bench.unix_ns());
+        self.say_resumed(record, self.book.session(), self.venue.unix_ns());
         let before = std::mem::take(&mut self.before);
         before
             .iter()
             .for_each(|warning| record.warn(warning.clone()));
-        let started_at_unix_ns = self.bench.unix_ns();
+        let started_at_unix_ns = self.venue.unix_ns();
         record
             .cell(cell)
             .begin_round(round, &order, started_at_unix_ns);
@@ -433,13 +433,13 @@ impl Course<'_> {
             if self.cells[cell].has_given_up(entrant) {
                 let why = format!("not run: it failed {FAILURES_MAX} times");
                 let why = Message::new("not_run", why);
-                let run = ArmRun::failed(entrant as u32, self.bench.unix_ns(), why);
+                let run = ArmRun::failed(entrant as u32, self.venue.unix_ns(), why);
                 record.take(cell, RunTrial::without_numbers(run));
                 continue;
             }
             let planned = &self.experiment.cells[cell].entrants[entrant];
             let expected_ns = run_ns(&planned.plan) + self.experiment.method.pause_ns;
-            let place = Place {
+            let place = Position {
                 round,
                 rounds: self.experiment.method.rounds_planned,
                 cell: &self.experiment.cells[cell].label,
@@ -463,13 +463,13 @@ impl Course<'_> {
         record: &mut Record,
         cell: usize,
         entrant: usize,
-        place: &Place<'_>,
+        place: &Position<'_>,
         expected_ns: u64,
     ) -> Result<(), Failure> {
-        let began_ns = self.bench.elapsed_ns();
+        let began_ns = self.venue.elapsed_ns();
         self.observer.run_started(place);
-        self.bench.rest(self.experiment.method.pause_ns);
-        let started_unix_ns = self.bench.unix_ns();
+        self.venue.rest(self.experiment.method.pause_ns);
+        let started_unix_ns = self.venue.unix_ns();
         let plan = &self.experiment.cells[cell].entrants[entrant].plan;
         // Random schedules are the same for all arms of a round, and other ones in each round.
         let plan = &plan.clone().after_rounds(place.round);
@@ -477,8 +477,8 @@ impl Course<'_> {
             observer: &mut *self.observer,
             tell: place.round == 0,
         };
-        let outcome = self.bench.run(plan, &mut relay);
-        let took_ns = self.bench.elapsed_ns() - began_ns;
+        let outcome = self.venue.run(plan, &mut relay);
+        let took_ns = self.venue.elapsed_ns() - began_ns;
         self.spent_ns += took_ns;
         if self.cancel.is_raised() {
             return Ok(());

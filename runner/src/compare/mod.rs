@@ -28,7 +28,7 @@ mod saved;
 mod trial;
 
 pub use book::{Book, Earlier};
-pub use conduct::{Observer, Place, again, conduct};
+pub use conduct::{Observer, Position, again, conduct};
 pub use engine_list::engines;
 pub use experiment::Experiment;
 pub use length::Length;

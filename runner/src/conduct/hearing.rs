@@ -1,11 +1,11 @@
 //! All agents of a round as the conductor holds them: what is said to them, what is heard of them and
 //! from whom, and what it means when one of them falls silent or dies.
 
-use super::Cancel;
 use super::link::{Heard, Launcher, Link, Sound};
+use crate::cancel::Cancel;
 use crate::error::{ExitClass, Failure};
 use crate::plan::{AgentPlan, Plan};
-use crate::wire::{FromAgent, ToAgent};
+use crate::protocol::{FromAgent, ToAgent};
 use report::document::Role;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::lines::{Line, read_line, write_line};
 use crate::plan::AgentPlan;
-use crate::wire::{FromAgent, ToAgent};
+use crate::protocol::{FromAgent, ToAgent};
 use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};

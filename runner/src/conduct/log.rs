@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 use crate::plan::Plan;
-use crate::trials::{self, Header, Kind, Place, TrialLog, Trials, TrialsError};
+use crate::trials::{self, Header, Kind, LogPath, TrialLog, Trials, TrialsError};
 use report::assemble;
 use report::document::{Document, Status};
 use report::warnings;
@@ -27,7 +27,7 @@ impl RunLog {
     /// # Errors
     /// A place that does not take it.
     pub fn create(
-        place: &Place,
+        place: &LogPath,
         plan: &Plan,
         command: Vec<String>,
         now_unix_ns: u64,

@@ -4,12 +4,14 @@
 mod hearing;
 mod link;
 mod log;
+mod observer;
 mod placement;
 mod profiles;
 mod record;
 mod round;
 
 pub use log::{Logged, RunLog, logged};
+pub use observer::{Observer, Phase};
 pub(crate) use record::LOCAL;
 
 use crate::cancel::Cancel;
@@ -18,76 +20,9 @@ use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::Plan;
 use link::{Launcher, ProcessLauncher};
 use record::Record;
-use report::document::{self, AppliedProfile, Document, Interval, Message};
+use report::document::Document;
 use report::findings::Finding;
 use round::{Preparation, Round};
-
-/// Watches a run. Every method is called on the conducting thread.
-pub trait Observer {
-    /// A round begins; `number` counts from 1.
-    fn round_started(&mut self, number: u32, of: u32) {
-        let _ = (number, of);
-    }
-
-    /// An agent is prepared: its engine and why this one.
-    fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
-        let _ = (agent, engine, reason);
-    }
-
-    /// A host has its profile, in the first round.
-    fn profile(&mut self, host: &str, profile: &AppliedProfile) {
-        let _ = (host, profile);
-    }
-
-    /// The round has reached another phase.
-    fn phase(&mut self, phase: Phase) {
-        let _ = phase;
-    }
-
-    /// A part of a load agent's window has passed.
-    fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
-        let _ = (round, agent, interval);
-    }
-
-    /// A part of the window has passed for all load agents: what they did in it together.
-    fn window_part(&mut self, round: u32, part: &Interval) {
-        let _ = (round, part);
-    }
-
-    /// What `doctor` would say of a host, told before anything is measured: warnings and problems. It comes as a
-    /// [warning](Observer::warning) too.
-    fn finding(&mut self, host: &str, finding: &Finding) {
-        let _ = (host, finding);
-    }
-
-    /// Something to know before believing the numbers; it is in the document too.
-    fn warning(&mut self, warning: &Message) {
-        let _ = warning;
-    }
-
-    /// A round is over.
-    fn round_ended(&mut self, round: &document::Round) {
-        let _ = round;
-    }
-
-    /// What was measured so far, with the round that is over as the last one; the next has not begun.
-    fn recorded(&mut self, so_far: &Document) {
-        let _ = so_far;
-    }
-}
-
-/// Where a round is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Agents start, the testee listens, the load connects.
-    Preparing,
-    /// Traffic flows and is not counted yet.
-    WarmingUp,
-    /// The window.
-    Measuring,
-    /// The user ended the round; results are being collected.
-    Stopping,
-}
 
 /// Runs `plan`: every round with fresh agents, and the document of all of them.
 ///

@@ -2,7 +2,7 @@
 
 use crate::host::{Topology, allowed_cpus, default_placement};
 use crate::plan::{AgentPlan, PlacementKind, Plan};
-use crate::wire::CpuWish;
+use crate::protocol::CpuWish;
 use report::document::Role;
 use std::collections::BTreeSet;
 

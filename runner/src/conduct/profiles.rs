@@ -3,7 +3,7 @@
 use crate::error::Failure;
 use crate::plan::{AgentPlan, ONE_SET, Plan};
 use crate::profile::ProfileTask;
-use crate::wire::AgentHello;
+use crate::protocol::AgentHello;
 use report::document::Role;
 
 /// Decides for the agents of `plan`, given what each of them said of itself, both in the order in which

@@ -1,6 +1,6 @@
 //! The document as it grows: hosts, rounds, warnings, and how it ends.
 
-use super::Observer;
+use super::observer::Observer;
 use super::round::{Machines, Preparation, RoundOutcome};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::doctor;
@@ -8,7 +8,7 @@ use crate::error::{ExitClass, Failure};
 use crate::host::THROTTLED;
 use crate::plan::{Plan, is_loopback};
 use crate::profile::Drift;
-use crate::wire::Prepared;
+use crate::protocol::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{

@@ -3,15 +3,18 @@
 
 use super::hearing::Hearing;
 use super::link::Launcher;
+use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
-use super::{Observer, Phase, profiles};
+use super::profiles;
 use crate::agent::boot_id;
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, TargetPlan};
 use crate::profile::ProfileTask;
-use crate::wire::{AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions};
+use crate::protocol::{
+    AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions,
+};
 use engine::address::Address;
 use engine::clock::now_ns;
 use engine::endpoint::Endpoint;
@@ -165,7 +168,7 @@ impl<'a> Round<'a> {
 
     fn greet(&mut self) -> Result<Vec<AgentHello>, Failure> {
         let hello = ToAgent::Hello {
-            protocol: crate::wire::PROTOCOL,
+            protocol: crate::protocol::PROTOCOL,
             version: VERSION.to_owned(),
         };
         let agents = self.hearing.all();

@@ -4,8 +4,8 @@ use super::link::{Heard, Launcher, Link};
 use super::*;
 use crate::lines::write_line;
 use crate::plan::{AgentPlan, CommonRequest, PlanRequest};
-use crate::wire::FromAgent;
-use report::document::{Role, Round, Status, Workload, unexplained_nulls};
+use crate::protocol::FromAgent;
+use report::document::{Interval, Message, Role, Round, Status, Workload, unexplained_nulls};
 use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -539,7 +539,7 @@ fn conversation(lines: &[&str]) -> (Vec<FromAgent>, ExitClass) {
 fn an_agent_refuses_what_it_does_not_know() {
     let hello = format!(
         "{{\"say\":\"hello\",\"protocol\":{},\"version\":\"{}\"}}",
-        crate::wire::PROTOCOL,
+        crate::protocol::PROTOCOL,
         crate::build_info::VERSION
     );
     let failed = |said: &[FromAgent]| match said.last() {
@@ -575,25 +575,25 @@ fn a_testee_whose_input_ends_removes_its_socket() {
     let mut request = quick(Workload::Rr);
     request.common.testee_listen = Some(format!("unix://{}", path.display()));
     let plan = Plan::new(request).unwrap();
-    let task = crate::wire::Task {
+    let task = crate::protocol::Task {
         agent: plan.agents().remove(0),
         plan,
         endpoint: None,
         engine: None,
         poisson_seed: 0,
-        cpus: crate::wire::CpuWish::Unpinned,
+        cpus: crate::protocol::CpuWish::Unpinned,
         describe_host: false,
         profile: None,
     };
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let read = theirs.try_clone().unwrap();
     let agent = std::thread::spawn(move || crate::agent::run(read, theirs));
-    let hello = crate::wire::ToAgent::Hello {
-        protocol: crate::wire::PROTOCOL,
+    let hello = crate::protocol::ToAgent::Hello {
+        protocol: crate::protocol::PROTOCOL,
         version: crate::build_info::VERSION.into(),
     };
     write_line(&mut ours, &hello).unwrap();
-    write_line(&mut ours, &crate::wire::ToAgent::Plan(Box::new(task))).unwrap();
+    write_line(&mut ours, &crate::protocol::ToAgent::Plan(Box::new(task))).unwrap();
     let mut lines = BufReader::new(ours.try_clone().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().contains("hello"));
     assert!(lines.next().unwrap().unwrap().contains("prepared"));

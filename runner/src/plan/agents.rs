@@ -1,7 +1,8 @@
 //! The agents of a round, and what each of them is dealt.
 
-use super::{Plan, PlanError, TesteePlan, build::in_range};
-use engine::driver::Share;
+use super::checks::in_range;
+use super::{Plan, PlanError, TesteePlan};
+use engine::load::Share;
 use engine::needs::Needs;
 use report::document::Role;
 use serde::{Deserialize, Serialize};

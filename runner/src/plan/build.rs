@@ -1,5 +1,6 @@
 //! From a request to a plan: defaults, ranges, and what excludes what.
 
+use super::checks::{bitrate, duration, in_range, size};
 use super::{
     CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
     TesteePlan, agents, conflicts,
@@ -9,15 +10,12 @@ use crate::host::parse_cpu_list;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::socket::SocketOptions;
-use report::units::{human_bytes, human_duration_ns};
+use report::units::human_duration_ns;
 
-/// 1 GiB: the pattern of one message lies in memory.
-const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 /// More than the ports of a hundred source addresses.
 const CONNECTIONS_MAX: u32 = 10_000_000;
 const THREADS_MAX: u32 = 1024;
 const REPEAT_MAX: u32 = 10_000;
-const DURATION_MAX_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
 const INTERVALS_MAX: u64 = 100_000;
 const INTERVAL_MIN_NS: u64 = 10_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -79,62 +77,6 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
 }
 
 // ---- ranges --------------------------------------------------------------------------------
-
-pub(super) fn in_range<T: PartialOrd + std::fmt::Display + Copy>(
-    option: &'static str,
-    value: T,
-    low: T,
-    high: T,
-) -> Result<T, PlanError> {
-    if value >= low && value <= high {
-        return Ok(value);
-    }
-    Err(PlanError::OutOfRange {
-        option,
-        value: value.to_string(),
-        range: format!("from {low} to {high}"),
-        cure: "choose a number in that range",
-    })
-}
-
-pub(super) fn size(option: &'static str, value: u64) -> Result<u32, PlanError> {
-    match u32::try_from(value) {
-        Ok(bytes) if bytes > 0 && value <= MESSAGE_BYTES_MAX => Ok(bytes),
-        _ => Err(PlanError::OutOfRange {
-            option,
-            value: human_bytes(value as f64),
-            range: format!("from 1 byte to {}", human_bytes(MESSAGE_BYTES_MAX as f64)),
-            cure: match value {
-                0 => {
-                    "an empty message cannot be measured; to connect without a message use `run cc`"
-                }
-                _ => "a whole message lies in memory: take smaller ones, and more of them",
-            },
-        }),
-    }
-}
-
-pub(super) fn duration(
-    option: &'static str,
-    value: Option<u64>,
-    default_ns: u64,
-    low_ns: u64,
-) -> Result<u64, PlanError> {
-    let value = value.unwrap_or(default_ns);
-    if value >= low_ns && value <= DURATION_MAX_NS {
-        return Ok(value);
-    }
-    Err(PlanError::OutOfRange {
-        option,
-        value: human_duration_ns(value),
-        range: format!(
-            "from {} to {}",
-            human_duration_ns(low_ns),
-            human_duration_ns(DURATION_MAX_NS)
-        ),
-        cure: "write a time with its unit, for example 10s or 500ms",
-    })
-}
 
 pub(super) fn threads(
     option: &'static str,
@@ -227,18 +169,6 @@ pub(super) fn engine_choice(
 
 fn endpoint(text: &str) -> Result<Endpoint, PlanError> {
     text.parse().map_err(PlanError::Endpoint)
-}
-
-pub(super) fn bitrate(option: &'static str, bits: Option<u64>) -> Result<Option<f64>, PlanError> {
-    if bits == Some(0) {
-        return Err(PlanError::OutOfRange {
-            option,
-            value: "0".to_owned(),
-            range: "at least 1 bit per second".to_owned(),
-            cure: "leave it out to go as fast as possible",
-        });
-    }
-    Ok(bits.map(|bits| bits as f64))
 }
 
 // ---- the target ----------------------------------------------------------------------------

@@ -1,21 +1,7 @@
 //! What excludes what. Every refusal names both and says what to write instead.
 
+use super::checks::refuse;
 use super::{CommonRequest, PlacementKind, PlanError, SocketRequest};
-
-pub(super) fn refuse(
-    given: &[(&'static str, bool)],
-    with: &str,
-    cure: &'static str,
-) -> Result<(), PlanError> {
-    match given.iter().find(|(_, given)| *given) {
-        None => Ok(()),
-        Some((option, _)) => Err(PlanError::Conflict {
-            option,
-            with: with.to_owned(),
-            cure,
-        }),
-    }
-}
 
 pub(super) fn check(request: &CommonRequest) -> Result<(), PlanError> {
     check_target_options(request)?;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod build;
+mod checks;
 mod conflicts;
 mod document;
 mod error;
@@ -20,11 +21,7 @@ pub(crate) use document::is_loopback;
 pub use error::PlanError;
 pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
 pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
-pub(crate) use shape::Shape;
-pub use shape::{
-    CcRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PaceRequest, RrRequest,
-    ShapeRequest, StreamRequest,
-};
+pub use shape::*;
 
 use crate::engines::EngineChoice;
 use engine::address::Address;

@@ -1,6 +1,7 @@
 //! What to serve: listeners with their roles, from arguments or from a TOML file.
 
-use super::build::{common_options, cpus, duration, engine_choice, in_range, size};
+use super::build::{common_options, cpus, engine_choice};
+use super::checks::{duration, in_range, size};
 use super::{PlanError, SocketRequest};
 use crate::engines::EngineChoice;
 use engine::driver::AcceptStrategy;

@@ -2,8 +2,8 @@
 //! have cannot be asked of it. A workload is a shape here, an arm of [`ShapeRequest`], and its file in
 //! the engine; nothing else of the runner knows it by name.
 
-use super::build::{bitrate, in_range, size};
-use super::{PlanError, conflicts::refuse};
+use super::PlanError;
+use super::checks::{bitrate, in_range, refuse, size};
 use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{self, LoadSpec, ServeSpec};

@@ -6,8 +6,8 @@ use crate::error::{ExitClass, Failure};
 use engine::os::{Resource, network_namespace_cookie};
 use report::document::{AppliedProfile, Message, ProfileHold, ProfileKey, SettingClass};
 use sysctl_profiles::{
-    Applied, AppliedKey, ApplyOptions, Class, Error, Guard, Host, Kept, LimitName, Outcome, Place,
-    Profile, RestoreReport, Waited,
+    Applied, AppliedKey, ApplyOptions, Belonging, Class, Error, Guard, Host, Kept, LimitName,
+    Outcome, Profile, RestoreReport, Waited,
 };
 
 /// The machine that this process runs on, and the calling thread's network namespace.
@@ -227,6 +227,6 @@ pub(super) fn in_force() -> Option<String> {
     let journals = this_host().and_then(|host| host.status()).ok()?.journals;
     let here = journals
         .into_iter()
-        .find(|journal| journal.place == Place::Here)?;
+        .find(|journal| journal.place == Belonging::Here)?;
     Some(here.journal.ok()?.profile)
 }

@@ -1,4 +1,4 @@
-//! What an owner and its supervisor say to each other: one JSON object per line, as in [`crate::wire`].
+//! What an owner and its supervisor say to each other: one JSON object per line, as in [`crate::protocol`].
 //!
 //! `apply` -> `applied`, then any number of `check` -> `drift`, then `restore` -> `restored` or
 //! `leave` -> `left`. Each order has exactly one answer; `failed` may stand for any.

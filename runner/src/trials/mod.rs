@@ -12,11 +12,11 @@
 //! The log knows nothing of what a trial is: `run`, `compare` and whatever measures in rounds bring their own types.
 
 mod lock;
-mod place;
+mod log_path;
 mod read;
 mod write;
 
-pub use place::{Place, beside};
+pub use log_path::{LogPath, beside};
 pub use read::{Trials, header_of, read};
 pub use write::TrialLog;
 

@@ -38,7 +38,7 @@ fn header(started_at_unix_ns: u64) -> Header {
 }
 
 fn create(path: &Path) -> TrialLog {
-    TrialLog::create(&Place::Beside(path.to_owned()), &header(0)).unwrap()
+    TrialLog::create(&LogPath::Beside(path.to_owned()), &header(0)).unwrap()
 }
 
 fn trials(path: &Path) -> Trials<u32> {
@@ -138,7 +138,7 @@ fn nobody_writes_a_log_that_another_writes() {
     let log = create(&path);
     let error = TrialLog::resume(&trials(&path)).unwrap_err();
     assert!(matches!(error, TrialsError::InUse { .. }), "{error}");
-    let place = Place::Beside(path.clone());
+    let place = LogPath::Beside(path.clone());
     let error = TrialLog::create(&place, &header(0)).unwrap_err();
     assert!(matches!(error, TrialsError::InUse { .. }), "{error}");
     drop(log);
@@ -150,7 +150,7 @@ fn a_log_that_did_not_end_is_put_aside_and_another_replaced() {
     let directory = Directory::new();
     assert_eq!(
         beside(&directory.0.join("x.json")),
-        Place::Beside(directory.0.join("x.trials.jsonl"))
+        LogPath::Beside(directory.0.join("x.trials.jsonl"))
     );
     let path = directory.0.join("x.trials.jsonl");
     let mut log = create(&path);
@@ -165,7 +165,7 @@ fn a_log_that_did_not_end_is_put_aside_and_another_replaced() {
     assert_eq!(trials(&path).end, None, "the ended one has been replaced");
     // What is no log is nobody's to replace.
     fs::write(&path, "a letter").unwrap();
-    assert!(TrialLog::create(&Place::Beside(path.clone()), &header(0)).is_err());
+    assert!(TrialLog::create(&LogPath::Beside(path.clone()), &header(0)).is_err());
     assert_eq!(fs::read_to_string(&path).unwrap(), "a letter");
 }
 
@@ -173,7 +173,7 @@ fn a_log_that_did_not_end_is_put_aside_and_another_replaced() {
 fn the_newest_logs_of_a_directory_are_kept_and_those_in_use() {
     let directory = Directory::new();
     let state = directory.0.join("deep/trials");
-    let place = Place::Directory(state.clone());
+    let place = LogPath::Directory(state.clone());
     let begin = |second: u64| TrialLog::create(&place, &header(second * 1_000_000_000)).unwrap();
     let in_use = begin(0);
     for second in 1..30 {

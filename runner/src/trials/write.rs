@@ -1,7 +1,7 @@
 //! Writing a log: a line at a time, each on disk before the next trial begins.
 
 use super::lock;
-use super::place::Place;
+use super::log_path::LogPath;
 use super::read::LINE_BYTES_MAX;
 use super::{Header, Line, Trials, TrialsError};
 use serde::Serialize;
@@ -23,7 +23,7 @@ impl TrialLog {
     ///
     /// # Errors
     /// What the system answered, or that somebody else writes there.
-    pub fn create(place: &Place, header: &Header) -> Result<Self, TrialsError> {
+    pub fn create(place: &LogPath, header: &Header) -> Result<Self, TrialsError> {
         let path = place.ready(header)?;
         let file = OpenOptions::new()
             .append(true)

@@ -5,7 +5,7 @@ use crate::apply::ApplyOptions;
 use crate::hold::Hold;
 use crate::outcome::Outcome;
 use crate::restore::RestoreOptions;
-use crate::status::{Owner, Place};
+use crate::status::{Belonging, Owner};
 use crate::testing::{FakeMachine, abandoned, profile};
 
 const LINES: &str = "net.core.somaxconn 65535\nnet.ipv4.tcp_rmem >= 8192 262144 67108864";
@@ -67,7 +67,7 @@ fn a_journal_of_another_boot_is_discarded() {
     let rebooted = machine.host();
     assert_eq!(
         rebooted.status().expect("it can be seen").journals[0].place,
-        Place::OtherBoot
+        Belonging::OtherBoot
     );
     let reports = rebooted.heal().expect("it is discarded").reports;
     assert!(reports.len() == 1 && reports[0].other_boot);
@@ -94,7 +94,7 @@ fn a_journal_of_another_namespace_is_listed_and_left() {
         None
     );
     let status = host.status().expect("it can be seen");
-    assert_eq!(status.journals[0].place, Place::OtherNamespace);
+    assert_eq!(status.journals[0].place, Belonging::OtherNamespace);
     assert_eq!(status.journals[0].keys, []);
     assert!(elsewhere.release(&applied).expect("it goes back").is_some());
 }
@@ -170,7 +170,7 @@ fn a_journal_of_an_earlier_namespace_with_this_inode_is_not_applied_here() {
         .expect("it can be applied");
     // A run of the new one has the file of its own, and meets nobody.
     let status = host.status().expect("it can be seen");
-    assert_eq!(status.journals[0].place, Place::OtherNamespace);
+    assert_eq!(status.journals[0].place, Belonging::OtherNamespace);
     let reports = host.heal().expect("it is certainly gone").reports;
     let keys: Vec<&str> = reports[0].keys.iter().map(|key| key.key.as_str()).collect();
     assert_eq!(

@@ -7,7 +7,7 @@ use crate::heal::Healed;
 use crate::hold::Hold;
 use crate::identity::Process;
 use crate::state::StateDir;
-use crate::status::{KeyState, Owner, Place};
+use crate::status::{Belonging, KeyState, Owner};
 use crate::testing::{FakeMachine, Fault, abandoned, dead, profile};
 
 const LINES: &str = "net.core.somaxconn 65535\nnet.ipv4.tcp_rmem >= 8192 262144 67108864";
@@ -142,7 +142,7 @@ fn a_journal_that_cannot_be_understood_is_kept_and_stops_everything() {
     assert_eq!((machine.writes().len(), machine.journals()), (writes, 1));
     assert_eq!(
         host.status().expect("it can be seen").journals[0].place,
-        Place::Unknown
+        Belonging::Unknown
     );
 }
 

@@ -3,7 +3,7 @@
 use runner::error::{ExitClass, Failure};
 use runner::profile::this_host;
 use serde::Serialize;
-use sysctl_profiles::{JournalStatus, KeyState, KeyStatus, Owner, Place, Status};
+use sysctl_profiles::{Belonging, JournalStatus, KeyState, KeyStatus, Owner, Status};
 
 use super::lines::{table, wrapped};
 use crate::args::sysctl::SysctlFormat;
@@ -72,10 +72,10 @@ fn journal(status: &JournalStatus) -> ShownJournal {
             Owner::Held => "held",
         },
         place: match status.place {
-            Place::Here => "here",
-            Place::OtherNamespace => "other_namespace",
-            Place::OtherBoot => "other_boot",
-            Place::Unknown => "unknown",
+            Belonging::Here => "here",
+            Belonging::OtherNamespace => "other_namespace",
+            Belonging::OtherBoot => "other_boot",
+            Belonging::Unknown => "unknown",
         },
         unreadable: status.journal.as_ref().err().cloned(),
         kept: status.kept.clone(),
@@ -130,7 +130,7 @@ fn sentence(status: &JournalStatus, shown: &ShownJournal) -> String {
     }
     let owner = &journal.owner;
     let whose = match (status.place, status.owner) {
-        (Place::OtherBoot, _) => {
+        (Belonging::OtherBoot, _) => {
             "of another boot: the reboot has put everything back, and the next command discards it"
                 .to_owned()
         }
@@ -146,7 +146,7 @@ fn sentence(status: &JournalStatus, shown: &ShownJournal) -> String {
         }
     };
     let place = match status.place {
-        Place::OtherNamespace => format!(
+        Belonging::OtherNamespace => format!(
             " (another network namespace, net:[{}]: run the command there)",
             journal.network_namespace
         ),

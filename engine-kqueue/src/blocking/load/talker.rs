@@ -2,12 +2,12 @@
 
 use super::super::line::{End, Line, Next, Party, converse};
 use super::super::seats::Seat;
-use super::{Phase, Share, Stage};
+use super::stage::Stage;
 use crate::sys;
 use engine::clock::now_ns;
-use engine::driver;
-use engine::load::{self, Connects, Dial, Life, LoadWorkload, Rules};
-use engine::meter::{Meter, Published};
+use engine::control::Order;
+use engine::load::{Accounts, Connects, Dial, Life, LoadWorkload, Phase, Rules, Share};
+use engine::meter::{Meter, Published, Recorded};
 use engine::proactor::BackendCounters;
 use engine::region::Region;
 use engine::session::{How, Out};
@@ -16,8 +16,7 @@ use engine::socket;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// See the module text.
 pub struct Talker<W: LoadWorkload> {
@@ -39,6 +38,16 @@ pub struct Talker<W: LoadWorkload> {
     calls_in_window: Option<BackendCounters>,
 }
 
+/// What a thread brings home.
+pub struct ThreadOutcome {
+    /// What its connections did.
+    pub recorded: Recorded,
+    /// What became of them.
+    pub accounts: Accounts,
+    /// System calls and the like inside the window; `None` if it never opened.
+    pub counters: Option<BackendCounters>,
+}
+
 /// The only connection of a thread's life.
 const OWN: u32 = 0;
 
@@ -52,7 +61,7 @@ impl<W: LoadWorkload> Talker<W> {
         region: Arc<Region>,
     ) -> Self {
         let job = &stage.job;
-        let rules = own_rules(Rules::from(job), index);
+        let rules = own_rules(job.rules.clone(), index);
         let look_every_ns = rules.look_every_ns();
         let meter = Meter::new_growing(job.spec.is_open_loop(), rules.count(), published);
         let line = Line::new(
@@ -76,7 +85,7 @@ impl<W: LoadWorkload> Talker<W> {
     }
 
     /// The thread's life.
-    pub fn run(mut self) -> Share {
+    pub fn run(mut self) -> ThreadOutcome {
         engine::os::use_exact_timers();
         if self.prepare() {
             self.stage.report(|progress| progress.ready += 1);
@@ -95,7 +104,7 @@ impl<W: LoadWorkload> Talker<W> {
     fn prepare(&mut self) -> bool {
         self.life.begin(now_ns());
         while !self.life.is_prepared() {
-            if self.stage.phase() != Phase::Running {
+            if self.stage.order() != Order::Run {
                 return false;
             }
             if self.connected {
@@ -141,7 +150,7 @@ impl<W: LoadWorkload> Talker<W> {
         match self.life.next_dial(now) {
             Some(dial) => self.dial(dial),
             // Nothing is connected any more, and nobody is owed anything.
-            None if self.life.phase() >= load::Phase::Draining => {}
+            None if self.life.phase() >= Phase::Draining => {}
             None => {
                 let until_ns = self.life.next_wake_ns();
                 self.stage.sleep_until(until_ns);
@@ -166,15 +175,15 @@ impl<W: LoadWorkload> Talker<W> {
     /// Whether nothing is to be done any more; `running` are the calls of a conversation.
     fn is_over(&mut self, now: u64, running: &BackendCounters) -> bool {
         self.cross(now, running);
-        match self.stage.phase() {
-            Phase::Running => {}
-            Phase::Draining => {
-                let cut_ns = self.stage.end_ns.load(Ordering::SeqCst);
+        match self.stage.order() {
+            Order::Run => {}
+            Order::Stop => {
+                let cut_ns = self.stage.end_ns.load(SeqCst);
                 self.life.stop(now.min(cut_ns));
             }
-            Phase::Over => return true,
+            Order::Abort => return true,
         }
-        if self.life.phase() < load::Phase::Draining {
+        if self.life.phase() < Phase::Draining {
             return false;
         }
         self.note_end_of_window(running);
@@ -244,14 +253,14 @@ impl<W: LoadWorkload> Talker<W> {
     fn try_connect(&mut self, Dial { source, .. }: Dial) -> io::Result<std::os::fd::RawFd> {
         let stage = Arc::clone(&self.stage);
         let job = &stage.job;
-        let fd = socket::connecting(job.target.domain(), source, false, &job.socket)?;
+        let fd = socket::connecting(job.rules.target.domain(), source, false, &job.socket)?;
         self.calls.system_calls += 5 + 2 * u64::from(source.is_some());
         self.calls.system_calls += sys::suppress_sigpipe(fd.as_raw_fd());
-        sys::bound_waiting(fd.as_raw_fd(), false, job.connect_timeout_ns);
+        sys::bound_waiting(fd.as_raw_fd(), false, job.rules.connect_timeout_ns);
         // An answer that takes too long is noticed as soon as on other engines.
         sys::bound_waiting(fd.as_raw_fd(), true, self.look_every_ns);
         let fd = stage.seats[self.index as usize].put(fd);
-        sys::connect(fd, &job.target.address).map_err(|errno| {
+        sys::connect(fd, &job.rules.target.address).map_err(|errno| {
             self.calls.system_calls += self.seat().close(How::Fin);
             io::Error::from_raw_os_error(errno)
         })?;
@@ -295,10 +304,10 @@ impl<W: LoadWorkload> Talker<W> {
     /// The conductor has shut the socket down because nothing is owed any more: what the socket says
     /// then is not the peer's doing.
     fn is_shut_down(&self) -> bool {
-        match self.stage.phase() {
-            Phase::Running => false,
-            Phase::Draining => !W::OWES || !self.life.waits(OWN),
-            Phase::Over => true,
+        match self.stage.order() {
+            Order::Run => false,
+            Order::Stop => !W::OWES || !self.life.waits(OWN),
+            Order::Abort => true,
         }
     }
 
@@ -311,12 +320,12 @@ impl<W: LoadWorkload> Talker<W> {
         speaker.is_some()
     }
 
-    fn finish(mut self) -> Share {
+    fn finish(mut self) -> ThreadOutcome {
         self.note_end_of_window(&BackendCounters::default());
         self.life.finish(now_ns());
         // The socket stays in its seat: the conductor reads TCP_INFO and closes it.
         self.stage.report(|progress| progress.done += 1);
-        Share {
+        ThreadOutcome {
             accounts: self.life.accounts(),
             counters: self.calls_in_window,
             recorded: self.life.take_recorded(),
@@ -377,8 +386,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
 
     #[inline]
     fn next(&mut self, line: &mut Line) -> Next {
-        let phase = self.stage.phase();
-        if phase != Phase::Running || self.life.has_work(self.now_ns) {
+        if self.stage.order() != Order::Run || self.life.has_work(self.now_ns) {
             let now = now_ns();
             self.cross(now, &line.counters);
             self.life.pass(now);
@@ -394,7 +402,7 @@ impl<W: LoadWorkload> Party for Talker<W> {
                 return Next::Again;
             }
         }
-        if self.life.phase() == load::Phase::Preparing && self.life.is_prepared() {
+        if self.life.phase() == Phase::Preparing && self.life.is_prepared() {
             return Next::Leave;
         }
         let waits = self.life.waits(OWN);
@@ -407,10 +415,10 @@ impl<W: LoadWorkload> Party for Talker<W> {
     }
 
     fn blocked(&mut self) -> bool {
-        match self.stage.phase() {
-            Phase::Running => true,
-            Phase::Draining => W::OWES,
-            Phase::Over => false,
+        match self.stage.order() {
+            Order::Run => true,
+            Order::Stop => W::OWES,
+            Order::Abort => false,
         }
     }
 
@@ -428,8 +436,8 @@ impl<W: LoadWorkload> Party for Talker<W> {
     fn resting(&mut self, begins: bool) -> bool {
         // Said before the phase is looked at, so that either this thread sees the end or the
         // conductor sees it resting.
-        self.seat().resting.store(begins, Ordering::SeqCst);
-        self.stage.phase() == Phase::Running
+        self.seat().resting.store(begins, SeqCst);
+        self.stage.order() == Order::Run
     }
 }
 
@@ -440,7 +448,7 @@ fn own_rules(mut rules: Rules, index: u32) -> Rules {
         let own = all / count + u64::from(u64::from(index) < all % count);
         rules.stop = Stop::Count(own);
     }
-    rules.share = driver::Share {
+    rules.share = Share {
         first: rules.share.first + index,
         count: 1,
         total: rules.share.total,

@@ -1,16 +1,16 @@
 //! The conductor of a load, which runs as the runtime's main task: orders, clocks, and what the life
 //! wants done that is not for a connection's own task.
 
-use super::super::buffer::{Pool, SharedRegion, abandon};
+use super::super::bench::Bench;
 use super::super::runtime::Runtime;
 use super::super::settings::Settings;
 use super::super::sys::Alarm;
 use super::super::watch::Watch;
 use super::super::wire::Wire;
 use super::super::{END_PATIENCE_NS, machine};
-use super::line::live;
+use super::line::{Line, live};
+use super::stage::Stage;
 use super::talker::Talker;
-use super::{Line, Stage};
 use engine::clock::now_ns;
 use engine::control::Order;
 use engine::driver::{EngineError, LoadJob, LoadOutcome};
@@ -27,8 +27,7 @@ use std::task::Poll;
 pub struct Conductor<W: LoadWorkload> {
     stage: Rc<Stage<W>>,
     lines: Vec<Rc<Line<W>>>,
-    pool: Rc<Pool>,
-    region: SharedRegion,
+    bench: Rc<Bench>,
     is_ready: bool,
 }
 
@@ -38,21 +37,20 @@ type Step = Poll<Result<(), EngineError>>;
 impl<W: LoadWorkload> Conductor<W> {
     /// With all connections, none of them open.
     pub fn new(job: LoadJob, workload: W) -> Self {
-        let count = job.share.count;
-        let pool = Pool::new(workload.hints().own_buffer_bytes());
+        let count = job.rules.share.count;
+        let buffer_bytes = workload.hints().own_buffer_bytes();
         let stage = Rc::new(Stage::new(job, workload));
-        let region: SharedRegion = Rc::new(Arc::clone(stage.life.borrow().region()));
+        let region = Arc::clone(stage.life.borrow().region());
+        let bench = Bench::new(buffer_bytes, region);
         let line = |index| {
             let talker = Talker::new(Rc::clone(&stage), index);
-            let turns = Rc::clone(&stage.turns);
-            Wire::new(talker, Rc::clone(&pool), Rc::clone(&region), turns)
+            Wire::new(talker, Rc::clone(&bench))
         };
         Self {
             lines: (0..count).map(line).collect(),
             is_ready: false,
             stage,
-            pool,
-            region,
+            bench,
         }
     }
 
@@ -66,8 +64,8 @@ impl<W: LoadWorkload> Conductor<W> {
         let watch = Watch::<R>::new(&stage.job.wake, &alarm)
             .map_err(|error| machine("watching the timer and the waker", &error))?;
         let mut watching = pin!(watch.watch());
-        let turns = Rc::clone(&stage.turns);
-        R::spawn(async move { turns.usher().await });
+        let bench = Rc::clone(&self.bench);
+        R::spawn(async move { bench.turns.usher().await });
         stage.life.borrow_mut().begin(now_ns());
         for line in &self.lines {
             stage.tasks.set(stage.tasks.get() + 1);
@@ -98,10 +96,10 @@ impl<W: LoadWorkload> Conductor<W> {
         })
         .await;
         if stage.tasks.get() > 0 {
-            abandon(&self.pool, &self.region);
+            self.bench.abandon();
         }
         stage.bell.forget();
-        stage.turns.end();
+        self.bench.turns.end();
         result?;
         Ok(self.outcome(R::features(), settings, tcp_info))
     }
@@ -212,7 +210,7 @@ impl<W: LoadWorkload> Conductor<W> {
         tcp_info: Option<TcpInfoSummary>,
     ) -> LoadOutcome {
         let stage = &self.stage;
-        features.extend(super::super::features(&self.pool));
+        features.extend(super::super::features(&self.bench));
         let mut life = stage.life.borrow_mut();
         LoadOutcome {
             recorded: life.take_recorded(),

@@ -1,13 +1,17 @@
 //! The task of a connection of the load: connected, talking, closed, and again.
 
 use super::super::runtime::{Connect, Runtime};
+use super::super::wire::Wire;
+use super::stage::Stage;
 use super::talker::Talker;
-use super::{Line, Stage};
 use engine::load::{Dial, LoadWorkload};
 use std::future::poll_fn;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::task::Poll;
+
+/// A connection of the load.
+pub type Line<W> = Wire<Talker<W>>;
 
 /// Lives from the beginning of the run to its end.
 pub async fn live<R: Runtime, W: LoadWorkload>(line: Rc<Line<W>>, stage: Rc<Stage<W>>) {
@@ -39,7 +43,7 @@ async fn connect<R: Runtime, W: LoadWorkload>(
 ) -> Option<R::Stream> {
     line.clear();
     let plan = Connect {
-        address: &stage.job.target.address,
+        address: &stage.job.rules.target.address,
         source: dial.source,
         socket: &stage.job.socket,
     };
@@ -53,14 +57,14 @@ async fn connect<R: Runtime, W: LoadWorkload>(
     match R::connect(plan, give_up).await {
         Ok(stream) => {
             let fd = stream.as_raw_fd();
-            let wanted = line.prepare(|talker, output| talker.connected(fd, output));
+            let wanted = line.prepare(|talker, out| talker.connected(fd, out));
             wanted.then(|| {
                 line.attach(fd);
                 stream
             })
         }
         Err(error) => {
-            line.prepare(|talker, output| talker.connect_failed(&error, output));
+            line.prepare(|talker, out| talker.connect_failed(&error, out));
             None
         }
     }

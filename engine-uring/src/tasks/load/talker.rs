@@ -1,12 +1,12 @@
 //! What a connection of the load hears and says: its part of the common life.
 
-use super::super::output::{Output, Speaker};
 use super::super::wire::Party;
-use super::Stage;
+use super::stage::Stage;
 use engine::clock::now_ns;
-use engine::load::{Dial, LoadWorkload};
-use engine::session::How;
+use engine::load::{Dial, Life, LoadWorkload};
+use engine::session::{How, Out};
 use engine::socket;
+use engine::speaker::Speaker;
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -74,55 +74,54 @@ impl<W: LoadWorkload> Talker<W> {
     }
 
     /// The connection is established. False: too late, it is not wanted any more.
-    pub fn connected(&mut self, fd: RawFd, output: &mut Output) -> bool {
+    pub fn connected(&mut self, fd: RawFd, out: &mut Speaker<'_>) -> bool {
         if self.given_up {
             return false;
         }
         let mut granted = self.stage.granted.borrow_mut();
         granted.get_or_insert_with(|| socket::granted(fd));
         drop(granted);
-        let (stage, index) = (Rc::clone(&self.stage), self.index);
-        let stands = stage.with_life(|life| {
-            life.connected(index, &mut self.speaker(now_ns(), output));
+        let stands = self.with_life(out, |life, index, out| {
+            life.connected(index, out);
             life.stands(index)
         });
-        stands || output.close.is_some()
+        stands || out.outbox.close.is_some()
     }
 
     /// The connect ended with an error.
-    pub fn connect_failed(&mut self, error: &io::Error, output: &mut Output) {
-        let (stage, index) = (Rc::clone(&self.stage), self.index);
-        stage.with_life(|life| {
-            life.connect_failed(index, error, &mut self.speaker(now_ns(), output));
+    pub fn connect_failed(&mut self, error: &io::Error, out: &mut Speaker<'_>) {
+        self.with_life(out, |life, index, out| {
+            life.connect_failed(index, error, out)
         });
     }
 
     // ---- traffic ---------------------------------------------------------------------------
 
+    /// Tells the life something that happens now.
     #[inline]
-    fn speaker<'a>(&mut self, now_ns: u64, output: &'a mut Output) -> Speaker<'a> {
-        self.told_ns = now_ns;
-        Speaker { output, now_ns }
+    fn with_life<T>(
+        &mut self,
+        out: &mut Speaker<'_>,
+        tell: impl FnOnce(&mut Life<W>, u32, &mut Speaker<'_>) -> T,
+    ) -> T {
+        self.told_ns = out.now_ns();
+        self.stage.with_life(|life| tell(life, self.index, out))
     }
 
     /// Something is due.
-    pub fn speak(&mut self, output: &mut Output) {
-        let stage = Rc::clone(&self.stage);
-        let mut speaker = self.speaker(now_ns(), output);
-        stage.with_life(|life| life.speak(self.index, &mut speaker));
+    pub fn speak(&mut self, out: &mut Speaker<'_>) {
+        self.with_life(out, |life, index, out| life.speak(index, out));
     }
 }
 
 impl<W: LoadWorkload> Party for Talker<W> {
     #[inline]
-    fn received(&mut self, bytes: &mut [u8], output: &mut Output) {
-        let mut speaker = self.speaker(now_ns(), output);
-        self.stage
-            .with_life(|life| life.received(self.index, bytes, &mut speaker));
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>) {
+        self.with_life(out, |life, index, out| life.received(index, bytes, out));
     }
 
     #[inline]
-    fn moved(&mut self, bytes: usize) {
+    fn moved(&mut self, bytes: usize) -> u64 {
         // Only streams want to know when it was sent. To others it belongs to what they were told
         // when they asked for it: one look at the clock per operation, as with our own loops.
         if !W::OWES {
@@ -130,27 +129,21 @@ impl<W: LoadWorkload> Party for Talker<W> {
         }
         let mut life = self.stage.life.borrow_mut();
         life.moved(bytes as u64, self.told_ns);
+        self.told_ns
     }
 
     #[inline]
-    fn sent(&mut self, output: &mut Output) {
-        // It has just moved.
-        let mut speaker = self.speaker(self.told_ns, output);
-        self.stage
-            .with_life(|life| life.sent(self.index, &mut speaker));
+    fn sent(&mut self, out: &mut Speaker<'_>) {
+        self.with_life(out, |life, index, out| life.sent(index, out));
     }
 
-    fn finished(&mut self, output: &mut Output) -> bool {
-        let mut speaker = self.speaker(now_ns(), output);
-        self.stage
-            .with_life(|life| life.peer_finished(self.index, &mut speaker));
+    fn finished(&mut self, out: &mut Speaker<'_>) -> bool {
+        self.with_life(out, |life, index, out| life.peer_finished(index, out));
         true
     }
 
-    fn lost(&mut self, errno: i32, output: &mut Output) -> How {
-        let mut speaker = self.speaker(now_ns(), output);
-        self.stage
-            .with_life(|life| life.lost(self.index, errno, &mut speaker));
+    fn lost(&mut self, errno: i32, out: &mut Speaker<'_>) -> How {
+        self.with_life(out, |life, index, out| life.lost(index, errno, out));
         How::Rst
     }
 }

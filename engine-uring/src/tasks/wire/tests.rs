@@ -66,18 +66,18 @@ impl Runtime for Fake {
         })
         .await;
         script.bell.ring();
-        block.append(b"x");
+        block.fill(b"x");
         (Ok(1), block)
     }
 
-    async fn send(writer: &mut Rc<Script>, piece: Piece) -> (io::Result<usize>, Piece) {
+    async fn send(writer: &mut Rc<Script>, parcel: Parcel) -> (io::Result<usize>, Parcel) {
         writer.begun.borrow_mut().push((writer.name, "send"));
         poll_fn(|_| match writer.takes.get() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         })
         .await;
-        (Ok(piece.len()), piece)
+        (Ok(parcel.len()), parcel)
     }
 
     fn block_on<F>(_: &Settings, _: F) -> Result<F::Output, String>
@@ -129,41 +129,45 @@ enum Habit {
 struct Guest(Habit);
 
 impl Party for Guest {
-    fn received(&mut self, bytes: &mut [u8], output: &mut Output) {
-        let mut speaker = super::super::output::Speaker { output, now_ns: 0 };
+    fn received(&mut self, bytes: &mut [u8], out: &mut Speaker<'_>) {
         match self.0 {
-            Habit::Echo => speaker.echo(0..bytes.len() as u32),
+            Habit::Echo => out.echo(0..bytes.len() as u32),
             Habit::Discard => {}
-            Habit::Reset => speaker.close(How::Rst),
+            Habit::Reset => out.close(How::Rst),
         }
     }
-    fn moved(&mut self, _: usize) {}
-    fn sent(&mut self, _: &mut Output) {}
-    fn finished(&mut self, _: &mut Output) -> bool {
+    fn moved(&mut self, _: usize) -> u64 {
+        0
+    }
+    fn sent(&mut self, _: &mut Speaker<'_>) {}
+    fn finished(&mut self, _: &mut Speaker<'_>) -> bool {
         true
     }
-    fn lost(&mut self, _: i32, _: &mut Output) -> How {
+    fn lost(&mut self, _: i32, _: &mut Speaker<'_>) -> How {
         How::Rst
     }
+}
+
+fn bench() -> Rc<Bench> {
+    Bench::new(64, Arc::new(pattern::region(8)))
 }
 
 /// A wire with its connection attached, and the other end of that.
 fn wired(
     habit: Habit,
     script: Script,
-    turns: &Rc<Turns>,
+    bench: &Rc<Bench>,
 ) -> (Rc<Wire<Guest>>, Scripted, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let region: SharedRegion = Rc::new(Arc::new(pattern::region(8)));
-    let wire = Wire::new(Guest(habit), Pool::new(64), region, Rc::clone(turns));
+    let wire = Wire::new(Guest(habit), Rc::clone(bench));
     wire.attach(ours.as_raw_fd());
     (wire, Scripted(Rc::new(script), ours), theirs)
 }
 
 /// What is begun until a byte came in, and in the same poll in which that is noticed.
 fn begun(habit: Habit, takes: bool) -> Vec<&'static str> {
-    let turns = Rc::default();
-    let (wire, stream, _theirs) = wired(habit, Script::default(), &turns);
+    let bench = bench();
+    let (wire, stream, _theirs) = wired(habit, Script::default(), &bench);
     let script = Rc::clone(&stream.0);
     script.takes.set(takes);
     let mut conversation = pin!(wire.converse::<Fake>(stream));
@@ -192,13 +196,10 @@ fn nothing_is_received_after_the_session_has_closed() {
 
 #[test]
 fn what_is_said_first_goes_out_before_the_first_receive() {
-    let turns = Rc::default();
-    let (wire, stream, _theirs) = wired(Habit::Discard, Script::default(), &turns);
+    let bench = bench();
+    let (wire, stream, _theirs) = wired(Habit::Discard, Script::default(), &bench);
     let script = Rc::clone(&stream.0);
-    wire.prepare(|_, output| {
-        let mut speaker = super::super::output::Speaker { output, now_ns: 0 };
-        speaker.shared(0..4);
-    });
+    wire.prepare(|_, out| out.shared(0..4));
     let mut conversation = pin!(wire.converse::<Fake>(stream));
     let mut context = Context::from_waker(Waker::noop());
     assert!(conversation.as_mut().poll(&mut context).is_pending());
@@ -214,9 +215,9 @@ fn one_that_always_has_something_to_do_does_not_keep_others_from_running() {
     let begun = Rc::new(RefCell::new(Vec::new()));
     let order = Rc::clone(&begun);
     OnEpoll::block_on(&settings, async move {
-        let (turns, bell) = (Rc::new(Turns::default()), Rc::new(Bell::default()));
-        let usher = Rc::clone(&turns);
-        OnEpoll::spawn(async move { usher.usher().await });
+        let (bench, bell) = (bench(), Rc::new(Bell::default()));
+        let usher = Rc::clone(&bench);
+        OnEpoll::spawn(async move { usher.turns.usher().await });
         let mut scripts = Vec::new();
         let mut wires = Vec::new();
         for name in ['a', 'b'] {
@@ -227,7 +228,7 @@ fn one_that_always_has_something_to_do_does_not_keep_others_from_running() {
                 begun: Rc::clone(&order),
                 bell: Rc::clone(&bell),
             };
-            let (wire, stream, theirs) = wired(Habit::Discard, script, &turns);
+            let (wire, stream, theirs) = wired(Habit::Discard, script, &bench);
             scripts.push(Rc::clone(&stream.0));
             wires.push((Rc::clone(&wire), theirs));
             OnEpoll::spawn(async move { wire.converse::<Fake>(stream).await });
@@ -241,7 +242,7 @@ fn one_that_always_has_something_to_do_does_not_keep_others_from_running() {
         })
         .await;
         wires.iter().for_each(|(wire, _)| wire.leave());
-        turns.end();
+        bench.turns.end();
         bell.forget();
     })
     .unwrap();

@@ -4,11 +4,12 @@ use super::super::{Agent, Note};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, StopPlan, deal};
-use crate::wire::Task;
+use crate::protocol::Task;
 use crate::workers::{self, ThreadClock, WorkerEnd};
 use engine::address::Address;
 use engine::driver::{LoadJob, LoadOutcome};
 use engine::endpoint::{Endpoint, Target};
+use engine::load::Rules;
 use engine::meter::Published;
 use engine::shape::{Ramp, Stop};
 use report::document::Message;
@@ -173,16 +174,17 @@ pub(super) fn start_workers<W: Write>(
             })?,
             published: counters,
             spec: plan.load_spec().clone(),
+rules: Rules {
             target: target.clone(),
             share: task.agent.share.of_worker(plan.threads, index as u32),
             ramp: Ramp::AtOnce,
             poisson_seed: task.poisson_seed,
-            socket: plan.socket.clone(),
             warmup_ns: plan.warmup_ns,
             stop: stop(plan, &task.agent, index as u32),
             connect_timeout_ns: plan.connect_timeout_ns,
             operation_timeout_ns: plan.operation_timeout_ns,
-            drain_ns: plan.drain_ns,
+            drain_ns: plan.drain_ns,},
+            socket: plan.socket.clone(),
             engine_options: plan.engine.options.clone(),
         };
         let (driver, control) = (engine.driver, Arc::clone(&agent.control));

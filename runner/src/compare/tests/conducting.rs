@@ -6,7 +6,7 @@ use super::*;
 fn every_arm_runs_once_a_round_and_the_baseline_twice() {
     let experiment =
         experiment(|request| request.cells = self::request(&["epoll", "blocking"], 2).cells);
-    let (outcome, log) = play(&experiment, &mut Stage::default());
+    let (outcome, log) = play(&experiment, &mut Playhouse::default());
     assert!(outcome.failure.is_none());
     let comparison = outcome.comparison;
     assert_eq!((comparison.status, comparison.cells.len()), (Status::Ok, 2));
@@ -38,7 +38,7 @@ fn every_arm_runs_once_a_round_and_the_baseline_twice() {
 fn a_seed_repeats_every_order() {
     let orders = |seed| {
         let experiment = experiment(|request| request.seed = seed);
-        let (outcome, _) = play(&experiment, &mut Stage::default());
+        let (outcome, _) = play(&experiment, &mut Playhouse::default());
         let rounds = outcome.comparison.cells[0].rounds.clone();
         rounds
             .into_iter()
@@ -75,7 +75,7 @@ fn the_budget_ends_it_between_rounds() {
     // A round takes 3 runs of 2 s, though it should take 1.4 s a run.
     let experiment = experiment(|request| request.budget_ns = Some(50_000_000_000));
     assert_eq!(experiment.method.rounds_planned, 30);
-    let (outcome, log) = play(&experiment, &mut Stage::default());
+    let (outcome, log) = play(&experiment, &mut Playhouse::default());
     let cell = &outcome.comparison.cells[0];
     assert_eq!((cell.stopped, cell.rounds.len()), (StopReason::Budget, 8));
     assert_eq!(log.ended, [("cell 1".to_owned(), 7, StopReason::Budget)]);
@@ -104,14 +104,14 @@ fn precision_ends_it_and_not_before_the_minimum() {
     // Runs without any spread.
     let experiment = experiment(|request| request.precision = Some(0.01));
     assert_eq!(experiment.method.rounds_planned, 30);
-    let (outcome, log) = play(&experiment, &mut Stage::default());
+    let (outcome, log) = play(&experiment, &mut Playhouse::default());
     assert_eq!(outcome.comparison.cells[0].stopped, StopReason::Precision);
     assert_eq!(log.ended, [("cell 1".to_owned(), 7, StopReason::Precision)]);
 }
 
 #[test]
 fn what_is_left_is_corrected_by_what_runs_took() {
-    let (_, log) = play(&experiment(|_| {}), &mut Stage::default());
+    let (_, log) = play(&experiment(|_| {}), &mut Playhouse::default());
     let left_s: Vec<u64> = log
         .started
         .iter()
@@ -127,7 +127,7 @@ fn an_arm_that_fails_is_counted_and_given_up_and_the_others_go_on() {
     let experiment = experiment(|request| {
         request.cells = self::request(&["epoll", "blocking", "uring"], 1).cells
     });
-    let mut stage = Stage::default();
+    let mut stage = Playhouse::default();
     stage.failing.insert("uring", (3, ExitClass::Peer));
     let (outcome, _) = play(&experiment, &mut stage);
     assert!(outcome.failure.is_none());
@@ -154,7 +154,7 @@ fn an_arm_that_fails_is_counted_and_given_up_and_the_others_go_on() {
 
 #[test]
 fn without_a_baseline_there_is_nothing_to_compare() {
-    let mut stage = Stage::default();
+    let mut stage = Playhouse::default();
     stage.failing.insert("epoll", (0, ExitClass::Peer));
     let (outcome, _) = play(&experiment(|_| {}), &mut stage);
     let failure = outcome.failure.unwrap();
@@ -170,16 +170,16 @@ fn without_a_baseline_there_is_nothing_to_compare() {
 #[test]
 fn a_cell_ends_with_its_control_for_no_verdict_is_possible_without() {
     // The order depends on the seed alone: one comparison tells where the control runs in the next.
-    let (_, log) = play(&experiment(|_| {}), &mut Stage::default());
+    let (_, log) = play(&experiment(|_| {}), &mut Playhouse::default());
     let control = |(_, (_, what, _)): &(usize, &(u32, String, u64))| what.ends_with("(again)");
     let of_control = log.started.iter().enumerate().filter(control);
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         failing_runs: of_control
             .map(|(number, _)| number)
             .skip(3)
             .take(2)
             .collect(),
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (outcome, log) = play(&experiment(|_| {}), &mut stage);
     let cell = &outcome.comparison.cells[0];
@@ -189,7 +189,7 @@ fn a_cell_ends_with_its_control_for_no_verdict_is_possible_without() {
 
 #[test]
 fn what_this_machine_cannot_do_ends_it_in_the_first_round() {
-    let mut stage = Stage::default();
+    let mut stage = Playhouse::default();
     stage.failing.insert("blocking", (0, ExitClass::Machine));
     let (outcome, _) = play(&experiment(|_| {}), &mut stage);
     let failure = outcome.failure.unwrap();
@@ -204,9 +204,9 @@ fn what_this_machine_cannot_do_ends_it_in_the_first_round() {
 
 #[test]
 fn an_interrupt_leaves_the_complete_rounds() {
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         interrupt: Some((3 * 4 + 2, Cancel::new())),
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (outcome, _) = play(&experiment(|_| {}), &mut stage);
     let comparison = outcome.comparison;
@@ -227,9 +227,9 @@ fn an_interrupt_leaves_the_complete_rounds() {
 
 #[test]
 fn a_run_under_other_settings_does_not_count() {
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         changes: Some(20),
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (outcome, _) = play(&experiment(|_| {}), &mut stage);
     let cell = &outcome.comparison.cells[0];
@@ -240,7 +240,7 @@ fn a_run_under_other_settings_does_not_count() {
 
 #[test]
 fn findings_are_told_before_the_numbers_and_recorded_once() {
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         seen: vec![
             finding(Level::Problem, "neighbours", "others use the CPUs"),
             finding(Level::Fine, "steal", "nothing is stolen"),
@@ -249,7 +249,7 @@ fn findings_are_told_before_the_numbers_and_recorded_once() {
             ("testee", finding(Level::Warning, "governor", "powersave")),
             ("local", finding(Level::Warning, "governor", "schedutil")),
         ],
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (outcome, log) = play(&experiment(|_| {}), &mut stage);
     assert_eq!(log.findings[0], "local: others use the CPUs");
@@ -274,7 +274,7 @@ fn findings_are_told_before_the_numbers_and_recorded_once() {
 
 #[test]
 fn a_warning_of_some_runs_says_of_how_many() {
-    let stage = Stage::default();
+    let stage = Playhouse::default();
     let plan = Plan::new(arm("epoll").request).unwrap();
     let mut record = Record::new(&experiment(|_| {}), 0);
     let warnings: [&[&str]; 3] = [&["steal"], &[], &["steal", "steal"]];
@@ -326,9 +326,9 @@ fn one_arm_is_no_comparison_and_names_are_unique() {
 #[test]
 fn a_neighbour_is_remarked_in_its_rounds() {
     // One run of the discarded round, two of the first that counts, one of the second.
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         disturbed: vec![2, 5, 6, 8],
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (outcome, _) = play(&experiment(|_| {}), &mut stage);
     let cell = &outcome.comparison.cells[0];
@@ -351,7 +351,7 @@ fn a_neighbour_is_remarked_in_its_rounds() {
 
 #[test]
 fn arrivals_are_the_same_for_all_arms_of_a_round_and_differ_between_rounds() {
-    let (outcome, _) = play(&experiment(|_| {}), &mut Stage::default());
+    let (outcome, _) = play(&experiment(|_| {}), &mut Playhouse::default());
     let rounds = &outcome.comparison.cells[0].rounds;
     let seeds: Vec<Option<u64>> = rounds
         .iter()

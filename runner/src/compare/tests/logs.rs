@@ -15,7 +15,7 @@ impl LogFile {
     }
 
     fn begin(&self, experiment: &Experiment) -> Book {
-        let place = crate::trials::Place::Beside(self.0.clone());
+        let place = crate::trials::LogPath::Beside(self.0.clone());
         let command = vec!["linerate".to_owned(), "compare".to_owned()];
         Book::create(&place, experiment, command, 1_000).unwrap()
     }
@@ -47,12 +47,12 @@ fn two_cells() -> Experiment {
 }
 
 /// A stage with everything that a record takes from runs.
-fn eventful() -> Stage {
-    let mut stage = Stage {
+fn eventful() -> Playhouse {
+    let mut stage = Playhouse {
         disturbed: vec![2, 5, 30],
         seen: vec![finding(Level::Problem, "neighbours", "others use the CPUs")],
         found: vec![("local", finding(Level::Warning, "governor", "schedutil"))],
-        ..Stage::default()
+        ..Playhouse::default()
     };
     stage.failing.insert("uring", (7, ExitClass::Peer));
     stage
@@ -109,9 +109,9 @@ fn what_was_killed_is_told_as_far_as_it_came_and_goes_on_where_it_stopped() {
     );
 
     let (experiment, mut book) = Earlier::read(&file.0).unwrap().resume().unwrap();
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         found: eventful().found,
-        ..Stage::default()
+        ..Playhouse::default()
     };
     // It had failed twice before, once in each cell, and will go on to fail.
     stage.failing.insert("uring", (0, ExitClass::Peer));
@@ -172,7 +172,7 @@ fn a_budget_counts_over_sessions_and_is_told_again() {
     let experiment = experiment(|request| request.budget_ns = Some(50_000_000_000));
     let (whole, _) = play_with(
         &experiment,
-        &mut Stage::default(),
+        &mut Playhouse::default(),
         &mut file.begin(&experiment),
     );
     let ended = |comparison: &Comparison| {
@@ -187,7 +187,7 @@ fn a_budget_counts_over_sessions_and_is_told_again() {
     );
     file.cut(4);
     let (experiment, mut book) = Earlier::read(&file.0).unwrap().resume().unwrap();
-    let (resumed, _) = play_with(&experiment, &mut Stage::default(), &mut book);
+    let (resumed, _) = play_with(&experiment, &mut Playhouse::default(), &mut book);
     assert_eq!(ended(&resumed.comparison), (StopReason::Budget, 8));
 }
 
@@ -195,9 +195,9 @@ fn a_budget_counts_over_sessions_and_is_told_again() {
 fn an_interrupt_leaves_a_log_to_go_on_with() {
     let file = LogFile::new("interrupt");
     let experiment = experiment(|_| {});
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         interrupt: Some((3 * 4 + 2, Cancel::new())),
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let mut book = file.begin(&experiment);
     play_with(&experiment, &mut stage, &mut book);
@@ -207,7 +207,7 @@ fn an_interrupt_leaves_a_log_to_go_on_with() {
     assert!(held.text.contains("by another linerate"), "{}", held.text);
     drop(book);
     let (experiment, mut book) = Earlier::read(&file.0).unwrap().resume().unwrap();
-    let (resumed, log) = play_with(&experiment, &mut Stage::default(), &mut book);
+    let (resumed, log) = play_with(&experiment, &mut Playhouse::default(), &mut book);
     assert_eq!(
         log.started.len(),
         9 * 3,
@@ -222,14 +222,14 @@ fn settings_that_changed_between_sessions_are_found() {
     let experiment = experiment(|_| {});
     play_with(
         &experiment,
-        &mut Stage::default(),
+        &mut Playhouse::default(),
         &mut file.begin(&experiment),
     );
     file.cut(6);
     let (experiment, mut book) = Earlier::read(&file.0).unwrap().resume().unwrap();
-    let mut stage = Stage {
+    let mut stage = Playhouse {
         changes: Some(0),
-        ..Stage::default()
+        ..Playhouse::default()
     };
     let (resumed, _) = play_with(&experiment, &mut stage, &mut book);
     let runs = resumed.comparison.cells[0]
@@ -245,7 +245,7 @@ fn a_log_that_does_not_fit_is_refused() {
     let experiment = experiment(|_| {});
     play_with(
         &experiment,
-        &mut Stage::default(),
+        &mut Playhouse::default(),
         &mut file.begin(&experiment),
     );
     file.cut(6);
@@ -289,7 +289,7 @@ fn a_log_that_takes_no_more_is_said_and_measured_without() {
             .open("/dev/full")
             .unwrap(),
     );
-    let (outcome, _) = play_with(&experiment, &mut Stage::default(), &mut book);
+    let (outcome, _) = play_with(&experiment, &mut Playhouse::default(), &mut book);
     assert_eq!(outcome.comparison.status, Status::Ok);
     let said: Vec<&Message> = outcome
         .comparison

@@ -1,10 +1,10 @@
-//! Whole comparisons on a bench that plays runs instead of making them.
+//! Whole comparisons at a venue that plays runs instead of making them.
 
 mod conducting;
 mod logs;
 mod saved;
 
-use super::conduct::{Bench, conduct_on};
+use super::conduct::{Venue, conduct_on};
 use super::record::Record;
 use super::*;
 use crate::cancel::Cancel;
@@ -60,7 +60,7 @@ fn experiment(change: impl FnOnce(&mut ExperimentRequest)) -> Experiment {
 
 /// Plays runs: each takes its nominal time and more on a clock of its own.
 #[derive(Default)]
-struct Stage {
+struct Playhouse {
     now_ns: u64,
     /// What ran, by the engine of the testee.
     played: Vec<String>,
@@ -80,7 +80,7 @@ struct Stage {
     found: Vec<(&'static str, Finding)>,
 }
 
-impl Bench for Stage {
+impl Venue for Playhouse {
     fn run(
         &mut self,
         plan: &Plan,
@@ -126,7 +126,7 @@ impl Bench for Stage {
     }
 }
 
-impl Stage {
+impl Playhouse {
     fn document(&self, plan: &Plan) -> Document {
         let mut document = Document::new("0", Vec::new(), plan.document());
         let changed = self.changes.is_some_and(|from| self.played.len() >= from);
@@ -205,7 +205,7 @@ impl Observer for Log {
         self.findings.push(format!("{host}: {}", finding.seen));
     }
 
-    fn run_started(&mut self, place: &Place<'_>) {
+    fn run_started(&mut self, place: &Position<'_>) {
         let what = format!("{}: {}", place.cell, place.arm);
         self.started.push((place.round, what, place.left_ns));
     }
@@ -215,11 +215,11 @@ impl Observer for Log {
     }
 }
 
-fn play(experiment: &Experiment, stage: &mut Stage) -> (Outcome, Log) {
+fn play(experiment: &Experiment, stage: &mut Playhouse) -> (Outcome, Log) {
     play_with(experiment, stage, &mut Book::default())
 }
 
-fn play_with(experiment: &Experiment, stage: &mut Stage, book: &mut Book) -> (Outcome, Log) {
+fn play_with(experiment: &Experiment, stage: &mut Playhouse, book: &mut Book) -> (Outcome, Log) {
     let mut log = Log::default();
     let cancel = stage.interrupt.as_ref().map(|(_, cancel)| cancel.clone());
     let seen = stage.seen.clone();

@@ -23,7 +23,7 @@ fn by_testee() -> SavedMethod {
 fn saved_results_are_compared_with_a_warning() {
     let plan = Plan::new(arm("epoll").request).unwrap();
     let run = |label: &str, rounds: usize| {
-        let mut document = Stage::default().document(&plan);
+        let mut document = Playhouse::default().document(&plan);
         let round = document.rounds[0].clone();
         document.rounds = vec![round; rounds];
         SavedRun {
@@ -129,7 +129,7 @@ fn results_of_different_work_are_compared_only_if_that_is_asked_for() {
         let plan = Plan::new(request).unwrap();
         SavedRun {
             label: label.to_owned(),
-            document: Stage::default().document(&plan),
+            document: Playhouse::default().document(&plan),
         }
     };
     let old = run("old.json", |_| {});

@@ -16,7 +16,7 @@ const EXTENSION: &str = "trials.jsonl";
 
 /// Where a log is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LogPath {
     /// This file. One that is there already is replaced if it came to its end, and else put aside.
     Beside(PathBuf),
     /// A file of its own in this directory, of which the newest are kept.
@@ -24,11 +24,11 @@ pub enum Place {
 }
 
 /// The place beside a result: `x.trials.jsonl` for `x.json`.
-pub fn beside(result: &Path) -> Place {
-    Place::Beside(result.with_extension(EXTENSION))
+pub fn beside(result: &Path) -> LogPath {
+    LogPath::Beside(result.with_extension(EXTENSION))
 }
 
-impl Place {
+impl LogPath {
     /// The directory for state, `linerate/trials` in `$XDG_STATE_HOME` or `~/.local/state` (XDG Base Directory
     /// Specification 0.8).
     ///
