@@ -16,6 +16,7 @@ mod connection;
 mod diagnose;
 mod ending;
 mod farewell;
+mod farewell_state;
 mod granted;
 mod ladder;
 mod lazy;
@@ -41,7 +42,7 @@ use engine::proactor::{
 };
 use engine::session::How;
 use engine::socket::prepare_close;
-use farewell::Farewells;
+use farewell_state::Farewells;
 use lazy_state::Lazy;
 use options::Wishes;
 use own_buffers::OwnBuffers;

@@ -1,10 +1,8 @@
 //! What a worker will take, known before there is one: the worker makes its backend of it, and who chooses an
 //! engine tries whether there is room for all workers of a run.
 
-use crate::load::LoadWorkload;
 use crate::proactor::Settings;
 use crate::session::Hints;
-use crate::workload::{LoadSpec, LoadVisitor, ServeSpec, ServeVisitor, ServeWorkload};
 use std::os::fd::RawFd;
 
 /// Connections of a testee that are expected where nobody knows how many will come.
@@ -25,8 +23,7 @@ pub struct Needs {
 
 impl Needs {
     /// Of a load's worker with so many connections.
-    pub(crate) fn of_load(workload: &impl LoadWorkload, connections: u32) -> Self {
-        let hints = workload.hints();
+    pub(crate) fn of_load(hints: Hints, connections: u32) -> Self {
         let (buffer_bytes, buffers) = buffer_group(hints, connections);
         Self {
             connections,
@@ -37,15 +34,9 @@ impl Needs {
         }
     }
 
-    /// Of a testee's worker that takes `limit` connections at once.
-    pub(crate) fn of_testee(
-        workload: &impl ServeWorkload,
-        limit: u32,
-        expected: Option<u32>,
-        message_bytes: Option<u32>,
-    ) -> Self {
+    /// Of a testee's worker that takes `limit` connections at once, of which so many are expected.
+    pub(crate) fn of_testee(hints: Hints, limit: u32, expected: Option<u32>) -> Self {
         let at_once = expected.unwrap_or(EXPECTED).min(limit);
-        let hints = workload.hints(message_bytes);
         let (buffer_bytes, buffers) = buffer_group(hints, at_once);
         Self {
             connections: limit,
@@ -67,35 +58,6 @@ impl Needs {
             wake_fd,
             options: options.to_vec(),
         }
-    }
-}
-
-impl LoadSpec {
-    /// What a worker with so many connections will take.
-    pub fn needs(&self, connections: u32) -> Needs {
-        struct Visit(u32);
-        impl LoadVisitor for Visit {
-            type Output = Needs;
-            fn visit<W: LoadWorkload>(self, workload: W) -> Needs {
-                Needs::of_load(&workload, self.0)
-            }
-        }
-        self.dispatch(Visit(connections))
-    }
-}
-
-impl ServeSpec {
-    /// What a worker will take that serves `limit` connections at once, of which so many are expected, with
-    /// messages of so many bytes, as far as that is known.
-    pub fn needs(&self, limit: u32, expected: Option<u32>, message_bytes: Option<u32>) -> Needs {
-        struct Visit(u32, Option<u32>, Option<u32>);
-        impl ServeVisitor for Visit {
-            type Output = Needs;
-            fn visit<W: ServeWorkload>(self, workload: W) -> Needs {
-                Needs::of_testee(&workload, self.0, self.1, self.2)
-            }
-        }
-        self.dispatch(Visit(limit, expected, message_bytes))
     }
 }
 
@@ -149,7 +111,12 @@ mod tests {
 
     #[test]
     fn an_unknown_number_of_connections_is_bounded_by_the_limit() {
-        let needs = |limit, expected| ServeSpec::Echo.needs(limit, expected, None);
+        let hints = Hints {
+            receive_bytes: 1,
+            bulk: false,
+            brief: false,
+        };
+        let needs = |limit, expected| Needs::of_testee(hints, limit, expected);
         assert_eq!(needs(16_384, None).expected, QUEUED);
         assert_eq!(needs(10, None).expected, 10);
         assert_eq!(needs(2_000, Some(1_500)).expected, 1_500);

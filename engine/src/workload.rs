@@ -17,6 +17,7 @@ pub use serve_rr::RrServer;
 pub use transaction::Transaction;
 
 use crate::load::LoadWorkload;
+use crate::needs::Needs;
 use crate::region::Region;
 use crate::session::{Hints, How, Session};
 use crate::shape::Pace;
@@ -145,9 +146,34 @@ impl ServeSpec {
             }),
         }
     }
+
+    /// What a worker will take that serves `limit` connections at once, of which so many are expected, with
+    /// messages of so many bytes, as far as that is known.
+    pub fn needs(&self, limit: u32, expected: Option<u32>, message_bytes: Option<u32>) -> Needs {
+        struct Visit(Option<u32>);
+        impl ServeVisitor for Visit {
+            type Output = Hints;
+            fn visit<W: ServeWorkload>(self, workload: W) -> Hints {
+                workload.hints(self.0)
+            }
+        }
+        Needs::of_testee(self.dispatch(Visit(message_bytes)), limit, expected)
+    }
 }
 
 impl LoadSpec {
+    /// What a worker with so many connections will take.
+    pub fn needs(&self, connections: u32) -> Needs {
+        struct Visit;
+        impl LoadVisitor for Visit {
+            type Output = Hints;
+            fn visit<W: LoadWorkload>(self, workload: W) -> Hints {
+                workload.hints()
+            }
+        }
+        Needs::of_load(self.dispatch(Visit), connections)
+    }
+
     /// Whether operations are sent on a schedule.
     pub fn is_open_loop(&self) -> bool {
         struct Ask;

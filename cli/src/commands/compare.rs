@@ -250,12 +250,15 @@ fn conduct_on(
     let unfinished = book.path().map(ToOwned::to_owned);
     let ended = outlet.finish(outcome);
     if let (Some(path), false) = (unfinished, output.quiet) {
-        say(&format!(
-            "to go on with it: linerate compare --resume {}",
-            report::text::as_typed(&[path.display().to_string()])
-        ));
+        say(&format!("to go on with it: {}", to_resume(&path)));
     }
     ended
+}
+
+/// The command that goes on with the comparison of a trial log.
+fn to_resume(log: &Path) -> String {
+    let log = log.display().to_string();
+    report::text::as_typed(&["linerate", "compare", "--resume", &log].map(str::to_owned))
 }
 
 /// Nobody needs it to be secret, only to differ from the last one. Short enough to be typed.
@@ -391,4 +394,18 @@ fn in_short(document: &Document) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_resume;
+    use std::path::Path;
+
+    #[test]
+    fn what_was_interrupted_is_gone_on_with_by_its_log() {
+        assert_eq!(
+            to_resume(Path::new("/x/a b.trials.jsonl")),
+            "linerate compare --resume '/x/a b.trials.jsonl'"
+        );
+    }
 }

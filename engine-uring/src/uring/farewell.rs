@@ -11,54 +11,11 @@
 //! taken the entries and all completions of its turn were looked at: silence then means success.
 
 use super::UringProactor;
+use super::farewell_state::Farewell;
 use super::submit::{FAREWELL, FAREWELL_REST, SEND_FLAGS, silent_close};
 use engine::proactor::{ConnectionId, Event, Piece, Token};
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
-use std::os::fd::RawFd;
-
-/// A connection that has left the table, and what its peer is still to get.
-struct Farewell {
-    fd: RawFd,
-    from: *const u8,
-    left: usize,
-}
-
-/// The farewells under way, by number.
-#[derive(Default)]
-pub(super) struct Farewells {
-    entries: Vec<Farewell>,
-    free: Vec<u32>,
-    /// Queued; a call has to take them yet.
-    queued: Vec<u32>,
-    /// Taken by the call that began this turn: over, unless one of its completions says otherwise.
-    taken: Vec<u32>,
-}
-
-impl Farewells {
-    fn add(&mut self, farewell: Farewell) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                self.entries[number as usize] = farewell;
-                number
-            }
-            None => {
-                self.entries.push(farewell);
-                // So that giving back never allocates.
-                self.free.reserve(self.entries.len());
-                (self.entries.len() - 1) as u32
-            }
-        }
-    }
-
-    /// One of those taken has something to say: it is not over.
-    fn keep(&mut self, number: u32) -> &mut Farewell {
-        for list in [&mut self.taken, &mut self.queued] {
-            list.retain(|&other| other != number);
-        }
-        &mut self.entries[number as usize]
-    }
-}
 
 impl UringProactor {
     /// Queues the last bytes of a connection and its close, if both may go in silence.

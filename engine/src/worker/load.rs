@@ -74,7 +74,7 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
     fn new(job: LoadJob, workload: W) -> Result<Self, EngineError> {
         let count = job.rules.share.count;
         let bench = Bench::new(
-            Needs::of_load(&workload, count),
+            Needs::of_load(workload.hints(), count),
             workload.region(),
             &job.wake,
             &job.engine_options,

@@ -101,10 +101,9 @@ struct Server<P: Proactor, W: ServeWorkload> {
 impl<P: Proactor, W: ServeWorkload> Server<P, W> {
     fn new(mut job: ServeJob, workload: W) -> Result<Self, EngineError> {
         let needs = Needs::of_testee(
-            &workload,
+            workload.hints(job.expected_message_bytes),
             job.limits.connections,
             job.expected_connections,
-            job.expected_message_bytes,
         );
         if let Some(listener) = &job.listener {
             socket::set_nonblocking(listener.as_fd(), P::NONBLOCKING)
