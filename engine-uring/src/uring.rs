@@ -157,7 +157,7 @@ impl Proactor for UringProactor {
                 cancels_missed: 0,
             },
             lazy: Lazy::default(),
-            farewells: Farewells::default(),
+            farewells: Farewells::new(),
             rearm: None,
             closed: VecDeque::with_capacity(settings.connections as usize),
             wake_fd: settings.wake_fd,

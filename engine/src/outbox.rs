@@ -416,14 +416,12 @@ impl Outbox {
     /// FIN is to follow.
     #[inline]
     pub fn last_words<L: Lender>(&self, region: &Region, lender: &mut L) -> Option<Piece> {
-        let is_last = self.close == Some(How::Fin) && !self.shutdown && self.in_flight == 0;
-        match &self.chunks {
-            chunks if !is_last || chunks.len() != 1 => None,
-            chunks => match &chunks[0] {
-                chunk @ Chunk::Shared { .. } => Some(chunk.piece(region, lender)),
-                _ => None,
-            },
+        if self.close != Some(How::Fin) || self.shutdown || self.in_flight > 0 {
+            return None;
         }
+        let is_alone = self.chunks.len() == 1;
+        let chunk = (self.chunks.front()).filter(|chunk| matches!(chunk, Chunk::Shared { .. }))?;
+        is_alone.then(|| chunk.piece(region, lender))
     }
 
     /// Marks up to [`PIECES_MAX`] of the oldest chunks as in flight and describes their memory.

@@ -204,9 +204,7 @@ impl<P: Proactor> Bench<P> {
     fn pump(&mut self, wire: &mut Wire, party: &mut impl Party, now_ns: u64) -> (Pumped, u64) {
         let mut taken = 0;
         let mut sends = 0;
-        if wire.outbox.close == Some(How::Fin)
-            && let Some(bytes) = self.part(wire, party)
-        {
+        if let Some(bytes) = self.part(wire, party) {
             return (Pumped::Closing, bytes);
         }
         while !wire.outbox.is_sending()
@@ -249,11 +247,12 @@ impl<P: Proactor> Bench<P> {
 
     /// Sends the last output of a connection and closes it, where the backend can do that in one go.
     /// Returns how many bytes those were.
+    #[inline]
     fn part(&mut self, wire: &mut Wire, party: &impl Party) -> Option<u64> {
+        let piece = wire.outbox.last_words(&self.region, &mut self.proactor)?;
         if party.awaits_sent() {
             return None;
         }
-        let piece = wire.outbox.last_words(&self.region, &mut self.proactor)?;
         let bytes = piece.len as u64;
         // SAFETY: the piece points into the region, which outlives the backend and never changes.
         wire.closing = unsafe { self.proactor.send_and_close(wire.id, piece) };

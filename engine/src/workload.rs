@@ -164,35 +164,29 @@ impl ServeSpec {
 impl LoadSpec {
     /// What a worker with so many connections will take.
     pub fn needs(&self, connections: u32) -> Needs {
-        struct Visit;
-        impl LoadVisitor for Visit {
-            type Output = Hints;
-            fn visit<W: LoadWorkload>(self, workload: W) -> Hints {
-                workload.hints()
-            }
-        }
-        Needs::of_load(self.dispatch(Visit), connections)
+        let (hints, ..) = self.properties();
+        Needs::of_load(hints, connections)
     }
 
     /// Whether operations are sent on a schedule.
     pub fn is_open_loop(&self) -> bool {
-        struct Ask;
-        impl LoadVisitor for Ask {
-            type Output = bool;
-            fn visit<W: LoadWorkload>(self, workload: W) -> bool {
-                workload.pace().is_open()
-            }
-        }
-        self.dispatch(Ask)
+        let (_, pace, _) = self.properties();
+        pace.is_open()
     }
 
     /// Operations in flight per connection at most.
     pub fn depth(&self) -> u32 {
+        let (.., depth) = self.properties();
+        depth
+    }
+
+    /// What the workload says of itself: its hints, its pace and its depth.
+    fn properties(&self) -> (Hints, Pace, u32) {
         struct Ask;
         impl LoadVisitor for Ask {
-            type Output = u32;
-            fn visit<W: LoadWorkload>(self, workload: W) -> u32 {
-                workload.depth()
+            type Output = (Hints, Pace, u32);
+            fn visit<W: LoadWorkload>(self, workload: W) -> Self::Output {
+                (workload.hints(), workload.pace(), workload.depth())
             }
         }
         self.dispatch(Ask)

@@ -64,13 +64,14 @@ impl Driver for BlockingDriver {
     }
 
     fn check_load(&self, spec: &LoadSpec) -> Result<(), String> {
-        match spec.depth() {
-            depth if depth > 1 && spec.is_open_loop() => Err(format!(
+        let depth = spec.depth();
+        if depth > 1 && spec.is_open_loop() {
+            return Err(format!(
                 "engine blocking with --rate needs --depth 1, not {depth}: a thread that waits \
                  for an answer cannot send on schedule; use epoll or uring"
-            )),
-            _ => Ok(()),
+            ));
         }
+        Ok(())
     }
 }
 

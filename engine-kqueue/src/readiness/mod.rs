@@ -64,16 +64,11 @@ struct Accepting {
     batch: u32,
     /// The turn of the last report.
     reported: u32,
-    /// Reports to come before a larger batch is tried again ...
-    rest: u32,
-    /// ... and how many that were the last time.
-    rested: u32,
+    /// When a larger batch is tried again.
+    larger: Seldom<63>,
 }
 
 impl Accepting {
-    /// The most reports between two tries of a larger batch.
-    const REST_MAX: u32 = 63;
-
     /// How many to try for a report in `turn`. Connections arriving turn after turn are taken in
     /// growing batches. One at a time, they cost no second accept that finds nothing: what found
     /// nothing is tried again ever more rarely.
@@ -82,9 +77,7 @@ impl Accepting {
         self.reported = turn;
         if !again {
             self.batch = 1;
-        } else if self.rest > 0 {
-            self.rest -= 1;
-        } else {
+        } else if self.larger.is_due() {
             self.batch = (self.batch * 2).clamp(1, ACCEPT_BUDGET);
         }
         self.batch
@@ -94,29 +87,43 @@ impl Accepting {
     fn found_nothing(&mut self, taken: u32) {
         self.left = 0;
         self.batch = taken.max(1);
-        self.rested = (2 * self.rested + 1).min(Self::REST_MAX);
-        self.rest = self.rested;
+        self.larger.failed();
     }
 
     /// There were as many as were tried.
     fn found_all(&mut self) {
         if self.batch > 1 {
-            self.rested = 0;
+            self.larger.succeeded();
         }
     }
 }
 
-/// How often a connect is asked about right after its beginning.
+/// When something is worth trying that may be for nothing: ever more rarely while it is, with up to `MAX`
+/// occasions left out in between.
 #[derive(Debug, Default)]
-struct Asking {
-    /// Connects to come before one is asked about again ...
+struct Seldom<const MAX: u32> {
+    /// Occasions to come before it is tried again ...
     rest: u32,
     /// ... and how many that were the last time.
     rested: u32,
 }
 
-impl Asking {
-    const REST_MAX: u32 = 255;
+impl<const MAX: u32> Seldom<MAX> {
+    /// On each occasion: whether this is one to try it.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.rest == 0;
+        self.rest = self.rest.saturating_sub(1);
+        is_due
+    }
+
+    fn failed(&mut self) {
+        self.rested = (2 * self.rested + 1).min(MAX);
+        self.rest = self.rested;
+    }
+
+    fn succeeded(&mut self) {
+        self.rested = 0;
+    }
 }
 
 /// A backend on a selector. See the module text.
@@ -143,7 +150,8 @@ pub struct Readiness<S: Selector> {
     dirty: Vec<u32>,
     queue: VecDeque<Queued>,
     accepting: Accepting,
-    asking: Asking,
+    /// When a connect is asked about right after its beginning.
+    asking: Seldom<255>,
     wake_fd: RawFd,
     turn: u32,
     /// Why the wake descriptor cannot be watched, which makes the backend unusable.
@@ -182,7 +190,7 @@ impl<S: Selector> Readiness<S> {
             dirty: Vec::with_capacity(count),
             queue: VecDeque::with_capacity(2 * count + 8),
             accepting: Accepting::default(),
-            asking: Asking::default(),
+            asking: Seldom::default(),
             wake_fd: settings.wake_fd,
             turn: 0,
             broken: None,
@@ -251,20 +259,15 @@ impl<S: Selector> Readiness<S> {
     /// selector has to watch for that. Where it was not so it is asked ever more rarely.
     fn is_connected_already(&mut self, id: ConnectionId) -> bool {
         // Elsewhere room to send may mean an error, and loopback takes its time.
-        if !cfg!(target_os = "linux") {
-            return false;
-        }
-        if self.asking.rest > 0 {
-            self.asking.rest -= 1;
+        if !cfg!(target_os = "linux") || !self.asking.is_due() {
             return false;
         }
         self.counters.system_calls += 1;
         let is_connected = sys::is_writable(self.descriptor_at(id.index));
-        self.asking.rested = match is_connected {
-            true => 0,
-            false => (2 * self.asking.rested + 1).min(Asking::REST_MAX),
-        };
-        self.asking.rest = self.asking.rested;
+        match is_connected {
+            true => self.asking.succeeded(),
+            false => self.asking.failed(),
+        }
         is_connected
     }
 

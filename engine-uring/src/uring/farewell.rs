@@ -28,11 +28,12 @@ impl UringProactor {
         let connection = &mut self.connections[id.index as usize];
         let fd = connection.fd;
         connection.vacate();
-        let number = self.farewells.add(Farewell {
+        let number = self.farewells.entries.take();
+        *self.farewells.entries.get_mut(number) = Farewell {
             fd,
             from: piece.ptr,
             left: piece.len,
-        });
+        };
         self.farewells.queued.push(number);
         let send = opcode::Send::new(Fd(fd), piece.ptr, piece.len as u32)
             .flags(SEND_FLAGS | libc::MSG_DONTWAIT)
@@ -53,56 +54,36 @@ impl UringProactor {
     #[inline]
     pub(super) fn forget_farewells(&mut self) {
         let farewells = &mut self.farewells;
-        farewells.free.append(&mut farewells.taken);
+        for number in farewells.taken.drain(..) {
+            farewells.entries.put(number);
+        }
         if !farewells.queued.is_empty() && self.ring.has_told_all() {
             std::mem::swap(&mut farewells.taken, &mut farewells.queued);
         }
     }
 
-    /// The socket did not take all of it at once: the link is broken, nothing was closed.
+    /// The socket did not take all of it at once, so the link is broken and nothing was closed; or what was
+    /// left has been sent, or never will be.
     pub(super) fn reap_farewell(&mut self, number: u32, result: i32) -> Option<Event> {
         let farewell = self.farewells.keep(number);
-        if result < 0 && !matches!(-result, libc::EAGAIN | libc::EINTR) {
-            // The peer is gone: there is nobody to be told the rest.
-            self.end_farewell(number);
-            return None;
-        }
-        let sent = result.max(0) as usize;
-        farewell.from = farewell.from.wrapping_add(sent);
-        farewell.left -= sent;
-        self.counters.short_sends += 1;
-        self.submit_farewell_rest(number);
-        None
-    }
-
-    fn submit_farewell_rest(&mut self, number: u32) {
-        let Farewell { fd, from, left } = self.farewells.entries[number as usize];
-        let send = opcode::Send::new(Fd(fd), from, left as u32)
-            .flags(SEND_FLAGS)
-            .build();
-        // SAFETY: as in `say_farewell`.
-        unsafe { self.push(send, FAREWELL_REST, numbered(number)) };
-    }
-
-    /// The rest is out, or will never be.
-    pub(super) fn reap_farewell_rest(&mut self, number: u32, result: i32) -> Option<Event> {
-        let farewell = &mut self.farewells.entries[number as usize];
         let sent = (result.max(0) as usize).min(farewell.left);
         farewell.from = farewell.from.wrapping_add(sent);
         farewell.left -= sent;
-        let goes_on = farewell.left > 0 && (result > 0 || -result == libc::EINTR);
-        if goes_on && !self.draining {
-            self.submit_farewell_rest(number);
+        // Else the peer is gone, and there is nobody to be told the rest.
+        let can_go_on = result > 0 || matches!(-result, libc::EAGAIN | libc::EINTR);
+        let Farewell { fd, from, left } = *farewell;
+        if left > 0 && can_go_on && !self.draining {
+            self.counters.short_sends += 1;
+            let send = opcode::Send::new(Fd(fd), from, left as u32)
+                .flags(SEND_FLAGS)
+                .build();
+            // SAFETY: as in `say_farewell`.
+            unsafe { self.push(send, FAREWELL_REST, numbered(number)) };
         } else {
-            self.end_farewell(number);
+            self.farewells.entries.put(number);
+            self.submit_silent_close(fd);
         }
         None
-    }
-
-    fn end_farewell(&mut self, number: u32) {
-        let fd = self.farewells.entries[number as usize].fd;
-        self.farewells.free.push(number);
-        self.submit_silent_close(fd);
     }
 }
 

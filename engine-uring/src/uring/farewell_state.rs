@@ -1,5 +1,6 @@
 //! Which connections are being left with their last words under way: see `farewell`.
 
+use super::slab::Slab;
 use std::os::fd::RawFd;
 
 /// A connection that has left the table, and what its peer is still to get.
@@ -9,11 +10,19 @@ pub(super) struct Farewell {
     pub(super) left: usize,
 }
 
+impl Default for Farewell {
+    fn default() -> Self {
+        Self {
+            fd: -1,
+            from: std::ptr::null(),
+            left: 0,
+        }
+    }
+}
+
 /// The farewells under way, by number.
-#[derive(Default)]
 pub(super) struct Farewells {
-    pub(super) entries: Vec<Farewell>,
-    pub(super) free: Vec<u32>,
+    pub(super) entries: Slab<Farewell>,
     /// Queued; a call has to take them yet.
     pub(super) queued: Vec<u32>,
     /// Taken by the call that began this turn: over, unless one of its completions says otherwise.
@@ -21,26 +30,19 @@ pub(super) struct Farewells {
 }
 
 impl Farewells {
-    pub(super) fn add(&mut self, farewell: Farewell) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                self.entries[number as usize] = farewell;
-                number
-            }
-            None => {
-                self.entries.push(farewell);
-                // So that giving back never allocates.
-                self.free.reserve(self.entries.len());
-                (self.entries.len() - 1) as u32
-            }
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Slab::new(),
+            queued: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
-    /// One of those taken has something to say: it is not over.
+    /// One of those under way has something to say: silence will not be its end.
     pub(super) fn keep(&mut self, number: u32) -> &mut Farewell {
         for list in [&mut self.taken, &mut self.queued] {
             list.retain(|&other| other != number);
         }
-        &mut self.entries[number as usize]
+        self.entries.get_mut(number)
     }
 }

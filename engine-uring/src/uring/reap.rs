@@ -42,8 +42,9 @@ impl UringProactor {
             submit::SEND_ZC => self.reap_send_zc(token.id(), result, flags),
             submit::SEND_ZC_LASTING => self.reap_send_zc_lasting(token.id(), result, flags),
             submit::UNCONFIRMED => self.reap_unconfirmed(token.id(), result),
-            submit::FAREWELL => self.reap_farewell(token.id().index, result),
-            submit::FAREWELL_REST => self.reap_farewell_rest(token.id().index, result),
+            submit::FAREWELL | submit::FAREWELL_REST => {
+                self.reap_farewell(token.id().index, result)
+            }
             submit::ACCEPT => self.reap_accept(result, more),
             submit::CONNECT => self.reap_connect(token.id(), result),
             submit::CONNECT_DELAY => self.reap_connect_delay(token.id()),

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Finite, Latencies, LatencySummary};
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// A measured window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -79,13 +79,9 @@ impl ConnectionAccounts {
         }
     }
 
-    /// `5 connections started, 3 failed, 1 was unfinished`.
+    /// `5 connections started, 3 failed or were lost, 1 were unfinished at the end`.
     pub fn words(&self) -> String {
-        let connections = match self.started {
-            1 => "connection",
-            _ => "connections",
-        };
-        let mut text = format!("{} {connections} started", grouped(self.started));
+        let mut text = format!("{} started", counted(self.started, "connection"));
         let rest = [
             (self.failed, "failed or were lost"),
             (self.unfinished, "were unfinished at the end"),

@@ -265,7 +265,7 @@ fn tcp_line(info: &TcpInfo) -> String {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!(
         "TCP_INFO of {}: {}.",
-        super::headline::counted(info.connections_sampled, "connection"),
+        crate::units::counted(info.connections_sampled, "connection"),
         parts.join(", ")
     )
 }

@@ -1,7 +1,7 @@
 //! Whether the generator is the limit: which side, how busy, how sure.
 
-use super::headline::counted;
 use crate::document::{Plan, Role, Round};
+use crate::units::counted;
 use crate::units::{human_ns, human_percent};
 use crate::warnings::{GENERATOR_BUSY, lateness};
 

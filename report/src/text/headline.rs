@@ -7,7 +7,8 @@ use crate::document::{
 };
 use crate::success;
 use crate::units::{
-    format_size, grouped, human_bit_rate, human_bytes, human_count, human_duration_ns, human_ns,
+    counted, format_size, grouped, human_bit_rate, human_bytes, human_count, human_duration_ns,
+    human_ns,
 };
 
 /// The answer in plain words.
@@ -243,15 +244,6 @@ fn window(document: &Document, round: &Round) -> String {
             "Window: {rounds} rounds of {length} {warmup}{ended}, each with new processes and \
              sockets."
         )
-    }
-}
-
-/// `1 connection`, `64 connections`.
-pub(super) fn counted(count: u64, thing: &str) -> String {
-    if count == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{} {thing}s", grouped(count))
     }
 }
 

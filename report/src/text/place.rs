@@ -1,9 +1,9 @@
 //! Where it ran: engines, threads, CPUs, sockets and machines.
 
-use super::headline::counted;
 use super::layout::Paper;
 use super::profile;
 use crate::document::{Document, Host, Round, Side, Target, Worker};
+use crate::units::counted;
 
 pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
     paper.heading("Where it ran");
