@@ -53,15 +53,35 @@ pub fn load(options: &Options) -> io::Result<()> {
     let streams: Vec<TcpStream> = (0..options.connections)
         .map(|_| TcpStream::connect(&options.address))
         .collect::<io::Result<_>>()?;
+    threads(options, streams, |mut stream, phase| {
+        stream.set_nodelay(true)?;
+        let request = vec![b'x'; options.size_bytes];
+        let mut answer = vec![0; options.size_bytes];
+        closed_loop(options, phase, || {
+            stream.write_all(&request)?;
+            stream.read_exact(&mut answer)
+        })
+    })
+}
+
+/// Operations of the window and the sum of their latencies.
+pub type Tally = (u64, Duration);
+
+/// A thread for each of `each`, and one result line for all.
+pub fn threads<T: Send>(
+    options: &Options,
+    each: Vec<T>,
+    ask: impl Fn(T, &AtomicU8) -> io::Result<Tally> + Sync,
+) -> io::Result<()> {
     let phase = AtomicU8::new(WARM_UP);
     thread::scope(|scope| {
-        let workers: Vec<_> = streams
+        let workers: Vec<_> = each
             .into_iter()
-            .map(|stream| {
-                let phase = &phase;
+            .map(|one| {
+                let (phase, ask) = (&phase, &ask);
                 thread::Builder::new()
                     .stack_size(256 * 1024)
-                    .spawn_scoped(scope, move || ask(stream, options, phase))
+                    .spawn_scoped(scope, move || ask(one, phase))
             })
             .collect::<io::Result<_>>()?;
         thread::sleep(options.warmup);
@@ -83,16 +103,16 @@ pub fn load(options: &Options) -> io::Result<()> {
     })
 }
 
-/// One closed loop; returns the operations of the window and the sum of their latencies.
-fn ask(mut stream: TcpStream, options: &Options, phase: &AtomicU8) -> io::Result<(u64, Duration)> {
-    stream.set_nodelay(true)?;
-    let request = vec![b'x'; options.size_bytes];
-    let mut answer = vec![0; options.size_bytes];
+/// One operation after the other until the window is over.
+pub fn closed_loop(
+    options: &Options,
+    phase: &AtomicU8,
+    mut operation: impl FnMut() -> io::Result<()>,
+) -> io::Result<Tally> {
     let (mut operations, mut latency_sum) = (0, Duration::ZERO);
     loop {
         let sent = options.clock.then(Instant::now);
-        stream.write_all(&request)?;
-        stream.read_exact(&mut answer)?;
+        operation()?;
         let latency = sent.map(|at| at.elapsed());
         match phase.load(Ordering::Relaxed) {
             WARM_UP => {}

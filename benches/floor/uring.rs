@@ -45,6 +45,7 @@ pub fn serve(options: &Options) -> io::Result<()> {
                 }
                 Kind::Receive => received(&mut ring, &mut echoes[done.index], done),
                 Kind::Send => sent(&mut ring, &mut echoes[done.index], done),
+                Kind::Silent => {}
             }
         }
     }

@@ -84,6 +84,8 @@ pub struct Setting {
     pub connections: usize,
     /// Bytes of a message, of a request and its answer, or of one send of a stream.
     pub size_bytes: usize,
+    /// Every transaction has a connection of its own, which the server closes (floors and linerate).
+    pub churn: bool,
     /// Where the two sides run.
     pub placement: Placement,
     /// Length of the window.
@@ -228,8 +230,9 @@ impl Setting {
             size_bytes,
             ..
         } = self;
+        let churn = if self.churn { " --churn" } else { "" };
         format!(
-            "{} {rest} --connections {connections} --size {size_bytes}",
+            "{} {rest} --connections {connections} --size {size_bytes}{churn}",
             path.display()
         )
     }
@@ -257,9 +260,18 @@ impl Setting {
         )
     }
 
-    fn linerate_rr(&self, engine: &str) -> Vec<String> {
+    /// `rr`, or `crr` as the floors understand it.
+    fn transactions(&self, target: &str) -> String {
         let size = self.size_bytes;
-        let line = self.linerate_run(engine, &format!("rr --request {size} --response {size}"));
+        let sizes = format!("{target} --request {size} --response {size}");
+        match self.churn {
+            false => format!("rr {sizes}"),
+            true => format!("crr {sizes} --closer server"),
+        }
+    }
+
+    fn linerate_rr(&self, engine: &str) -> Vec<String> {
+        let line = self.linerate_run(engine, &self.transactions(""));
         self.on_both(&format!("{line} --testee-engine {engine}"))
     }
 
@@ -272,10 +284,9 @@ impl Setting {
     }
 
     fn linerate_load(&self, kind: Kind, port: u16) -> Vec<String> {
-        let size = self.size_bytes;
         let line = self.linerate_run(
             kind.name(),
-            &format!("rr tcp://127.0.0.1:{port} --request {size} --response {size}"),
+            &self.transactions(&format!("tcp://127.0.0.1:{port}")),
         );
         self.on_client(&format!(
             "{line} --client-cpus {}",
@@ -283,10 +294,19 @@ impl Setting {
         ))
     }
 
-    /// Role `echo`: the floor client sends n bytes and waits for n, which echo answers for any n.
+    /// Role `echo`: the floor client sends n bytes and waits for n, which echo answers for any n. Only role `rr` knows
+    /// when a request is answered, and so when to close.
     fn linerate_testee(&self, kind: Kind, port: u16) -> Vec<String> {
+        let role = if self.churn {
+            format!(
+                "rr --request {0} --response {0} --close-after 1",
+                self.size_bytes
+            )
+        } else {
+            "echo".to_owned()
+        };
         self.on_server(&format!(
-            "{} serve --listen tcp://127.0.0.1:{port} --role echo --engine {} --cpus {}",
+            "{} serve --listen tcp://127.0.0.1:{port} --role {role} --engine {} --cpus {}",
             self.linerate.display(),
             kind.name(),
             self.placement.server_cpu
@@ -475,6 +495,7 @@ mod tests {
         let mut setting = Setting {
             connections: 16,
             size_bytes: 1,
+            churn: false,
             placement: Placement {
                 server_cpu: 0,
                 client_cpu: 1,

@@ -5,6 +5,10 @@ use crate::contender::{Contender, Kind, Placement, Setting};
 
 /// Connections of the comparisons with the floors.
 const CONNECTIONS: [usize; 3] = [1, 16, 256];
+/// The group of comparisons in which every operation has a connection of its own.
+const CHURN: &str = "churn/";
+/// Connections at a time there.
+const CHURN_CONNECTIONS: [usize; 2] = [1, 16];
 /// Sizes of one send in the comparisons with iperf3.
 const STREAM_SIZES: [(usize, &str); 3] = [(16_384, "16K"), (131_072, "128K"), (1_048_576, "1M")];
 /// sockperf cannot send less, because its header has this many bytes.
@@ -30,6 +34,8 @@ pub struct Experiment {
     pub connections: usize,
     /// Bytes of a message or of a send.
     pub size_bytes: usize,
+    /// A connection an operation.
+    pub churn: bool,
     /// Where the two sides run.
     pub placement: Placement,
 }
@@ -48,6 +54,7 @@ pub fn all(server_cpu: usize, client_cpu: usize) -> Vec<Experiment> {
     for (placement, label) in [(cross_core, "cross-core"), (same_core, "same-core")] {
         let mut add = |name: String, a, b, connections, size_bytes, target| {
             list.push(Experiment {
+                churn: name.starts_with(CHURN),
                 name: format!("{name}/{label}"),
                 unit: if matches!(b, Contender::Iperf3) {
                     BITS
@@ -108,6 +115,16 @@ fn against_floor(kind: Kind, add: &mut Add<'_>) {
             1,
             None,
         );
+    }
+    for n in CHURN_CONNECTIONS {
+        for (a, what, target) in [
+            (Contender::LinerateRr(kind), "", Some(0.95)),
+            (Contender::LinerateLoad(kind), "load/", None),
+            (Contender::LinerateTestee(kind), "testee/", None),
+        ] {
+            let name = format!("{CHURN}{what}{engine}/{n}");
+            add(name, a, floor, n, 1, target);
+        }
     }
 }
 
@@ -177,6 +194,7 @@ impl Experiment {
         let setting = Setting {
             connections: self.connections,
             size_bytes: self.size_bytes,
+            churn: self.churn,
             placement: self.placement,
             seconds: method.seconds,
             linerate: method.linerate.clone(),
@@ -212,6 +230,6 @@ mod tests {
         let of = |end: &str| list.iter().filter(|one| one.name.ends_with(end)).count();
         assert_eq!(of("/cross-core"), of("/same-core"));
         let floors = list.iter().filter(|one| one.target == Some(0.95));
-        assert_eq!(floors.count(), 2 * 3 * 3);
+        assert_eq!(floors.count(), 2 * 3 * (3 + 2));
     }
 }

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 pub const SIZE_BYTES_MAX: usize = 16 * 1024;
 
 const USAGE: &str = "usage:
-  serve ADDR [--connections N] [--size BYTES]       echo until standard input closes
-  load  ADDR [--connections N] [--size BYTES] [--seconds S] [--warmup-seconds S] [--clock]
+  serve ADDR [--connections N] [--size BYTES] [--churn]     echo until standard input closes
+  load  ADDR [--connections N] [--size BYTES] [--churn] [--seconds S] [--warmup-seconds S] [--clock]
 
   --connections   connections (load), or how many to size the buffers for (serve); default 1
   --size          bytes per message, 1..=16384; default 1
+  --churn         a connection an operation, closed by the server
   --clock         read the clock before and after every operation, as linerate does";
 
 /// What the command line asked for.
@@ -41,18 +42,25 @@ pub struct Options {
     pub warmup: Duration,
     /// Length of the window.
     pub measured: Duration,
+    /// Every operation has a connection of its own, which the server closes.
+    pub churn: bool,
     /// Read the clock twice per operation.
     pub clock: bool,
 }
 
+/// What a floor does in each role.
+pub struct Loops {
+    /// The server, and the one that closes after each answer.
+    pub serve: [fn(&Options) -> io::Result<()>; 2],
+    /// The client, and the one with a connection an operation.
+    pub load: [fn(&Options) -> io::Result<()>; 2],
+}
+
 /// Runs a floor: parses the arguments, calls the role, turns an error into exit code 1.
-pub fn run(
-    serve: impl FnOnce(&Options) -> io::Result<()>,
-    load: impl FnOnce(&Options) -> io::Result<()>,
-) {
+pub fn run(loops: &Loops) {
     let outcome = match parse(std::env::args().skip(1)) {
-        Ok(Command::Serve(options)) => serve(&options),
-        Ok(Command::Load(options)) => load(&options),
+        Ok(Command::Serve(options)) => loops.serve[usize::from(options.churn)](&options),
+        Ok(Command::Load(options)) => loops.load[usize::from(options.churn)](&options),
         Err(message) => {
             eprintln!("{message}\n{USAGE}");
             exit(2);
@@ -73,20 +81,14 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
         size_bytes: 1,
         warmup: Duration::from_secs(1),
         measured: Duration::from_secs(3),
+        churn: false,
         clock: false,
     };
     while let Some(name) = arguments.next() {
-        if name == "--clock" {
-            options.clock = true;
-            continue;
-        }
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
         match name.as_str() {
-            "--connections" => options.connections = whole(&name, &value, 1, 65_536)?,
-            "--size" => options.size_bytes = whole(&name, &value, 1, SIZE_BYTES_MAX)?,
-            "--seconds" => options.measured = seconds(&name, &value)?,
-            "--warmup-seconds" => options.warmup = seconds(&name, &value)?,
-            _ => return Err(format!("unknown option {name}")),
+            "--clock" => options.clock = true,
+            "--churn" => options.churn = true,
+            _ => with_value(&mut options, &name, arguments.next())?,
         }
     }
     match role.as_str() {
@@ -94,6 +96,18 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String>
         "load" => Ok(Command::Load(options)),
         _ => Err(format!("unknown role {role}")),
     }
+}
+
+fn with_value(options: &mut Options, name: &str, value: Option<String>) -> Result<(), String> {
+    let value = value.ok_or(format!("{name} needs a value"))?;
+    match name {
+        "--connections" => options.connections = whole(name, &value, 1, 65_536)?,
+        "--size" => options.size_bytes = whole(name, &value, 1, SIZE_BYTES_MAX)?,
+        "--seconds" => options.measured = seconds(name, &value)?,
+        "--warmup-seconds" => options.warmup = seconds(name, &value)?,
+        _ => return Err(format!("unknown option {name}")),
+    }
+    Ok(())
 }
 
 fn whole(name: &str, value: &str, min: usize, max: usize) -> Result<usize, String> {

@@ -15,6 +15,15 @@ pub mod floor_epoll;
 #[path = "../floor/uring.rs"]
 pub mod floor_uring;
 
+#[path = "../floor/churn_blocking.rs"]
+pub mod floor_churn_blocking;
+#[cfg(target_os = "linux")]
+#[path = "../floor/churn_epoll.rs"]
+pub mod floor_churn_epoll;
+#[cfg(target_os = "linux")]
+#[path = "../floor/churn_uring.rs"]
+pub mod floor_churn_uring;
+
 #[cfg(target_os = "linux")]
 pub mod buffer_ring;
 #[cfg(target_os = "linux")]

@@ -1,8 +1,9 @@
-//! One io_uring with its buffer ring, made safe for the two loops of `floor/uring.rs`: ring set-up,
+//! One io_uring with its buffer ring, made safe for the loops of `floor/uring.rs` and
+//! `floor/churn_uring.rs`: ring set-up,
 //! the few operations, one system call per turn. It keeps no connection and decides nothing.
 
 use std::io::{self, ErrorKind};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::squeue::{Entry, Flags};
@@ -28,6 +29,8 @@ pub enum Kind {
     Send = 2,
     /// Readability of a descriptor that is not a socket.
     Readable = 3,
+    /// What is heard of only if it fails: a connect, a close.
+    Silent = 4,
 }
 
 /// One completion.
@@ -53,6 +56,8 @@ pub struct Ring {
     buffers: BufferRing,
     given_back: bool,
     parked: Vec<(RawFd, usize)>,
+    own: Vec<Box<[u8]>>, // what is received outside the group, by index; never freed while the ring is there
+    own_bytes: usize,
 }
 
 impl Ring {
@@ -86,6 +91,8 @@ impl Ring {
             buffers,
             given_back: false,
             parked: Vec::new(),
+            own: Vec::new(),
+            own_bytes: options.size_bytes + 1,
         })
     }
 
@@ -135,6 +142,66 @@ impl Ring {
         self.push(entry.flags(Flags::SKIP_SUCCESS), Kind::Send, index);
     }
 
+    /// Receives what is there into memory of `index`'s own.
+    #[inline]
+    pub fn receive_once(&mut self, socket: RawFd, index: usize) {
+        let (address, length) = self.own_memory(index);
+        let entry = opcode::Recv::new(Fd(socket), address, length).build();
+        self.push(entry, Kind::Receive, index);
+    }
+
+    /// Sends `length` received bytes of `index` back and closes; both silent unless they fail.
+    #[inline]
+    pub fn answer_and_close(&mut self, socket: RawFd, index: usize, length: u32) {
+        let address = self.own_memory(index).0;
+        // A hard link: the close goes ahead also where the peer takes no answer any more.
+        let flags = Flags::SKIP_SUCCESS | Flags::IO_HARDLINK;
+        self.push(
+            send(socket, address, length).flags(flags),
+            Kind::Send,
+            index,
+        );
+        self.close(socket);
+    }
+
+    /// Connects, asks, and receives to the end of the stream: linked, with one completion, that of the receive.
+    #[inline]
+    pub fn connect_and_ask(
+        &mut self,
+        socket: RawFd,
+        address: &'static Address,
+        request: &'static [u8],
+        index: usize,
+    ) {
+        let flags = Flags::SKIP_SUCCESS | Flags::IO_LINK;
+        let connect = opcode::Connect::new(
+            Fd(socket),
+            (&raw const address.bytes).cast(),
+            address.length,
+        );
+        self.push(connect.build().flags(flags), Kind::Silent, index);
+        let request = send(socket, request.as_ptr(), request.len() as u32);
+        self.push(request.flags(flags), Kind::Send, index);
+        let (memory, length) = self.own_memory(index);
+        let receive = opcode::Recv::new(Fd(socket), memory, length).flags(libc::MSG_WAITALL);
+        self.push(receive.build(), Kind::Receive, index);
+    }
+
+    /// Closes; silent unless it fails.
+    #[inline]
+    pub fn close(&mut self, socket: RawFd) {
+        let entry = opcode::Close::new(Fd(socket)).build();
+        self.push(entry.flags(Flags::SKIP_SUCCESS), Kind::Silent, 0);
+    }
+
+    /// One byte more than a message, so that a receive of all of it ends with the stream.
+    fn own_memory(&mut self, index: usize) -> (*mut u8, u32) {
+        let bytes = self.own_bytes;
+        self.own
+            .resize_with(self.own.len().max(index + 1), || vec![0; bytes].into());
+        (self.own[index].as_mut_ptr(), bytes as u32)
+    }
+
     /// Gives a buffer back; the kernel sees it at the next [`Ring::submit_and_wait`].
     #[inline]
     pub fn give_back(&mut self, buffer: u16) {
@@ -171,7 +238,8 @@ impl Ring {
             0 => Kind::Accept,
             1 => Kind::Receive,
             2 => Kind::Send,
-            _ => Kind::Readable,
+            3 => Kind::Readable,
+            _ => Kind::Silent,
         };
         Some(Done {
             kind,
@@ -185,7 +253,8 @@ impl Ring {
     #[inline]
     fn push(&mut self, entry: Entry, kind: Kind, index: usize) {
         let entry = entry.user_data((kind as u64) << 32 | index as u64);
-        // SAFETY: what an entry points to is a received buffer that is still out, or static bytes.
+        // SAFETY: what an entry points to is a received buffer that is still out, memory of an index's own, which is
+        // not moved or freed before the ring is, or static.
         while unsafe { self.submissions.push(&entry) }.is_err() {
             self.submissions.sync();
             if let Err(error) = self.submitter.submit() {
@@ -201,6 +270,42 @@ fn send(socket: RawFd, address: *const u8, length: u32) -> Entry {
     opcode::Send::new(Fd(socket), address, length)
         .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
         .build()
+}
+
+/// A TCP socket of IPv4.
+pub fn socket() -> io::Result<RawFd> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) } {
+        fd if fd >= 0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// An IPv4 address in the kernel's form.
+pub struct Address {
+    bytes: libc::sockaddr_in,
+    length: libc::socklen_t,
+}
+
+impl Address {
+    /// Fails for IPv6, which no floor needs.
+    pub fn new(address: SocketAddr) -> io::Result<Self> {
+        let SocketAddr::V4(address) = address else {
+            return Err(io::Error::other("the floors speak IPv4"));
+        };
+        let bytes = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: address.port().to_be(),
+            sin_addr: libc::in_addr {
+                s_addr: u32::from_ne_bytes(address.ip().octets()),
+            },
+            sin_zero: [0; 8],
+        };
+        Ok(Self {
+            bytes,
+            length: size_of_val(&bytes) as libc::socklen_t,
+        })
+    }
 }
 
 /// Sets TCP_NODELAY on a listener; on Linux accepted sockets inherit it.

@@ -56,6 +56,45 @@ fn every_floor_echoes_and_completes_its_closed_loop() {
     }
 }
 
+#[test]
+fn every_floor_churns_answers_and_closes() {
+    for (name, program) in FLOORS {
+        if name == "uring" && io_uring::IoUring::new(2).is_err() {
+            skipped("every_floor_churns_answers_and_closes: no io_uring here");
+            continue;
+        }
+        let port = free_port().expect("a port");
+        let run = |rest: &str| -> Process {
+            let line = format!("{program} {rest} --churn --connections 9 --size 777");
+            let words: Vec<String> = line.split(' ').map(String::from).collect();
+            Process::start(&words).expect("the floor starts")
+        };
+        let mut server = run(&format!("serve 127.0.0.1:{port}"));
+        server.await_listening(port, LIMIT).expect("it listens");
+        let line = run(&format!(
+            "load 127.0.0.1:{port} --seconds 0.1 --warmup-seconds 0.05 --clock"
+        ))
+        .finish(LIMIT)
+        .expect("the loop completes");
+        let result: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
+        assert!(result["operations"].as_u64() > Some(9), "{name}: {line}");
+        for message in [vec![1; 777], vec![7; 1], vec![]] {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+            stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+            stream.write_all(&message).expect("write");
+            if message.is_empty() {
+                stream.shutdown(Shutdown::Write).expect("half-close");
+            }
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).expect("it closes");
+            assert_eq!(answer, message, "{name}");
+        }
+        server
+            .stop(Stop::CloseStdin)
+            .expect("it ends with its standard input");
+    }
+}
+
 /// Uneven pieces, larger than any buffer of the floor in sum, then a half-close.
 fn same_bytes_come_back(name: &str, port: u16) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");

@@ -24,6 +24,7 @@ mod lazy_state;
 mod mapping;
 mod options;
 mod own_buffers;
+mod parting;
 mod probe;
 mod reap;
 mod ring;
@@ -46,6 +47,7 @@ use farewell_state::Farewells;
 use lazy_state::Lazy;
 use options::Wishes;
 use own_buffers::OwnBuffers;
+use parting::Parting;
 use ring::{BUFFER_GROUP, Ring};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -84,6 +86,7 @@ pub struct UringProactor {
     acceptor: Acceptor,
     lazy: Lazy,
     farewells: Farewells,
+    parting: Parting,
     /// A receive of one buffer ended in the event that was told last: it is armed again when that
     /// has been dealt with, behind the answer, and not at all if that was a close.
     rearm: Option<ConnectionId>,
@@ -158,6 +161,7 @@ impl Proactor for UringProactor {
             },
             lazy: Lazy::default(),
             farewells: Farewells::new(),
+            parting: Parting::new(),
             rearm: None,
             closed: VecDeque::with_capacity(settings.connections as usize),
             wake_fd: settings.wake_fd,
@@ -397,8 +401,12 @@ impl Proactor for UringProactor {
         if connection.receiving == Arm::Parked {
             connection.receiving = Arm::Off;
         }
+        let has_ended = connection.receiving == Arm::Ended;
         if self.may_close_silently(id) {
-            return self.close_silently(id);
+            if how == How::Rst || !has_ended || !self.part_later(id) {
+                self.close_silently(id);
+            }
+            return;
         }
         // In this order, in one submission: the kernel takes entries in order and runs both at
         // once, so the close is the last reference but those of the cancelled operations, whose
@@ -440,7 +448,10 @@ impl Proactor for UringProactor {
         if !self.parked.is_empty() {
             self.rearm_parked();
         }
-        let timeout_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(now_ns()));
+        let timeout_ns = match self.part() {
+            true => Some(0),
+            false => deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(now_ns())),
+        };
         let answer = self.ring.turn(timeout_ns, &mut self.counters);
         self.begin_lazy_turn();
         self.forget_farewells();

@@ -191,12 +191,15 @@ impl Control {
         if ticking.thread.is_none() {
             let control = Arc::clone(self);
             let (stop, stopped) = std::sync::mpsc::channel::<()>();
-            let thread = std::thread::spawn(move || {
+            // With a name of its own: whoever looks at threads must not take it for a worker.
+            let named = std::thread::Builder::new().name("ticker".into());
+            let ticking_thread = named.spawn(move || {
                 crate::os::leave_the_cpu_of_a_worker();
                 while stopped.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
                     control.wake_all();
                 }
             });
+            let thread = ticking_thread.expect("a thread more can be started");
             ticking.thread = Some((stop, thread));
         }
         drop(ticking);

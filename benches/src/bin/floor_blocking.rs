@@ -1,8 +1,9 @@
-//! The bare blocking loop as a program: see `floor/blocking.rs`.
+//! The bare blocking loops as a program: see `floor/blocking.rs` and `floor/churn_blocking.rs`.
 
 fn main() {
-    linerate_benches::floor::run(
-        linerate_benches::floor_blocking::serve,
-        linerate_benches::floor_blocking::load,
-    );
+    use linerate_benches::{floor_blocking, floor_churn_blocking};
+    linerate_benches::floor::run(&linerate_benches::floor::Loops {
+        serve: [floor_blocking::serve, floor_churn_blocking::serve],
+        load: [floor_blocking::load, floor_churn_blocking::load],
+    });
 }

@@ -1,11 +1,12 @@
-//! The bare epoll loop as a program: see `floor/epoll.rs`.
+//! The bare epoll loops as a program: see `floor/epoll.rs` and `floor/churn_epoll.rs`.
 
 #[cfg(target_os = "linux")]
 fn main() {
-    linerate_benches::floor::run(
-        linerate_benches::floor_epoll::serve,
-        linerate_benches::floor_epoll::load,
-    );
+    use linerate_benches::{floor_churn_epoll, floor_epoll};
+    linerate_benches::floor::run(&linerate_benches::floor::Loops {
+        serve: [floor_epoll::serve, floor_churn_epoll::serve],
+        load: [floor_epoll::load, floor_churn_epoll::load],
+    });
 }
 
 #[cfg(not(target_os = "linux"))]

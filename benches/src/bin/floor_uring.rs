@@ -1,11 +1,12 @@
-//! The bare uring loop as a program: see `floor/uring.rs`.
+//! The bare uring loops as a program: see `floor/uring.rs` and `floor/churn_uring.rs`.
 
 #[cfg(target_os = "linux")]
 fn main() {
-    linerate_benches::floor::run(
-        linerate_benches::floor_uring::serve,
-        linerate_benches::floor_uring::load,
-    );
+    use linerate_benches::{floor_churn_uring, floor_uring};
+    linerate_benches::floor::run(&linerate_benches::floor::Loops {
+        serve: [floor_uring::serve, floor_churn_uring::serve],
+        load: [floor_uring::load, floor_churn_uring::load],
+    });
 }
 
 #[cfg(not(target_os = "linux"))]

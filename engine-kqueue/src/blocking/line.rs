@@ -7,7 +7,7 @@ use engine::proactor::{BackendCounters, Lease, PIECES_MAX, Piece};
 use engine::region::Region;
 use engine::session::How;
 use engine::speaker::Speaker;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,10 @@ pub struct Line {
     pool: BlockPool,
     buffer: Buffer,
     region: Arc<Region>,
+    /// The peer has finished.
+    finished: bool,
+    /// The socket before this one, which its peer has ended: closed when this one's peer is waited for.
+    parting: Option<OwnedFd>,
     /// How long to try to receive before sleeping.
     spin: Duration,
     /// System calls and the like.
@@ -111,6 +115,8 @@ impl Line {
             pool: BlockPool::default(),
             buffer: Buffer(vec![0; buffer_bytes].into_boxed_slice()),
             region,
+            finished: false,
+            parting: None,
             spin,
             counters: BackendCounters::default(),
         }
@@ -119,7 +125,27 @@ impl Line {
     /// Takes up another socket.
     pub fn attach(&mut self, fd: RawFd) {
         self.fd = fd;
+        self.finished = false;
         self.clear();
+    }
+
+    /// Whether the peer of this socket has finished, so that nobody waits for its closing.
+    pub fn has_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Closes `socket` when there is nothing else to do.
+    pub fn part_later(&mut self, socket: Option<OwnedFd>) {
+        self.part();
+        self.parting = socket;
+    }
+
+    /// Closes what was kept for that.
+    #[inline]
+    pub fn part(&mut self) {
+        if let Some(socket) = self.parting.take() {
+            self.counters.system_calls += sys::close(socket, How::Fin);
+        }
     }
 
     /// Forgets what was to be sent.
@@ -199,6 +225,7 @@ impl Line {
         if !wait {
             return self.receive_now();
         }
+        self.part();
         if !self.spin.is_zero()
             && let Some(len) = self.spin()?
         {
@@ -259,7 +286,6 @@ enum Step {
 struct Course<'a, P> {
     line: &'a mut Line,
     party: &'a mut P,
-    finished: bool,
     paused: bool,
     shutdown_done: bool,
     sends: u32,
@@ -271,7 +297,6 @@ pub fn converse<P: Party>(line: &mut Line, party: &mut P) -> End {
     let mut course = Course {
         line,
         party,
-        finished: false,
         paused: false,
         shutdown_done: false,
         sends: 0,
@@ -304,7 +329,7 @@ impl<P: Party> Course<'_, P> {
             self.line.counters.system_calls += 1;
             sys::shutdown_write(self.line.fd);
         }
-        if self.finished {
+        if self.line.finished {
             // Both sides have said everything.
             return Ok(Step::Over(End::Closed(How::Fin)));
         }
@@ -329,7 +354,7 @@ impl<P: Party> Course<'_, P> {
             self.sends += 1;
             if self.sends.is_multiple_of(SENDS_PER_LOOK)
                 && !self.line.outbox.is_empty()
-                && !self.finished
+                && !self.line.finished
             {
                 return self.look();
             }
@@ -338,6 +363,7 @@ impl<P: Party> Course<'_, P> {
         if !self.party.blocked() {
             return Ok(Step::Over(End::Left));
         }
+        self.line.part();
         // A peer that wants to be read before it reads must not stop us both.
         let room = !self.line.outbox.is_too_full(&self.line.pool);
         if !room && !self.paused {
@@ -345,7 +371,7 @@ impl<P: Party> Course<'_, P> {
             self.line.counters.receive_pauses += 1;
             self.party.paused();
         }
-        let read = if room && !self.finished {
+        let read = if room && !self.line.finished {
             libc::POLLIN
         } else {
             0
@@ -374,6 +400,7 @@ impl<P: Party> Course<'_, P> {
     }
 
     fn rest_until(&mut self, due_ns: u64) -> Result<Step, i32> {
+        self.line.part();
         let mut entry = [sys::watch(self.line.fd, libc::POLLIN)];
         let ready = if self.party.resting(true) {
             self.line.counters.system_calls += 1;
@@ -398,7 +425,7 @@ impl<P: Party> Course<'_, P> {
             }
             return Step::On;
         }
-        self.finished = true;
+        self.line.finished = true;
         if self.party.finished(self.line) {
             Step::On
         } else {

@@ -29,8 +29,13 @@ impl Seat {
 
     /// Closes the socket. Returns the number of system calls.
     pub fn close(&self, how: How) -> u64 {
-        let socket = self.lock().take();
+        let socket = self.leave();
         socket.map_or(0, |socket| sys::close(socket, how))
+    }
+
+    /// Gives the socket up unclosed.
+    pub fn leave(&self) -> Option<OwnedFd> {
+        self.lock().take()
     }
 
     /// Wakes the thread out of whatever it waits for on its socket. False if it has none.

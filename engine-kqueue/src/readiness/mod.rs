@@ -46,6 +46,9 @@ pub const RECEIVE_BUDGET: u32 = 16;
 /// Accepted connections per turn, at most.
 pub const ACCEPT_BUDGET: u32 = 64;
 
+/// Sockets that are kept for their closing, at most.
+const PARTING_MAX: usize = 16;
+
 /// An event that did not come from the selector.
 #[derive(Clone, Copy, Debug)]
 enum Queued {
@@ -152,6 +155,10 @@ pub struct Readiness<S: Selector> {
     accepting: Accepting,
     /// When a connect is asked about right after its beginning.
     asking: Seldom<255>,
+    /// Sockets whose peers have finished, closed before the next sleep.
+    parting: Vec<OwnedFd>,
+    /// The selector was not asked in this turn.
+    unasked: bool,
     wake_fd: RawFd,
     turn: u32,
     /// Why the wake descriptor cannot be watched, which makes the backend unusable.
@@ -191,6 +198,8 @@ impl<S: Selector> Readiness<S> {
             queue: VecDeque::with_capacity(2 * count + 8),
             accepting: Accepting::default(),
             asking: Seldom::default(),
+            parting: Vec::with_capacity(PARTING_MAX),
+            unasked: false,
             wake_fd: settings.wake_fd,
             turn: 0,
             broken: None,
@@ -235,6 +244,23 @@ impl<S: Selector> Readiness<S> {
             .turn(&mut self.changes, &mut self.reports, timeout)?;
         self.counters.system_calls += calls;
         Ok(())
+    }
+
+    /// Closes what was kept until nothing else is to be done.
+    #[inline]
+    fn part(&mut self) {
+        if !self.parting.is_empty() {
+            self.counters.system_calls += self.parting.len() as u64;
+            self.parting.clear();
+        }
+    }
+
+    #[inline]
+    fn sleep(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
+        match self.options.spin.is_zero() {
+            true => self.turn(deadline_ns.map(remaining)),
+            false => self.spin(deadline_ns),
+        }
     }
 
     /// Looks for reports without sleeping as long as the options say, and sleeps then for what is
@@ -547,6 +573,7 @@ impl<S: Selector> Proactor for Readiness<S> {
             self.blocked.remove(index);
         }
         let connection = &mut self.connections[id.index as usize];
+        let finished = connection.finished;
         // It may still stand in the ready queue: what is found there must not be received from.
         connection.receiving = false;
         connection.readable = false;
@@ -555,7 +582,13 @@ impl<S: Selector> Proactor for Readiness<S> {
             return;
         };
         self.selector.closing(socket.as_raw_fd());
-        self.counters.system_calls += sys::close(socket, how);
+        // Nobody waits for the end of a connection that its peer has ended: that can be done while the next
+        // one's peer works.
+        if how == How::Fin && finished && self.parting.len() < PARTING_MAX {
+            self.parting.push(socket);
+        } else {
+            self.counters.system_calls += sys::close(socket, how);
+        }
         self.queue.push_back(Queued::Closed(id));
     }
 
@@ -576,6 +609,12 @@ impl<S: Selector> Proactor for Readiness<S> {
             // The caller has not asked for everything of the last turn.
             return Ok(());
         }
+        // What the caller's own calls have brought about is told at once; the selector is asked in every
+        // second turn at the least.
+        self.unasked = !self.unasked && !self.queue.is_empty();
+        if self.unasked {
+            return Ok(());
+        }
         self.reports.clear();
         self.cursor = 0;
         self.turn = self.turn.wrapping_add(1);
@@ -589,10 +628,9 @@ impl<S: Selector> Proactor for Readiness<S> {
         }
         if self.has_work() {
             self.turn(Some(Duration::ZERO))?;
-        } else if self.options.spin.is_zero() {
-            self.turn(deadline_ns.map(remaining))?;
         } else {
-            self.spin(deadline_ns)?;
+            self.part();
+            self.sleep(deadline_ns)?;
         }
         self.counters.waits += u64::from(!self.reports.is_empty());
         match self.broken {

@@ -50,6 +50,8 @@ fn echoes_bytes_and_closes_after_fin() {
             assert!(started.elapsed() < PATIENCE);
             echo.turn(now_plus(Duration::from_millis(100)));
         }
+        // What was told as closed is closed before a sleep.
+        echo.turn(now_plus(Duration::from_millis(1)));
         talks.into_iter().for_each(|talk| talk.join().unwrap());
         assert_eq!(echo.backend.buffers_free(), 8);
         expect_silence(&mut echo.backend, Duration::from_millis(20));
@@ -236,6 +238,56 @@ fn a_deadline_is_never_early_and_a_past_one_does_not_sleep() {
     let started = Instant::now();
     rig.backend.wait(Some(1)).unwrap();
     assert!(started.elapsed() < Duration::from_millis(15));
+}
+
+/// Whether the other end has closed `peer`'s connection.
+fn is_closed(peer: &mut std::net::TcpStream) -> bool {
+    peer.set_nonblocking(true).unwrap();
+    match peer.read(&mut [0; 1]) {
+        Ok(0) => true,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A connection that its peer has ended, open still.
+fn open_finished<S: Selector>(backend: &mut Readiness<S>) -> std::net::TcpStream {
+    let peer = open_tcp(backend, 0);
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(matches!(next(backend), Event::Finished(_)));
+    peer
+}
+
+/// Nobody waits for that closing, and before the worker sleeps it is made.
+#[test]
+fn what_its_peer_has_ended_is_closed_behind_the_next_ones_connect() {
+    each_trigger((2, 4, 4096), |mut rig| {
+        let backend = &mut rig.backend;
+        let mut peer = open_finished(backend);
+        backend.close(id(0), How::Fin);
+        assert!(matches!(next(backend), Event::Closed(_)));
+        assert!(!is_closed(&mut peer), "there is something better to do");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket2::SockAddr::from(listener.local_addr().unwrap());
+        backend.open(id(1), client(socket2::Domain::IPV4)).unwrap();
+        backend.connect(id(1), &address);
+        assert!(matches!(next(backend), Event::Connected(_, Ok(()))));
+        // Elsewhere a connect is slept for.
+        assert_eq!(is_closed(&mut peer), !cfg!(target_os = "linux"));
+        expect_silence(backend, Duration::from_millis(10));
+        assert!(is_closed(&mut peer));
+    });
+}
+
+#[test]
+fn only_so_many_sockets_are_kept_for_their_closing() {
+    each_trigger((1, 4, 4096), |mut rig| {
+        let backend = &mut rig.backend;
+        let mut peer = open_finished(backend);
+        backend.parting.resize_with(PARTING_MAX, || tcp_pair().1);
+        backend.close(id(0), How::Fin);
+        assert!(is_closed(&mut peer), "there is no room for it");
+    });
 }
 
 fn client(domain: socket2::Domain) -> OwnedFd {

@@ -24,6 +24,8 @@ pub struct Connection {
     pub readable: bool,
     /// FIN or an error was reported, so only an empty or failed receive means drained.
     pub eof: bool,
+    /// The peer's FIN was received.
+    pub finished: bool,
     /// Bytes that are readable still, where the selector told.
     pub avail: Option<i64>,
     /// The selector watches for reading.
@@ -77,6 +79,7 @@ impl Connection {
             Ok(0) => {
                 self.receiving = false;
                 self.readable = false;
+                self.finished = true;
                 Received::Finished
             }
             Ok(len) => {

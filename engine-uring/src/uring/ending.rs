@@ -30,6 +30,9 @@ impl UringProactor {
                 );
             }
         }
+        // What was kept goes now, and what is kept by this first call with the next.
+        self.part();
+        self.part();
         self.submit_cancel_everything();
         while self.in_flight > 0 {
             if Instant::now() >= limit

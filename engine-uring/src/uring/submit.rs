@@ -337,6 +337,7 @@ impl UringProactor {
         let (fd, fixed) = self.target(id.index);
         let connection = &mut self.connections[id.index as usize];
         connection.connecting = Connecting::InKernel;
+        self.parting.connects = true;
         let address = self
             .addresses
             .get_mut(connection.address.expect("stored before the connect"));

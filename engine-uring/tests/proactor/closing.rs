@@ -339,6 +339,41 @@ fn a_close_after_the_end_costs_no_call_of_its_own() {
     }
 }
 
+/// The close of a connection that its peer has ended goes behind what the next one says, and before the worker
+/// sleeps.
+#[test]
+fn what_its_peer_has_ended_is_closed_behind_the_next_ones_connect() {
+    let Some(mut bench) = bench(2, 4, 1024) else {
+        return;
+    };
+    let is_closed = |peer: &mut std::net::TcpStream| {
+        peer.set_nonblocking(true).unwrap();
+        match peer.read(&mut [0; 1]) {
+            Ok(0) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (mine, mut theirs) = tcp_pair();
+    bench.open(id(0), mine);
+    theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.until("Finished", |_, event| matches!(event, Event::Finished(_)));
+    bench.proactor.close(id(0), How::Fin);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket2::SockAddr::from(listener.local_addr().unwrap());
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bench.proactor.open(id(1), socket.into()).unwrap();
+    bench.proactor.connect(id(1), &address);
+    bench.until("Connected", |_, event| match event {
+        Event::Closed(closed) => closed != id(0),
+        event => matches!(event, Event::Connected(_, Ok(()))),
+    });
+    assert!(!is_closed(&mut theirs), "the connect goes first");
+    // Also without a deadline: what is queued is submitted before the sleep.
+    bench.proactor.wait(Some(engine::clock::now_ns())).unwrap();
+    assert!(is_closed(&mut theirs));
+}
+
 /// What nobody has to wait for is done all the same when the backend ends at once.
 #[test]
 fn a_close_that_was_only_queued_is_made_when_the_backend_ends() {

@@ -15,7 +15,8 @@ pub struct Latencies {
     pub response: Option<LatencySummary>,
     /// From asking for a connection until it was established.
     pub connect: Option<LatencySummary>,
-    /// Whole operations that open and close a connection: from asking for it until it is closed.
+    /// Whole operations that open and close a connection: from asking for it until the peer's close is seen or our
+    /// reset is sent. close(2) of what the peer has closed is not in it.
     pub total: Option<LatencySummary>,
     /// Operations that failed: from when they were due until the failure was known. They are in
     /// none of the others: a failed operation is never a fast success.

@@ -120,7 +120,9 @@ fn meaning(name: &str) -> &'static str {
         "service" => "from when the request was really sent until its answer was complete.",
         "response" => "from when the operation was due until it was complete, waiting included.",
         "connect" => "from asking for a connection until it was established.",
-        "total" => "the whole operation, from asking for a connection until it was closed.",
+        "total" => {
+            "the whole operation, from asking for a connection until the peer closed it or we reset it."
+        }
         "error" => "operations that failed, from when they were due until the failure was known.",
         _ => "how late the generator noticed that operations were due.",
     }

@@ -152,6 +152,9 @@ impl<W: LoadWorkload> Talker<W> {
             // Nothing is connected any more, and nobody is owed anything.
             None if self.life.phase() >= Phase::Draining => {}
             None => {
+                if let Some(line) = &mut self.line {
+                    line.part();
+                }
                 let until_ns = self.life.next_wake_ns();
                 self.stage.sleep_until(until_ns);
             }
@@ -296,9 +299,18 @@ impl<W: LoadWorkload> Talker<W> {
             }
         };
         self.connected = false;
-        self.calls.system_calls += self.seat().close(how);
+        self.close(how);
         self.life.closed(OWN, now_ns());
         true
+    }
+
+    /// Closes the socket, or keeps it for that until there is nothing better to do, where nobody waits for it.
+    fn close(&mut self, how: How) {
+        let socket = self.seat().leave();
+        match &mut self.line {
+            Some(line) if how == How::Fin && line.has_finished() => line.part_later(socket),
+            _ => self.calls.system_calls += socket.map_or(0, |socket| sys::close(socket, how)),
+        }
     }
 
     /// The conductor has shut the socket down because nothing is owed any more: what the socket says
