@@ -79,6 +79,7 @@ fn run(
                     total: connections,
                 },
                 ramp: Ramp::AtOnce,
+                queue: engine::shape::Queue::Own,
                 poisson_seed: POISSON_SEED,
                 warmup_ns: 10_000_000,
                 stop: Stop::After(WINDOW_NS),

@@ -66,6 +66,16 @@ impl Pace {
     }
 }
 
+/// Where an operation of an open loop that is due waits until a connection is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Queue {
+    /// With the connection that it was dealt to, also while others are free.
+    #[default]
+    Own,
+    /// With its worker: whichever connection of the worker is free takes it.
+    Shared,
+}
+
 /// Seed of the Poisson gaps where nothing else is said. Whoever repeats a measurement gives every
 /// round a seed of its own, or all of them would see the same arrivals.
 pub const POISSON_SEED: u64 = 0x6c69_6e65_7261_7465; // "linerate"
@@ -89,17 +99,21 @@ enum Cursor {
 }
 
 impl Cursor {
-    fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
+    /// Of connections `first .. first + count` of `total`: every `total / count`-th arrival.
+    fn new(pace: Pace, first: u32, count: u32, total: u32, seed: u64) -> Self {
         match pace {
             Pace::Closed => Self::Never,
-            Pace::Constant(per_second) => Self::Constant {
-                offset_ns: f64::from(index) * 1e9 / per_second,
-                gap_ns: f64::from(total) * 1e9 / per_second,
-                count: 0,
-            },
+            Pace::Constant(per_second) => {
+                let own_per_second = f64::from(count) * per_second;
+                Self::Constant {
+                    offset_ns: f64::from(first) * 1e9 / own_per_second,
+                    gap_ns: f64::from(total) * 1e9 / own_per_second,
+                    count: 0,
+                }
+            }
             Pace::Poisson(per_second) => {
-                let mean_gap_ns = f64::from(total) * 1e9 / per_second;
-                let mut state = seed ^ (u64::from(index) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
+                let mean_gap_ns = f64::from(total) * 1e9 / (f64::from(count) * per_second);
+                let mut state = seed ^ (u64::from(first) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
                 let at_ns = exponential(&mut state) * mean_gap_ns;
                 Self::Poisson {
                     at_ns,
@@ -192,7 +206,7 @@ fn exponential(state: &mut u64) -> f64 {
 /// loop must not keep the loop from receiving.
 const ARRIVALS_PER_CALL: u32 = 64;
 
-/// The schedule of one connection. There is no queue of what is due: a second cursor over the same
+/// The schedule of one connection, or of a worker's. There is no queue of what is due: a second cursor over the same
 /// arrivals yields the intended instants of what has not been sent yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Pacer {
@@ -205,7 +219,16 @@ pub struct Pacer {
 impl Pacer {
     /// The schedule of connection `index` of `total`; `seed` is that of the Poisson gaps.
     pub fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
-        let cursor = Cursor::new(pace, index, total, seed);
+        Self::following(Cursor::new(pace, index, 1, total, seed))
+    }
+
+    /// The one schedule of connections `first .. first + count` of `total`, which are a worker's. Workers of
+    /// equal size take arrivals in turn.
+    pub fn of_worker(pace: Pace, first: u32, count: u32, total: u32, seed: u64) -> Self {
+        Self::following(Cursor::new(pace, first, count, total, seed))
+    }
+
+    fn following(cursor: Cursor) -> Self {
         Self {
             start_ns: 0,
             arrivals: cursor,
@@ -288,6 +311,22 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_queues_of_workers_take_arrivals_in_turn() {
+        let due = |first, count| {
+            let mut pacer = Pacer::of_worker(Pace::Constant(1_000.0), first, count, 6, 0);
+            let mut meter = Meter::new(true, None, std::sync::Arc::default());
+            for _ in 0..3 {
+                pacer.arrive(10_000_000, &mut meter);
+            }
+            std::iter::from_fn(|| pacer.take()).collect::<Vec<u64>>()
+        };
+        let mut all: Vec<u64> = [due(0, 2), due(2, 2), due(4, 2)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..=10).map(|k| k * 1_000_000).collect::<Vec<u64>>());
+        assert_eq!(due(0, 6), all, "one worker takes all");
+    }
 
     fn pacer(pace: Pace, index: u32, total: u32) -> Pacer {
         Pacer::new(pace, index, total, POISSON_SEED)

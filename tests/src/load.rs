@@ -7,7 +7,7 @@ use engine::endpoint::Target;
 use engine::load::{Rules, Share};
 use engine::meter::{ErrorKind, Published, Recorded};
 use engine::session::How;
-use engine::shape::{POISSON_SEED, Pace, Ramp, Stop};
+use engine::shape::{POISSON_SEED, Pace, Queue, Ramp, Stop};
 use engine::socket::SocketOptions;
 use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
@@ -47,6 +47,8 @@ pub struct Plan {
     pub socket: SocketOptions,
     /// Addresses to connect from; none leaves it to the kernel.
     pub sources: Vec<SocketAddr>,
+    /// Where what is due waits.
+    pub queue: Queue,
 }
 
 impl Plan {
@@ -69,6 +71,7 @@ impl Plan {
                 ..SocketOptions::default()
             },
             sources: Vec::new(),
+            queue: Queue::Own,
         }
     }
 
@@ -158,6 +161,7 @@ impl Plan {
                     total: self.connections,
                 },
                 ramp: Ramp::AtOnce,
+                queue: self.queue,
                 poisson_seed: POISSON_SEED,
                 warmup_ns: self.warmup.as_nanos() as u64,
                 stop: match self.stop {

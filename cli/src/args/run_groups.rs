@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use report::document::Queue;
 use report::units::{parse_count, parse_duration_ns, parse_size};
 use runner::plan::{
     CommonRequest, PaceRequest, PlacementKind, PlanRequest, ShapeRequest, SocketRequest,
@@ -196,16 +197,30 @@ impl Fill for LoadArgs {
 pub struct PaceArgs {
     /// Open loop: start this many operations per second in total, answered or not. Latency then counts
     /// from when an operation was due. Operations are dealt to the connections in turn, and each connection
-    /// queues for itself: with one in flight (--depth 1) what is due waits for the answer before it, also
-    /// while another connection is free. Without it: closed loop, as fast as answers come
+    /// queues for itself (see --queue). Without it: closed loop, as fast as answers come
     #[arg(long, value_name = "PER_SECOND", value_parser = operation_rate, allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
-    /// Distances between the operations of --rate: equal, or random as those of independent users. Random
-    /// ones come in bunches, which queue on each connection for itself; a pool with one queue would answer
-    /// sooner [default: constant]
+    /// Distances between the operations of --rate: equal, or random as those of independent users, which come
+    /// in bunches [default: constant]
     #[arg(long, value_name = "KIND", value_enum, requires = "rate")]
     pub arrival: Option<Arrival>,
+
+    /// Where operations of --rate that are due wait for a connection. own: each connection has a queue, so that with
+    /// one in flight (--depth 1) what is due waits for the answer before it, also while others are free.
+    /// shared: as a pool of connections does, whichever is free takes the oldest; one queue per thread
+    /// (--threads), not with engine blocking [default: own]
+    #[arg(long, value_name = "WHERE", value_enum, requires = "rate")]
+    pub queue: Option<QueueKind>,
+}
+
+/// Where what is due waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueueKind {
+    // With the connection that it was dealt to
+    Own,
+    // With the thread, for whichever connection is free
+    Shared,
 }
 
 /// Distances between operations of an open loop.
@@ -223,6 +238,10 @@ impl PaceArgs {
         PaceRequest {
             rate_per_second: self.rate,
             poisson: self.arrival == Some(Arrival::Poisson),
+            queue: self.queue.map(|kind| match kind {
+                QueueKind::Own => Queue::Own,
+                QueueKind::Shared => Queue::Shared,
+            }),
         }
     }
 }

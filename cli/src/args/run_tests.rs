@@ -52,6 +52,7 @@ fn pace(rate_per_second: f64, poisson: bool) -> PaceRequest {
     PaceRequest {
         rate_per_second: Some(rate_per_second),
         poisson,
+        queue: None,
     }
 }
 
@@ -97,6 +98,15 @@ fn command_lines_become_requests() {
         ("rr --rate 20k --arrival poisson", Rr, |r| {
             r.shape = ShapeRequest::Rr(RrRequest {
                 pace: pace(20_000.0, true),
+                ..RrRequest::default()
+            });
+        }),
+        ("rr --rate 20k --queue shared", Rr, |r| {
+            r.shape = ShapeRequest::Rr(RrRequest {
+                pace: PaceRequest {
+                    queue: Some(doc::Queue::Shared),
+                    ..pace(20_000.0, false)
+                },
                 ..RrRequest::default()
             });
         }),
@@ -237,6 +247,11 @@ fn impossible_command_lines_are_refused() {
         ("run rr udp://127.0.0.1:1", "tcp://HOST:PORT"),
         ("run rr --count 5 --duration 1s", "--duration"),
         ("run rr --arrival poisson", "--rate"),
+        ("run rr --queue shared", "--rate"),
+        (
+            "run rr --queue shared --rate 5 --engine blocking",
+            "--engine epoll",
+        ),
         ("run rr --rate 0", "closed loop"),
         ("run rr --rate -5", "--rate"),
         (

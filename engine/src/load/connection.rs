@@ -49,7 +49,7 @@ pub(super) enum Next {
 pub(super) struct Connection<W: LoadWorkload> {
     pub session: W::Session,
     pub slot: W::Slot,
-    /// The schedule, in open loop.
+    /// The schedule, in open loop, unless the worker's connections share one.
     pub pacer: Pacer,
     pub began: Began,
     /// When traffic could flow, ns.
@@ -70,6 +70,8 @@ pub(super) struct Connection<W: LoadWorkload> {
     pub timer_due: bool,
     /// It is in the queue of those to be spoken on.
     pub queued_to_speak: bool,
+    /// It stands in the worker's queue of those that have room.
+    pub is_free: bool,
     /// A connect that is tried again, and was counted when it was first tried.
     pub is_retry: bool,
     /// The drain waits for it.
@@ -97,6 +99,7 @@ impl<W: LoadWorkload> Connection<W> {
             timer_ns: NEVER,
             timer_due: false,
             queued_to_speak: false,
+            is_free: false,
             is_retry: false,
             owed: false,
         }

@@ -239,15 +239,17 @@ impl<W: LoadWorkload> Life<W> {
         if self.phase != Phase::Running || connection.state != State::Idle || rests {
             return;
         }
-        let intended_ns = match connection.pacer.is_open() {
-            true => connection.pacer.oldest_ns(),
+        let pacer = self.pacer(index);
+        let intended_ns = match pacer.is_open() {
+            true => pacer.oldest_ns(),
             false => Some(now_ns),
         };
-        if let Some(intended_ns) = intended_ns
-            && self.meter.permit(intended_ns)
-        {
-            connection.pacer.take();
-            connection.began.intended_ns = intended_ns;
+        let Some(intended_ns) = intended_ns else {
+            return self.has_room(index);
+        };
+        if self.meter.permit(intended_ns) {
+            self.pacer(index).take();
+            self.connections[index as usize].began.intended_ns = intended_ns;
             self.queue_dial(index);
         }
     }

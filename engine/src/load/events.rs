@@ -83,6 +83,9 @@ impl<W: LoadWorkload> Life<W> {
         if self.phase != Phase::Running {
             return None;
         }
+        if self.queue.is_some() {
+            return self.next_taker(now_ns);
+        }
         loop {
             let due_ns = self.schedule.peek()?.0.0;
             if due_ns > now_ns || self.turns_left == 0 {
@@ -133,8 +136,7 @@ impl<W: LoadWorkload> Life<W> {
         if std::mem::take(&mut connection.timer_due) && connection.state.is_established() {
             self.tell(index, out, |session, slot, out| session.timer(slot, out));
         }
-        let connection = &self.connections[index as usize];
-        if connection.state == State::Open && connection.pacer.is_open() {
+        if self.state(index) == State::Open && self.pacer(index).is_open() {
             self.tell(index, out, |session, slot, out| session.due(slot, out));
         }
     }
@@ -160,11 +162,17 @@ impl<W: LoadWorkload> Life<W> {
         tell: impl FnOnce(&mut W::Session, &mut W::Slot, &mut LoadSpeaker<'_, O>),
     ) {
         let connection = &mut self.connections[index as usize];
+        let (shares, starts_left, pacer) = match &mut self.queue {
+            None => (false, u32::MAX, &mut connection.pacer),
+            Some(queue) => (true, queue.starts_at_a_time(), &mut queue.pacer),
+        };
         let mut speaker = LoadSpeaker {
             out,
             meter: &mut self.meter,
-            pacer: &mut connection.pacer,
+            pacer,
             said: &mut self.said,
+            starts_left,
+            shares,
             began: connection.began,
             running: connection.state == State::Open,
         };
@@ -183,6 +191,9 @@ impl<W: LoadWorkload> Life<W> {
             self.set_timer(index, at_ns);
         }
         let is_ready = std::mem::take(&mut self.said.ready);
+        if std::mem::take(&mut self.said.has_room) {
+            self.has_room(index);
+        }
         if let Some(outcome) = self.said.outcome.take() {
             return self.conclude(index, outcome, out);
         }

@@ -17,6 +17,7 @@ mod events;
 mod lateness;
 mod outcome;
 mod phases;
+mod queue;
 mod rules;
 mod session;
 mod speaker;
@@ -33,6 +34,7 @@ use crate::region::Region;
 use crate::session::How;
 use crate::timers::Timers;
 use connection::{Connection, State};
+use queue::WorkerQueue;
 use speaker::Said;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -68,6 +70,8 @@ pub struct Life<W: LoadWorkload> {
     alive_ns: u64,
     /// Next due instants of the schedule, earliest first: at most one entry per connection.
     schedule: BinaryHeap<Reverse<(u64, u32)>>,
+    /// The one schedule of all connections, where they share it: `schedule` then holds its next instant.
+    queue: Option<WorkerQueue>,
     /// Everything else that is due at an instant: time-outs, rests, the sessions' own timers.
     timers: Timers,
     /// To be connected, in this order.
@@ -108,6 +112,7 @@ impl<W: LoadWorkload> Life<W> {
         let connection = |index| Connection::new(&workload, &rules, share.first + index, &region);
         let connections = (0..share.count).map(connection).collect();
         Self {
+            queue: WorkerQueue::new(workload.pace(), &rules),
             connections,
             meter,
             phase: Phase::Preparing,

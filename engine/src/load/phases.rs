@@ -24,10 +24,11 @@ impl<W: LoadWorkload> Life<W> {
         self.phase = Phase::Running;
         self.alive_ns = go_ns;
         self.observe(now_ns);
+        let shares_queue = self.start_queue(go_ns);
         for index in 0..self.connections.len() as u32 {
             let connection = &mut self.connections[index as usize];
             connection.pacer.start(go_ns);
-            if let Some(due_ns) = connection.pacer.next_due_ns() {
+            if let Some(due_ns) = connection.pacer.next_due_ns().filter(|_| !shares_queue) {
                 self.schedule.push(Reverse((due_ns, index)));
             }
             match connection.state {
@@ -207,15 +208,10 @@ impl<W: LoadWorkload> Life<W> {
             let interrupted = now_ns < self.window_end_ns;
             self.close_window(now_ns.min(self.window_end_ns), now_ns, interrupted);
         }
-        let window_ns = self.meter.recorded().window_start_ns..self.window_end_ns;
         for index in 0..self.connections.len() as u32 {
             self.account_for(index, now_ns);
-            let pacer = &mut self.connections[index as usize].pacer;
-            let unsent = pacer.give_up(window_ns.start, window_ns.end);
-            if let Some((count, oldest_ns)) = unsent.filter(|_| W::OWES) {
-                self.meter.never_sent(count, oldest_ns, now_ns);
-            }
         }
+        self.give_up_schedules(now_ns);
         self.phase = Phase::Over;
     }
 

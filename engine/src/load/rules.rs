@@ -1,7 +1,7 @@
 //! What a load's life is to keep to.
 
 use crate::endpoint::{Endpoint, Target};
-use crate::shape::{Ramp, Stop};
+use crate::shape::{Queue, Ramp, Stop};
 
 /// The part of all connections that one worker owns: `first .. first + count` of `total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Rules {
     pub target: Target,
     /// When to open them.
     pub ramp: Ramp,
+    /// Where operations that are due wait for a connection.
+    pub queue: Queue,
     /// Seed of the gaps of a Poisson schedule ([`crate::shape::POISSON_SEED`] where nothing else is said).
     pub poisson_seed: u64,
     /// Warm-up before the window, ns.

@@ -12,6 +12,8 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(super) struct Said {
     pub ready: bool,
+    /// It has room for an operation, and found none that is due.
+    pub has_room: bool,
     pub after_ns: Option<u64>,
     pub outcome: Option<Outcome>,
 }
@@ -20,7 +22,7 @@ impl Said {
     /// Whether there is anything to be heard.
     #[inline]
     pub fn is_anything(&self) -> bool {
-        self.ready || self.after_ns.is_some() || self.outcome.is_some()
+        self.ready || self.has_room || self.after_ns.is_some() || self.outcome.is_some()
     }
 }
 
@@ -29,6 +31,10 @@ pub(super) struct LoadSpeaker<'a, O> {
     pub meter: &'a mut Meter,
     pub pacer: &'a mut Pacer,
     pub said: &'a mut Said,
+    /// So many operations of the schedule may begin.
+    pub starts_left: u32,
+    /// The schedule is the worker's, and others may take from it.
+    pub shares: bool,
     pub began: Began,
     /// Traffic may flow: operations may start.
     pub running: bool,
@@ -75,6 +81,23 @@ impl<O: Out> Out for LoadSpeaker<'_, O> {
     }
 }
 
+impl<O> LoadSpeaker<'_, O> {
+    #[inline]
+    fn start_what_is_due(&mut self) -> Option<u64> {
+        let oldest_ns = self.pacer.oldest_ns().filter(|_| self.starts_left > 0);
+        let Some(intended_ns) = oldest_ns else {
+            self.said.has_room = self.shares;
+            return None;
+        };
+        if !self.meter.permit(intended_ns) {
+            return None;
+        }
+        self.starts_left -= 1;
+        self.pacer.take();
+        Some(intended_ns)
+    }
+}
+
 impl<O: Out> LoadOut for LoadSpeaker<'_, O> {
     #[inline]
     fn ready(&mut self) {
@@ -87,11 +110,7 @@ impl<O: Out> LoadOut for LoadSpeaker<'_, O> {
             return None;
         }
         if self.pacer.is_open() {
-            let intended_ns = self.pacer.oldest_ns()?;
-            return self.meter.permit(intended_ns).then(|| {
-                self.pacer.take();
-                intended_ns
-            });
+            return self.start_what_is_due();
         }
         let now_ns = self.out.now_ns();
         self.meter.permit(now_ns).then_some(now_ns)

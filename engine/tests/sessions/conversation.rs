@@ -134,6 +134,7 @@ pub fn rules(connections: u32, stop: Stop) -> Rules {
             sources: Vec::new(),
         },
         ramp: Ramp::AtOnce,
+        queue: engine::shape::Queue::Own,
         poisson_seed: POISSON_SEED,
         warmup_ns: 0,
         stop,

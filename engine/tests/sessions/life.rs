@@ -9,7 +9,7 @@ use engine::load::{
 use engine::meter::{ErrorKind, Meter, Recorded};
 use engine::region::Region;
 use engine::session::{Hints, How};
-use engine::shape::{Pace, Ramp, Stop};
+use engine::shape::{Pace, Queue, Ramp, Stop};
 use engine::workload::{Closer, Direction, LoadSpec, LoadVisitor};
 use proptest::prelude::*;
 use std::io;
@@ -236,6 +236,10 @@ fn stops() -> impl Strategy<Value = Stop> {
     ]
 }
 
+fn queues() -> impl Strategy<Value = Queue> {
+    prop_oneof![Just(Queue::Own), Just(Queue::Shared)]
+}
+
 fn ramps() -> impl Strategy<Value = Ramp> {
     prop_oneof![
         Just(Ramp::AtOnce),
@@ -255,10 +259,11 @@ proptest! {
         (spec, pace) in specs(),
         stop in stops(),
         ramp in ramps(),
+        queue in queues(),
         warmup_ms in prop_oneof![Just(0u64), 1u64..300],
         events in events(),
     ) {
-        let rules = Rules { ramp, warmup_ns: warmup_ms * MS, ..rules(CONNECTIONS, stop) };
+        let rules = Rules { ramp, queue, warmup_ns: warmup_ms * MS, ..rules(CONNECTIONS, stop) };
         let timeout_ns = rules.operation_timeout_ns;
         let (recorded, accounts) = spec.dispatch(Play { events, rules, pace });
         prop_assert_eq!(accounts.pending(), 0, "{:?}", accounts);
@@ -314,6 +319,85 @@ fn a_life_of_many_idle_connections_looks_at_none_of_them() {
         *verify = false;
     }
     spec.dispatch(Many);
+}
+
+/// A load at 500 operations/s whose first connection is never answered and whose others are at once, for 100 ms.
+struct WithOneSilent(Queue);
+
+impl LoadVisitor for WithOneSilent {
+    type Output = Recorded;
+
+    fn visit<W: LoadWorkload>(self, workload: W) -> Recorded {
+        let pace = workload.pace();
+        let rules = Rules {
+            queue: self.0,
+            ..rules(CONNECTIONS, Stop::After(100 * MS))
+        };
+        let mut executor = Executor::new(workload, rules, pace);
+        executor.obey();
+        for _ in 0..1_100 {
+            for index in 0..CONNECTIONS {
+                executor.happen(index, Event::Connected);
+                if index > 0 {
+                    executor.answer(index);
+                }
+                executor.happen(index, Event::Closed);
+            }
+            executor.happen(0, Event::Passed(MS / 10));
+        }
+        executor.end().0
+    }
+}
+
+impl<W: LoadWorkload> Executor<W> {
+    /// Answers what a connection waits for.
+    fn answer(&mut self, index: u32) {
+        if self.sockets[index as usize] == Socket::Open && self.life.waits(index) {
+            self.happen(index, Event::Received(10));
+            if W::CONNECTS == Connects::Each {
+                self.happen(index, Event::Finished);
+            }
+        }
+    }
+}
+
+/// Half of 1000 a second, for the rules give these connections a half: arrival k comes k times 2 ms after the go.
+#[test]
+fn in_one_queue_nothing_waits_for_a_busy_connection_while_another_is_free() {
+    let pace = Pace::Constant(1_000.0);
+    let kept = LoadSpec::RequestResponse {
+        request_bytes: 10,
+        response_bytes: 10,
+        depth: 1,
+        pace,
+        verify: false,
+        echo: false,
+    };
+    let each = LoadSpec::Transaction {
+        exchange: Some((10, 10)),
+        pace,
+        closer: Closer::Server,
+        how: How::Fin,
+    };
+    for spec in [kept, each] {
+        let shared = spec.clone().dispatch(WithOneSilent(Queue::Shared));
+        assert_eq!(shared.unfinished.never_sent, 0, "{spec:?}");
+        assert_eq!(
+            shared.unfinished.count, 1,
+            "what the silent one took: {spec:?}"
+        );
+        assert!(
+            (48..=50).contains(&shared.operations),
+            "{} {spec:?}",
+            shared.operations
+        );
+        let own = spec.clone().dispatch(WithOneSilent(Queue::Own));
+        let never_sent = own.unfinished.never_sent;
+        assert!(
+            never_sent >= 8,
+            "a fifth waits for it: {never_sent} {spec:?}"
+        );
+    }
 }
 
 /// A protocol that shakes hands: it says hello, waits, and is ready when its timer says so.

@@ -33,7 +33,7 @@ pub use measurement::{
     ConnectionAccounts, ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished, Window,
 };
 pub use plan::{
-    CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Sizes, Target,
+    CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Queue, Sizes, Target,
     Workload,
 };
 pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};

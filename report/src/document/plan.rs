@@ -42,6 +42,10 @@ pub struct Plan {
     pub repeat: u32,
     /// When operations are started.
     pub pace: Pace,
+    /// Where operations of an open loop that are due wait for a connection; null in a closed loop, and in documents of
+    /// versions in which each connection always had its own.
+    #[serde(default)]
+    pub queue: Option<Queue>,
     /// Limit that linerate itself puts on a stream, total over all connections.
     pub bitrate_bits_per_second: Option<u64>,
     /// Limit that the kernel puts on each connection (`SO_MAX_PACING_RATE`).
@@ -196,6 +200,16 @@ pub enum Pace {
         /// each round has its own (`poisson_seed`).
         seed: Option<u64>,
     },
+}
+
+/// Where operations that are due wait until a connection is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// With the connection that they were dealt to, also while others are free.
+    Own,
+    /// With the thread of the load: whichever of its connections is free takes the oldest.
+    Shared,
 }
 
 impl Pace {

@@ -3,7 +3,7 @@
 use super::layout::{Paint, Paper};
 use super::{defects, generator, rounds, shown_round};
 use crate::document::{
-    Confirmation, Direction, Document, MetricSummary, Pace, Plan, Round, Status,
+    Confirmation, Direction, Document, MetricSummary, Pace, Plan, Queue, Round, Status,
 };
 use crate::success;
 use crate::units::{
@@ -192,15 +192,28 @@ fn pace(plan: &Plan) -> String {
                 .to_owned()
         }
         Pace::Constant { rate_per_second } => format!(
-            "open loop, {} operations/s due at equal distances",
-            human_count(rate_per_second.get())
+            "open loop, {} operations/s due at equal distances{}",
+            human_count(rate_per_second.get()),
+            queue(plan)
         ),
         Pace::Poisson {
             rate_per_second, ..
         } => format!(
-            "open loop, {} operations/s due at random (Poisson)",
-            human_count(rate_per_second.get())
+            "open loop, {} operations/s due at random (Poisson){}",
+            human_count(rate_per_second.get()),
+            queue(plan)
         ),
+    }
+}
+
+/// What is not the default.
+fn queue(plan: &Plan) -> String {
+    match plan.queue {
+        Some(Queue::Shared) => match plan.threads * plan.load_agents {
+            1 => ", one queue for all connections".to_owned(),
+            threads => format!(", {threads} queues, one for the connections of each thread"),
+        },
+        Some(Queue::Own) | None => String::new(),
     }
 }
 

@@ -83,6 +83,7 @@ pub fn plan(workload: Workload) -> Plan {
         interval_ns: SECOND_NS,
         repeat: 1,
         pace: Pace::Closed,
+        queue: None,
         bitrate_bits_per_second: None,
         pacing_rate_bits_per_second: None,
         depth: 1,
@@ -434,6 +435,7 @@ fn echo_open_loop_with_errors() -> Document {
             rate_per_second: Finite::from(50_000),
             seed: Some(7),
         },
+        queue: Some(Queue::Shared),
         sizes: Sizes {
             message_bytes: Some(1024),
             ..Sizes::default()

@@ -142,6 +142,7 @@ fn poison(value: &mut serde_json::Value, text: &str) {
         "soft",
         "hard",
         "wanted",
+        "queue",
     ];
     match value {
         serde_json::Value::String(old) => *old = text.to_owned(),

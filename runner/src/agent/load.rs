@@ -8,7 +8,7 @@ use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
 use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::host::Traffic;
-use crate::plan::Plan;
+use crate::plan::{Plan, no_shared_queue};
 use crate::protocol::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{ThreadClock, WorkerEnd, cpus_for};
 use engine::clock::now_ns;
@@ -17,6 +17,7 @@ use engine::driver::LoadOutcome;
 use engine::endpoint::Endpoint;
 use engine::load::Accounts;
 use engine::meter::{Published, Recorded};
+use engine::shape::Queue;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{EngineUse, Message, Side, Unknown, Window};
 use report::units::human_ns;
@@ -82,6 +83,9 @@ fn wait_for_finish<W: Write>(agent: &mut Agent<W>) -> Result<(), Ended> {
 }
 
 fn check_engine(plan: &Plan, engine: &Chosen) -> Result<(), Failure> {
+    if plan.queue() == Queue::Shared && side::has_thread_per_connection(engine) {
+        return Err(Failure::usage(no_shared_queue(engine.driver.name())));
+    }
     engine.driver.check_load(plan.load_spec()).map_err(|why| {
         Failure::usage(format!(
             "engine {} cannot run this load: {why}",

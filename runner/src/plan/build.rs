@@ -10,6 +10,7 @@ use crate::host::parse_cpu_list;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::socket::SocketOptions;
+use report::document;
 use report::units::human_duration_ns;
 
 /// More than the ports of a hundred source addresses.
@@ -41,6 +42,11 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     if engine.name != AUTO
         && let Some(driver) = engines::find(&engine.name)
     {
+        if shape.described.queue == Some(document::Queue::Shared)
+            && driver.capabilities().thread_per_connection
+        {
+            return Err(PlanError::Engine(no_shared_queue(&engine.name)));
+        }
         driver.check_load(&shape.load).map_err(|why| {
             PlanError::Engine(format!(
                 "engine {} cannot run this load: {why}",
@@ -151,6 +157,14 @@ pub(super) fn cpus(
         ));
     }
     Ok(Some(cpus))
+}
+
+/// Why an engine cannot have one queue for many connections.
+pub(crate) fn no_shared_queue(engine: &str) -> String {
+    format!(
+        "--queue shared: engine {engine} has a thread for every connection, and threads share no queue; choose another \
+         engine for the load, such as --engine epoll"
+    )
 }
 
 pub(super) fn engine_choice(

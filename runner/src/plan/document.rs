@@ -32,6 +32,7 @@ impl Plan {
             interval_ns: self.interval_ns,
             repeat: self.repeat,
             pace: self.document_pace(),
+            queue: shape.queue,
             bitrate_bits_per_second: shape.bitrate_bits_per_second,
             pacing_rate_bits_per_second: shape.pacing_rate_bits_per_second,
             depth: self.depth(),

@@ -16,6 +16,7 @@ mod shape;
 
 pub use agents::{AgentPlan, AgentShare};
 pub(crate) use agents::{deal, testee_limit};
+pub(crate) use build::no_shared_queue;
 pub(crate) use conflicts::ONE_SET;
 pub(crate) use document::is_loopback;
 pub use error::PlanError;
@@ -26,7 +27,7 @@ pub use shape::*;
 use crate::engines::EngineChoice;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
-use engine::shape::POISSON_SEED;
+use engine::shape::{POISSON_SEED, Queue};
 use engine::socket::SocketOptions;
 use engine::workload::LoadSpec;
 use report::document::Workload;
@@ -194,6 +195,14 @@ impl Plan {
     /// What the load does.
     pub fn load_spec(&self) -> &LoadSpec {
         &self.shape.load
+    }
+
+    /// Where operations that are due wait for a connection.
+    pub(crate) fn queue(&self) -> Queue {
+        match self.shape.described.queue {
+            Some(report::document::Queue::Shared) => Queue::Shared,
+            Some(report::document::Queue::Own) | None => Queue::Own,
+        }
     }
 
     /// Operations in flight per connection at most.

@@ -7,7 +7,7 @@ use super::checks::{bitrate, in_range, refuse, size};
 use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{self, LoadSpec, ServeSpec};
-use report::document::{CloseHow, Closer, Direction, Sizes, Workload};
+use report::document::{CloseHow, Closer, Direction, Queue, Sizes, Workload};
 use serde::{Deserialize, Serialize};
 
 const DEPTH_MAX: u32 = 65_536;
@@ -37,6 +37,8 @@ pub struct PaceRequest {
     pub rate_per_second: Option<f64>,
     /// Open loop with exponential instead of equal gaps.
     pub poisson: bool,
+    /// Open loop: where what is due waits for a connection; default: each connection has a queue of its own.
+    pub queue: Option<Queue>,
 }
 
 /// Sizes of a request and its response.
@@ -144,6 +146,8 @@ pub(crate) struct Described {
     pub sizes: Sizes,
     /// Operations in flight per connection; 1 where there can be no others.
     pub depth: Option<u32>,
+    /// Where operations wait; `None` in a closed loop.
+    pub queue: Option<Queue>,
     pub verify: bool,
     pub direction: Option<Direction>,
     pub bitrate_bits_per_second: Option<u64>,
@@ -210,6 +214,7 @@ impl RrRequest {
             described: Described {
                 sizes,
                 depth: Some(depth),
+                queue: self.pace.queue()?,
                 ..Described::default()
             },
         })
@@ -237,6 +242,7 @@ impl EchoRequest {
             described: Described {
                 sizes: of_messages(bytes),
                 depth: Some(depth),
+                queue: self.pace.queue()?,
                 verify,
                 ..Described::default()
             },
@@ -295,7 +301,7 @@ fn transaction(
 ) -> Result<Shape, PlanError> {
     let exchange = exchange.map(|exchange| exchange.resolve()).transpose()?;
     let (bytes, sizes) = exchange.unzip();
-    let pace = pace.resolve()?;
+    let (pace, queue) = (pace.resolve()?, pace.queue()?);
     let closer = ending.closer.unwrap_or(Closer::Client);
     let close = ending.close.unwrap_or(CloseHow::Fin);
     let how = match close {
@@ -320,6 +326,7 @@ fn transaction(
         nodelay: true,
         described: Described {
             sizes: sizes.unwrap_or_default(),
+            queue,
             closer: Some(closer),
             close: Some(close),
             ..Described::default()
@@ -351,6 +358,20 @@ impl PaceRequest {
             true => Pace::Poisson(rate),
             false => Pace::Constant(rate),
         })
+    }
+}
+
+impl PaceRequest {
+    fn queue(&self) -> Result<Option<Queue>, PlanError> {
+        match (self.rate_per_second, self.queue) {
+            (None, Some(_)) => Err(PlanError::Missing {
+                option: "--queue",
+                needs: "--rate",
+                cure: "in a closed loop nothing is due, and so nothing waits",
+            }),
+            (None, None) => Ok(None),
+            (Some(_), queue) => Ok(Some(queue.unwrap_or(Queue::Own))),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use engine::driver::Driver;
 use engine::session::How;
-use engine::shape::Pace;
+use engine::shape::{Pace, Queue};
 use engine::workload::Closer;
 use linerate_tests::Family;
 use linerate_tests::load::{Loaded, Plan, echo, rr, transaction, with};
@@ -20,6 +20,7 @@ linerate_tests::for_every_engine!(
     slow_answers_are_at_their_percentile_and_never_earlier,
     what_was_due_is_answered_failed_or_unfinished,
     depth_lets_the_schedule_go_on,
+    in_one_queue_nothing_waits_for_a_slow_connection,
 );
 
 fn accounted(loaded: &Loaded) -> u64 {
@@ -151,6 +152,40 @@ fn slow_answers_are_at_their_percentile_and_never_earlier(driver: &'static dyn D
     assert!(at(0.99) >= 99_500_000, "p99 {}", at(0.99));
     assert!(at(0.90) < 90_000_000, "p90 {} is early", at(0.90));
     assert!(recorded.response.max() >= 99_500_000);
+}
+
+fn in_one_queue_nothing_waits_for_a_slow_connection(driver: &'static dyn Driver) {
+    let slow_answers = |queue| {
+        // The first answer of the first connection takes 400 ms; 10 ms lie between requests.
+        let server = Server::start(Family::Tcp4, |conn, number| {
+            raw::answer(&conn, 10, |request, _| {
+                if (number, request) == (0, 0) {
+                    std::thread::sleep(Duration::from_millis(400));
+                }
+                Some(vec![1; 10])
+            });
+        });
+        let spec = with(rr(10, 10), 1, Pace::Constant(100.0));
+        let mut plan = Plan::new(driver, &server.address, spec)
+            .connections(4)
+            .duration_ms(1_000);
+        plan.queue = queue;
+        let loaded = plan.run();
+        loaded.assert_kept_up();
+        assert_eq!(accounted(&loaded), 100, "{queue:?}");
+        assert!(loaded.recorded.response.max() >= 399_000_000);
+        loaded
+            .recorded
+            .response
+            .count_between(150_000_000, u64::MAX)
+    };
+    // Every fourth is dealt to it, of which the first six wait for more than 150 ms.
+    let own = slow_answers(Queue::Own);
+    assert!((6..=9).contains(&own), "{own} slow answers");
+    // Threads share no queue, which the plan refuses.
+    if !driver.capabilities().thread_per_connection {
+        assert_eq!(slow_answers(Queue::Shared), 1);
+    }
 }
 
 fn what_was_due_is_answered_failed_or_unfinished(driver: &'static dyn Driver) {

@@ -178,6 +178,7 @@ pub(super) fn start_workers<W: Write>(
                 target: target.clone(),
                 share: task.agent.share.of_worker(plan.threads, index as u32),
                 ramp: Ramp::AtOnce,
+                queue: plan.queue(),
                 poisson_seed: task.poisson_seed,
                 warmup_ns: plan.warmup_ns,
                 stop: stop(plan, &task.agent, index as u32),

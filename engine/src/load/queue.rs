@@ -1,0 +1,145 @@
+//! One queue for the operations of all connections of a worker: what is due is taken by whichever of them has
+//! room, and waits in the order in which it came due while none has.
+//!
+//! Either nothing is due, or no connection has room: what comes due goes to who waits longest for work, and who
+//! gets room takes what is due. So an operation costs no look at any other connection.
+
+use super::connection::State;
+use super::rules::Rules;
+use super::session::LoadWorkload;
+use super::{Life, Phase};
+use crate::shape::{Pace, Pacer, Queue};
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+/// A worker's own queue.
+pub(super) struct WorkerQueue {
+    /// What is due, and when.
+    pub pacer: Pacer,
+    /// Connections with room for an operation, longest waiting first; each at most once. Some of them may have
+    /// none any more, or have ended.
+    free: VecDeque<u32>,
+}
+
+impl WorkerQueue {
+    /// The queue that `rules` ask for; `None` where every connection has its own.
+    pub fn new(pace: Pace, rules: &Rules) -> Option<Self> {
+        let share = rules.share;
+        let pacer = || {
+            let seed = rules.poisson_seed;
+            Pacer::of_worker(pace, share.first, share.count, share.total, seed)
+        };
+        (rules.queue == Queue::Shared && pace.is_open()).then(|| Self {
+            pacer: pacer(),
+            free: VecDeque::with_capacity(share.count as usize),
+        })
+    }
+
+    /// How many operations one connection may begin at a time: one while others have room too.
+    #[inline]
+    pub fn starts_at_a_time(&self) -> u32 {
+        if self.free.is_empty() { u32::MAX } else { 1 }
+    }
+}
+
+impl<W: LoadWorkload> Life<W> {
+    /// A connection has room and found nothing to do.
+    #[inline]
+    pub(super) fn has_room(&mut self, index: u32) {
+        let Some(queue) = &mut self.queue else {
+            return;
+        };
+        let connection = &mut self.connections[index as usize];
+        if !std::mem::replace(&mut connection.is_free, true) {
+            queue.free.push_back(index);
+        }
+    }
+
+    /// Takes in what came due, and returns who is to begin an operation.
+    pub(super) fn next_taker(&mut self, now_ns: u64) -> Option<u32> {
+        loop {
+            while let Some(index) = self.pop_free() {
+                match self.state(index) {
+                    State::Open => return Some(index),
+                    State::Idle if Self::EACH => {
+                        self.observe(now_ns);
+                        self.dial_or_operate(index, now_ns);
+                    }
+                    _ => {}
+                }
+            }
+            if !self.take_in(now_ns) {
+                return None;
+            }
+        }
+    }
+
+    /// The next of the free, if anything is due.
+    fn pop_free(&mut self) -> Option<u32> {
+        let queue = self.queue.as_mut()?;
+        if queue.pacer.backlog() == 0 {
+            return None;
+        }
+        let index = queue.free.pop_front()?;
+        self.connections[index as usize].is_free = false;
+        Some(index)
+    }
+
+    /// Takes in a bounded number of what came due; false if there is nothing, or enough of it for a turn.
+    fn take_in(&mut self, now_ns: u64) -> bool {
+        let (Some(queue), Some(&Reverse((due_ns, _)))) = (&mut self.queue, self.schedule.peek())
+        else {
+            return false;
+        };
+        if due_ns > now_ns || self.turns_left == 0 {
+            return false;
+        }
+        self.schedule.clear();
+        if due_ns >= self.window_end_ns {
+            return false;
+        }
+        self.turns_left -= 1;
+        queue.pacer.arrive(now_ns, &mut self.meter);
+        let next_ns = queue.pacer.next_due_ns();
+        self.schedule
+            .extend(next_ns.map(|next_ns| Reverse((next_ns, 0))));
+        true
+    }
+
+    /// Begins the worker's schedule; true if it has one.
+    pub(super) fn start_queue(&mut self, go_ns: u64) -> bool {
+        let Some(queue) = &mut self.queue else {
+            return false;
+        };
+        queue.pacer.start(go_ns);
+        let due_ns = queue.pacer.next_due_ns();
+        self.schedule
+            .extend(due_ns.map(|due_ns| Reverse((due_ns, 0))));
+        true
+    }
+
+    /// The schedule that connection `index` takes its operations from.
+    #[inline]
+    pub(super) fn pacer(&mut self, index: u32) -> &mut Pacer {
+        match &mut self.queue {
+            Some(queue) => &mut queue.pacer,
+            None => &mut self.connections[index as usize].pacer,
+        }
+    }
+
+    /// What came due in the window and was never sent.
+    pub(super) fn give_up_schedules(&mut self, now_ns: u64) {
+        debug_assert!(self.phase >= Phase::Draining, "nothing is sent any more");
+        let window_ns = self.meter.recorded().window_start_ns..self.window_end_ns;
+        let schedules = match self.queue {
+            Some(_) => 1,
+            None => self.connections.len() as u32,
+        };
+        for index in 0..schedules {
+            let unsent = self.pacer(index).give_up(window_ns.start, window_ns.end);
+            if let Some((count, oldest_ns)) = unsent.filter(|_| W::OWES) {
+                self.meter.never_sent(count, oldest_ns, now_ns);
+            }
+        }
+    }
+}
