@@ -401,9 +401,11 @@ impl Proactor for UringProactor {
         if connection.receiving == Arm::Parked {
             connection.receiving = Arm::Off;
         }
-        let has_ended = connection.receiving == Arm::Ended;
+        // The load's: a testee's close may be what its peer waits for.
+        let nobody_waits =
+            how == How::Fin && connection.receiving == Arm::Ended && connection.connected_here;
         if self.may_close_silently(id) {
-            if how == How::Rst || !has_ended || !self.part_later(id) {
+            if !nobody_waits || !self.part_later(id) {
                 self.close_silently(id);
             }
             return;

@@ -322,8 +322,8 @@ pub trait Proactor: Sized {
     fn shutdown_write(&mut self, id: ConnectionId);
 
     /// Closes whatever is pending; ends with [`Event::Closed`]. The kernel may hear of it only in the next
-    /// [`Proactor::wait`] that sleeps, or by [`Proactor::release`]: where the peer has finished, it goes behind
-    /// whatever else is to be done.
+    /// [`Proactor::wait`], or by [`Proactor::release`]; of a connection that was made here and that its peer has
+    /// finished, in the one after, behind what is said on others.
     fn close(&mut self, id: ConnectionId, how: How);
 
     /// The bytes of a lease.

@@ -4,7 +4,7 @@
 
 use engine::driver::Driver;
 use engine::session::How;
-use engine::shape::Pace;
+use engine::shape::{Pace, Queue};
 use engine::workload::{Direction, LoadSpec, ServeSpec};
 use linerate_tests::load::{Plan, echo, rr, stream, with};
 use linerate_tests::testee::Testee;
@@ -46,6 +46,9 @@ static COUNTING: Counting = Counting;
 /// a queue that grows once more, a histogram that is taken.
 const ALLOWED: u64 = 24;
 
+/// The workload whose connections share a queue.
+const ONE_QUEUE: &str = "rr, open loop with one queue";
+
 fn workloads() -> Vec<(&'static str, LoadSpec, ServeSpec)> {
     let role = ServeSpec::Rr {
         request_bytes: 100,
@@ -65,6 +68,11 @@ fn workloads() -> Vec<(&'static str, LoadSpec, ServeSpec)> {
         ),
         (
             "rr, open loop",
+            with(rr(100, 1_000), 1, Pace::Constant(5_000.0)),
+            role.clone(),
+        ),
+        (
+            ONE_QUEUE,
             with(rr(100, 1_000), 1, Pace::Constant(5_000.0)),
             role,
         ),
@@ -96,10 +104,13 @@ fn observe(
     let testee = Testee::start(driver, Family::Tcp4, role);
     let mut plan = Plan::new(driver, &testee.address, spec)
         .connections(8)
-        .duration_ms(500);
-    plan.warmup = Duration::from_millis(300);
+        .duration_ms(300);
+    plan.warmup = Duration::from_millis(150);
+    if name == ONE_QUEUE {
+        plan.queue = Queue::Shared;
+    }
     let running = plan.begin().expect("it runs");
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(200));
     let operations = || {
         running
             .published
@@ -108,7 +119,7 @@ fn observe(
             .sum::<u64>()
     };
     let (allocated, done) = (ALLOCATIONS.load(Relaxed), operations());
-    std::thread::sleep(Duration::from_millis(250));
+    std::thread::sleep(Duration::from_millis(200));
     let (allocated, done) = (ALLOCATIONS.load(Relaxed) - allocated, operations() - done);
     // On a busy machine arrivals of the last milliseconds may be left over: no matter here.
     let recorded = running.join().expect("it ran").recorded;

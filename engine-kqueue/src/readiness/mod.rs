@@ -155,7 +155,7 @@ pub struct Readiness<S: Selector> {
     accepting: Accepting,
     /// When a connect is asked about right after its beginning.
     asking: Seldom<255>,
-    /// Sockets whose peers have finished, closed before the next sleep.
+    /// Sockets whose peers have finished, closed before the selector is asked again.
     parting: Vec<OwnedFd>,
     /// The selector was not asked in this turn.
     unasked: bool,
@@ -246,7 +246,7 @@ impl<S: Selector> Readiness<S> {
         Ok(())
     }
 
-    /// Closes what was kept until nothing else is to be done.
+    /// Closes what was kept while the caller was told of its own calls, and no longer.
     #[inline]
     fn part(&mut self) {
         if !self.parting.is_empty() {
@@ -573,7 +573,8 @@ impl<S: Selector> Proactor for Readiness<S> {
             self.blocked.remove(index);
         }
         let connection = &mut self.connections[id.index as usize];
-        let finished = connection.finished;
+        // The load's: a testee's close may be what its peer waits for.
+        let nobody_waits = how == How::Fin && connection.finished && connection.connected_here;
         // It may still stand in the ready queue: what is found there must not be received from.
         connection.receiving = false;
         connection.readable = false;
@@ -582,9 +583,8 @@ impl<S: Selector> Proactor for Readiness<S> {
             return;
         };
         self.selector.closing(socket.as_raw_fd());
-        // Nobody waits for the end of a connection that its peer has ended: that can be done while the next
-        // one's peer works.
-        if how == How::Fin && finished && self.parting.len() < PARTING_MAX {
+        // It can be done while the next one's peer works.
+        if nobody_waits && self.parting.len() < PARTING_MAX {
             self.parting.push(socket);
         } else {
             self.counters.system_calls += sys::close(socket, how);
@@ -626,10 +626,10 @@ impl<S: Selector> Proactor for Readiness<S> {
         if !self.dirty.is_empty() {
             self.flush();
         }
+        self.part();
         if self.has_work() {
             self.turn(Some(Duration::ZERO))?;
         } else {
-            self.part();
             self.sleep(deadline_ns)?;
         }
         self.counters.waits += u64::from(!self.reports.is_empty());

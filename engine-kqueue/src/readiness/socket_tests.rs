@@ -50,8 +50,6 @@ fn echoes_bytes_and_closes_after_fin() {
             assert!(started.elapsed() < PATIENCE);
             echo.turn(now_plus(Duration::from_millis(100)));
         }
-        // What was told as closed is closed before a sleep.
-        echo.turn(now_plus(Duration::from_millis(1)));
         talks.into_iter().for_each(|talk| talk.join().unwrap());
         assert_eq!(echo.backend.buffers_free(), 8);
         expect_silence(&mut echo.backend, Duration::from_millis(20));
@@ -250,32 +248,50 @@ fn is_closed(peer: &mut std::net::TcpStream) -> bool {
     }
 }
 
-/// A connection that its peer has ended, open still.
-fn open_finished<S: Selector>(backend: &mut Readiness<S>) -> std::net::TcpStream {
-    let peer = open_tcp(backend, 0);
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert!(matches!(next(backend), Event::Finished(_)));
-    peer
+/// Connects `id`; returns the other end.
+fn connect<S: Selector>(backend: &mut Readiness<S>, id: ConnectionId) -> std::net::TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket2::SockAddr::from(listener.local_addr().unwrap());
+    backend.open(id, client(socket2::Domain::IPV4)).unwrap();
+    backend.connect(id, &address);
+    assert!(matches!(next(backend), Event::Connected(_, Ok(()))));
+    backend.receive_many(id);
+    listener.accept().unwrap().0
 }
 
-/// Nobody waits for that closing, and before the worker sleeps it is made.
+/// Lets the peer of a connection end it.
+fn finish<S: Selector>(backend: &mut Readiness<S>, peer: &std::net::TcpStream) {
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(matches!(next(backend), Event::Finished(_)));
+}
+
+/// Nobody waits for that closing, and it is made before the selector is asked again.
 #[test]
 fn what_its_peer_has_ended_is_closed_behind_the_next_ones_connect() {
     each_trigger((2, 4, 4096), |mut rig| {
         let backend = &mut rig.backend;
-        let mut peer = open_finished(backend);
+        let mut peer = connect(backend, id(0));
+        finish(backend, &peer);
         backend.close(id(0), How::Fin);
         assert!(matches!(next(backend), Event::Closed(_)));
         assert!(!is_closed(&mut peer), "there is something better to do");
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket2::SockAddr::from(listener.local_addr().unwrap());
-        backend.open(id(1), client(socket2::Domain::IPV4)).unwrap();
-        backend.connect(id(1), &address);
-        assert!(matches!(next(backend), Event::Connected(_, Ok(()))));
+        let other = connect(backend, id(1));
         // Elsewhere a connect is slept for.
         assert_eq!(is_closed(&mut peer), !cfg!(target_os = "linux"));
         expect_silence(backend, Duration::from_millis(10));
         assert!(is_closed(&mut peer));
+        drop(other);
+    });
+}
+
+#[test]
+fn a_close_that_a_peer_may_wait_for_is_not_put_off() {
+    each_trigger((1, 4, 4096), |mut rig| {
+        let backend = &mut rig.backend;
+        let mut peer = open_tcp(backend, 0);
+        finish(backend, &peer);
+        backend.close(id(0), How::Fin);
+        assert!(is_closed(&mut peer), "it had connected to us");
     });
 }
 
@@ -283,7 +299,8 @@ fn what_its_peer_has_ended_is_closed_behind_the_next_ones_connect() {
 fn only_so_many_sockets_are_kept_for_their_closing() {
     each_trigger((1, 4, 4096), |mut rig| {
         let backend = &mut rig.backend;
-        let mut peer = open_finished(backend);
+        let mut peer = connect(backend, id(0));
+        finish(backend, &peer);
         backend.parting.resize_with(PARTING_MAX, || tcp_pair().1);
         backend.close(id(0), How::Fin);
         assert!(is_closed(&mut peer), "there is no room for it");

@@ -354,15 +354,21 @@ fn what_its_peer_has_ended_is_closed_behind_the_next_ones_connect() {
             other => panic!("{other:?}"),
         }
     };
-    let (mine, mut theirs) = tcp_pair();
-    bench.open(id(0), mine);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket2::SockAddr::from(listener.local_addr().unwrap());
+    let socket =
+        || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bench.proactor.open(id(0), socket().into()).unwrap();
+    bench.proactor.connect(id(0), &address);
+    bench.until("Connected", |_, event| {
+        matches!(event, Event::Connected(_, Ok(())))
+    });
+    bench.proactor.receive_many(id(0));
+    let (mut theirs, _) = listener.accept().unwrap();
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
     bench.until("Finished", |_, event| matches!(event, Event::Finished(_)));
     bench.proactor.close(id(0), How::Fin);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = socket2::SockAddr::from(listener.local_addr().unwrap());
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    bench.proactor.open(id(1), socket.into()).unwrap();
+    bench.proactor.open(id(1), socket().into()).unwrap();
     bench.proactor.connect(id(1), &address);
     bench.until("Connected", |_, event| match event {
         Event::Closed(closed) => closed != id(0),
