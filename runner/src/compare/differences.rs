@@ -1,6 +1,6 @@
 //! What differs between the plans of two saved results: the work that was done, or the way in which.
 
-use report::document::{Document, Pace, Plan, Sizes};
+use report::document::{Document, Pace, Plan, Queue, Sizes};
 use report::units::{format_rate, format_size, human_count, human_duration_ns};
 
 /// What differs, in words: `--connections 1 and 8`.
@@ -42,7 +42,12 @@ pub(super) fn between(old: &Document, new: &Document) -> Differences {
             or_none(plan.close.map(|how| format!("{how:?}").to_lowercase()))
         }),
     ];
-    let ways: [(&str, Fact); 9] = [
+    let ways: [(&str, Fact); 10] = [
+        ("--queue", |plan| match plan.queue {
+            Some(Queue::Shared) => "shared".to_owned(),
+            // Of documents that do not say, each connection had its own.
+            Some(Queue::Own) | None => "own".to_owned(),
+        }),
         ("--engine", |plan| plan.engine.load.clone()),
         ("--testee-engine", |plan| {
             or_none(plan.engine.testee.clone())

@@ -165,6 +165,26 @@ fn results_of_different_work_are_compared_only_if_that_is_asked_for() {
         comparison.warnings[0].text,
         "what differs between the plans: --testee-engine epoll and blocking, length 1 s and 2 s"
     );
+    let paced = |label: &str, change: fn(&mut PlanRequest)| {
+        let mut request = arm("epoll").request;
+        rr(&mut request).pace.rate_per_second = Some(1000.0);
+        change(&mut request);
+        SavedRun {
+            label: label.to_owned(),
+            document: Playhouse::default().document(&Plan::new(request).unwrap()),
+        }
+    };
+    let (own, shared) = (
+        paced("own.json", |_| {}),
+        paced("shared.json", |request| {
+            rr(request).pace.queue = Some(report::document::Queue::Shared);
+        }),
+    );
+    let comparison = saved(&own, &shared, &by_testee()).unwrap();
+    assert_eq!(
+        comparison.warnings[0].text,
+        "what differs between the plans: --queue own and shared"
+    );
     for (change, named) in [
         (
             (|request| rr(request).exchange.request_bytes = Some(64)) as fn(&mut PlanRequest),
