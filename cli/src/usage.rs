@@ -58,6 +58,7 @@ fn tip(error: &clap::Error, path: &[&str]) -> Option<String> {
             let word = context(error, ContextKind::InvalidArg)?;
             other_tools::option(&word, path)
                 .or_else(|| before_its_workload(&word, path))
+                .or_else(|| an_endpoint_to_listen_on(&word, path))
                 .or_else(|| {
                     let known = context(error, ContextKind::SuggestedArg)?;
                     is_near(&word, &known).then(|| format!("a similar argument exists: '{known}'"))
@@ -75,6 +76,13 @@ fn tip(error: &clap::Error, path: &[&str]) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Where to listen, said as `run` is told its target.
+fn an_endpoint_to_listen_on(word: &str, path: &[&str]) -> Option<String> {
+    let is_endpoint = word.parse::<engine::endpoint::Endpoint>().is_ok() && !word.starts_with('-');
+    (path == ["serve"] && is_endpoint)
+        .then(|| format!("write linerate serve --listen {word}, with its --role behind it"))
 }
 
 /// An option of the workloads that stands between `run` and the workload.
@@ -203,6 +211,10 @@ mod tests {
             ("linerate run --engine epoll rr", "linerate run rr --engine"),
             ("linerate rr", "write linerate run rr"),
             ("linerate doctr", "'doctor'"),
+            (
+                "linerate serve tcp://127.0.0.1:9000",
+                "write linerate serve --listen tcp://127.0.0.1:9000",
+            ),
             ("linerate sysctl lst", "'list'"),
             ("linerate run rr --dur 5s", "'--duration'"),
             ("linerate doctor --formt json", "'--format'"),
