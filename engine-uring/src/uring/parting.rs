@@ -6,31 +6,8 @@
 //! before the worker sleeps.
 
 use super::UringProactor;
+use super::parting_state::MAX;
 use engine::proactor::ConnectionId;
-use std::os::fd::RawFd;
-
-/// Descriptors that are kept, at most.
-const MAX: usize = 16;
-
-/// What is kept, and why.
-#[derive(Default)]
-pub(super) struct Parting {
-    asked: Vec<RawFd>,
-    /// Kept back from the last submission.
-    kept: Vec<RawFd>,
-    /// A connect is in the submission to come.
-    pub(super) connects: bool,
-}
-
-impl Parting {
-    pub(super) fn new() -> Self {
-        Self {
-            asked: Vec::with_capacity(MAX),
-            kept: Vec::with_capacity(MAX),
-            connects: false,
-        }
-    }
-}
 
 impl UringProactor {
     /// Takes the descriptor of a connection of which the kernel holds nothing, and frees its place. False if

@@ -21,6 +21,7 @@ mod queue;
 mod rules;
 mod session;
 mod speaker;
+mod worker_queue;
 
 pub use accounts::Accounts;
 pub use dialling::CONNECTS_AT_ONCE;
@@ -34,11 +35,11 @@ use crate::region::Region;
 use crate::session::How;
 use crate::timers::Timers;
 use connection::{Connection, State};
-use queue::WorkerQueue;
 use speaker::Said;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use worker_queue::WorkerQueue;
 
 /// Where a run is. The order matters: it only moves on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

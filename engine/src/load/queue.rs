@@ -5,42 +5,10 @@
 //! gets room takes what is due. So an operation costs no look at any other connection.
 
 use super::connection::State;
-use super::rules::Rules;
 use super::session::LoadWorkload;
 use super::{Life, Phase};
-use crate::shape::{Pace, Pacer, Queue};
+use crate::shape::Pacer;
 use std::cmp::Reverse;
-use std::collections::VecDeque;
-
-/// A worker's own queue.
-pub(super) struct WorkerQueue {
-    /// What is due, and when.
-    pub pacer: Pacer,
-    /// Connections with room for an operation, longest waiting first; each at most once. Some of them may have
-    /// none any more, or have ended.
-    free: VecDeque<u32>,
-}
-
-impl WorkerQueue {
-    /// The queue that `rules` ask for; `None` where every connection has its own.
-    pub fn new(pace: Pace, rules: &Rules) -> Option<Self> {
-        let share = rules.share;
-        let pacer = || {
-            let seed = rules.poisson_seed;
-            Pacer::of_worker(pace, share.first, share.count, share.total, seed)
-        };
-        (rules.queue == Queue::Shared && pace.is_open()).then(|| Self {
-            pacer: pacer(),
-            free: VecDeque::with_capacity(share.count as usize),
-        })
-    }
-
-    /// How many operations one connection may begin at a time: one while others have room too.
-    #[inline]
-    pub fn starts_at_a_time(&self) -> u32 {
-        if self.free.is_empty() { u32::MAX } else { 1 }
-    }
-}
 
 impl<W: LoadWorkload> Life<W> {
     /// A connection has room and found nothing to do.

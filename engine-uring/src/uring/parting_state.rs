@@ -1,0 +1,26 @@
+//! Which descriptors are kept for their closing: see `parting`.
+
+use std::os::fd::RawFd;
+
+/// Descriptors that are kept, at most.
+pub(super) const MAX: usize = 16;
+
+/// What is kept, and why.
+pub(super) struct Parting {
+    /// Asked for since the last submission.
+    pub(super) asked: Vec<RawFd>,
+    /// Kept back from the last submission.
+    pub(super) kept: Vec<RawFd>,
+    /// A connect is in the submission to come.
+    pub(super) connects: bool,
+}
+
+impl Parting {
+    pub(super) fn new() -> Self {
+        Self {
+            asked: Vec::with_capacity(MAX),
+            kept: Vec::with_capacity(MAX),
+            connects: false,
+        }
+    }
+}
