@@ -153,7 +153,8 @@ impl Cursor {
     }
 
     /// Moves on to the first arrival at or after `offset_ns` and returns how many were passed.
-    fn skip_to(&mut self, until_ns: u64) -> u64 {
+    /// Poisson arrivals beyond `exact_max` are not drawn: their number follows from the rate.
+    fn skip_to(&mut self, until_ns: u64, exact_max: u64) -> u64 {
         match self {
             Self::Never => 0,
             Self::Constant {
@@ -173,7 +174,7 @@ impl Cursor {
                 // What is beyond counting is as many as the rate says: the state of the generator
                 // is of no interest any more once nothing will be sent.
                 let left = (until_ns as f64 - *at_ns) / gap_ns;
-                if left > EXACT_ARRIVALS as f64 {
+                if left > exact_max as f64 {
                     *at_ns = until_ns as f64;
                     return left as u64;
                 }
@@ -187,9 +188,9 @@ impl Cursor {
     }
 }
 
-/// Above so many Poisson arrivals that were never sent their number is computed from the rate
+/// Above so many Poisson arrivals that a worker never sent their number is computed from the rate
 /// instead of being drawn one by one, which would take seconds.
-const EXACT_ARRIVALS: u64 = 1 << 22;
+pub const EXACT_ARRIVALS: u64 = 1 << 22;
 
 /// An exponential variate of mean 1: -ln(U), U uniform in (0, 1] from splitmix64 (Steele et al. 2014).
 fn exponential(state: &mut u64) -> f64 {
@@ -295,15 +296,24 @@ impl Pacer {
         Some(intended_ns)
     }
 
+    /// What came due before `at_ns` and was not sent will not be.
+    pub fn forget_before(&mut self, at_ns: u64, exact_max: u64) {
+        let offset_ns = at_ns.saturating_sub(self.start_ns);
+        let came = self.arrivals.skip_to(offset_ns, exact_max);
+        let forgotten = self.sends.skip_to(offset_ns, exact_max);
+        self.backlog = (self.backlog + came).saturating_sub(forgotten);
+    }
+
     /// What came due in `[from_ns, until_ns)` and was never sent: how many, and the intended instant
-    /// of the oldest. Nothing is due any more afterwards. Takes bounded time, whatever the rate.
-    pub fn give_up(&mut self, from_ns: u64, until_ns: u64) -> Option<(u64, u64)> {
+    /// of the oldest. Nothing is due any more afterwards. Takes bounded time, whatever the rate: beyond `exact_max`
+    /// Poisson arrivals their number follows from the rate ([`EXACT_ARRIVALS`] for all schedules of a worker).
+    pub fn give_up(&mut self, from_ns: u64, until_ns: u64, exact_max: u64) -> Option<(u64, u64)> {
         let mut unsent = self.sends;
         self.arrivals = Cursor::Never;
         self.backlog = 0;
-        unsent.skip_to(from_ns.saturating_sub(self.start_ns));
+        unsent.skip_to(from_ns.saturating_sub(self.start_ns), exact_max);
         let oldest_ns = self.start_ns.saturating_add(unsent.offset_ns()?);
-        let count = unsent.skip_to(until_ns.saturating_sub(self.start_ns));
+        let count = unsent.skip_to(until_ns.saturating_sub(self.start_ns), exact_max);
         (count > 0).then_some((count, oldest_ns))
     }
 }
@@ -311,6 +321,31 @@ impl Pacer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_due_before_is_forgotten_and_nothing_else() {
+        for pace in [Pace::Constant(1_000.0), Pace::Poisson(1_000.0)] {
+            let mut pacer = pacer(pace, 0, 1);
+            let mut meter = Meter::new(true, None, std::sync::Arc::default());
+            // 100 ms of backlog were noticed; what follows was not.
+            for _ in 0..4 {
+                pacer.arrive(100_000_000, &mut meter);
+            }
+            let mut all = pacer;
+            all.arrive(200_000_000, &mut meter);
+            all.arrive(200_000_000, &mut meter);
+            pacer.forget_before(50_000_000, EXACT_ARRIVALS);
+            let left: Vec<u64> = std::iter::from_fn(|| pacer.take()).collect();
+            let of_all: Vec<u64> = std::iter::from_fn(|| all.take()).collect();
+            let expected = of_all
+                .into_iter()
+                .filter(|at| (50_000_000..=100_000_000).contains(at));
+            assert_eq!(left, expected.collect::<Vec<u64>>());
+            pacer.forget_before(150_000_000, EXACT_ARRIVALS);
+            assert_eq!(pacer.backlog(), 0);
+            assert!(pacer.next_due_ns().unwrap() >= 150_000_000);
+        }
+    }
 
     #[test]
     fn the_queues_of_workers_take_arrivals_in_turn() {
@@ -415,7 +450,7 @@ mod tests {
         let mut fast = pacer(Pace::Constant(1e9), 0, 1);
         fast.start(1_000);
         assert_eq!(
-            fast.give_up(1_000, 1_000_001_000),
+            fast.give_up(1_000, 1_000_001_000, EXACT_ARRIVALS),
             Some((1_000_000_000, 1_000))
         );
         assert_eq!(fast.next_due_ns(), None);
@@ -423,12 +458,21 @@ mod tests {
         slow.start(0);
         slow.arrive(2_500_000, &mut Meter::for_tests());
         assert_eq!(slow.take(), Some(0));
-        assert_eq!(slow.give_up(0, 5_000_000), Some((4, 1_000_000)));
+        assert_eq!(
+            slow.give_up(0, 5_000_000, EXACT_ARRIVALS),
+            Some((4, 1_000_000))
+        );
         let mut later = pacer(Pace::Constant(1_000.0), 0, 1);
-        assert_eq!(later.give_up(2_000_000, 4_000_000), Some((2, 2_000_000)));
-        assert_eq!(pacer(Pace::Closed, 0, 1).give_up(0, u64::MAX), None);
+        assert_eq!(
+            later.give_up(2_000_000, 4_000_000, EXACT_ARRIVALS),
+            Some((2, 2_000_000))
+        );
+        assert_eq!(
+            pacer(Pace::Closed, 0, 1).give_up(0, u64::MAX, EXACT_ARRIVALS),
+            None
+        );
         let mut random = pacer(Pace::Poisson(1e9), 0, 1);
-        let (count, _) = random.give_up(0, 1_000_000_000).unwrap();
+        let (count, _) = random.give_up(0, 1_000_000_000, EXACT_ARRIVALS).unwrap();
         assert!((count as f64 / 1e9 - 1.0).abs() < 0.01, "{count}");
     }
 

@@ -129,6 +129,11 @@ impl Line {
         self.clear();
     }
 
+    /// Whether the session has said something that is not done yet.
+    pub fn has_something_to_do(&self) -> bool {
+        !self.outbox.is_empty() || self.outbox.close.is_some() || self.outbox.shutdown
+    }
+
     /// Whether the peer of this socket has finished, so that nobody waits for its closing.
     pub fn has_finished(&self) -> bool {
         self.finished

@@ -106,7 +106,10 @@ impl<W: LoadWorkload> Life<W> {
         }
         self.connecting -= 1;
         self.established += 1;
-        self.alive_ns = now_ns;
+        // A stream's peer that only accepts gives no sign of life.
+        if W::OWES {
+            self.alive_ns = now_ns;
+        }
         let connection = &mut self.connections[index as usize];
         connection.state = State::Shaking;
         let started_ns = connection.began.started_ns;

@@ -30,6 +30,9 @@ impl<W: LoadWorkload> Life<W> {
     #[inline]
     pub fn moved(&mut self, bytes: u64, now_ns: u64) {
         self.observe(now_ns);
+        if !W::OWES {
+            self.alive_ns = now_ns;
+        }
         self.meter.bytes_sent(bytes, now_ns);
     }
 

@@ -67,7 +67,8 @@ pub struct Life<W: LoadWorkload> {
     window_end_ns: u64,
     window_open: bool,
     drain_until_ns: u64,
-    /// When something was received or a connection established last, ns.
+    /// When the peer gave a sign of life last, ns: something was received, a connection established; of a stream, bytes
+    /// have moved.
     alive_ns: u64,
     /// Next due instants of the schedule, earliest first: at most one entry per connection.
     schedule: BinaryHeap<Reverse<(u64, u32)>>,

@@ -66,6 +66,9 @@ impl<W: LoadWorkload> Life<W> {
         self.boundary_ns = u64::MAX;
         self.window_open = true;
         self.meter.open_window();
+        if self.rules.count().is_some() && self.workload.pace().is_open() {
+            self.forget_the_warm_ups_backlog();
+        }
     }
 
     /// Whether the window has been opened.
@@ -87,7 +90,9 @@ impl<W: LoadWorkload> Life<W> {
             self.close_window(reached_ns + 1, now_ns, false);
         } else if now_ns >= self.window_end_ns {
             self.close_window(self.window_end_ns, now_ns, false);
-        } else if self.open == 0 && self.rules.is_out_of_patience(self.alive_ns, now_ns) {
+        } else if (self.open == 0 || !W::OWES)
+            && self.rules.is_out_of_patience(self.alive_ns, now_ns)
+        {
             self.meter.give_up_count(self.alive_ns, now_ns);
             self.close_window(now_ns, now_ns, true);
         }

@@ -7,7 +7,7 @@
 use super::connection::State;
 use super::session::LoadWorkload;
 use super::{Life, Phase};
-use crate::shape::Pacer;
+use crate::shape::{EXACT_ARRIVALS, Pacer};
 use std::cmp::Reverse;
 
 impl<W: LoadWorkload> Life<W> {
@@ -95,16 +95,36 @@ impl<W: LoadWorkload> Life<W> {
         }
     }
 
+    fn schedules(&self) -> u32 {
+        match self.queue {
+            Some(_) => 1,
+            None => self.connections.len() as u32,
+        }
+    }
+
+    /// How many arrivals of one schedule may be gone through one by one.
+    fn exact_arrivals(&self) -> u64 {
+        EXACT_ARRIVALS / u64::from(self.schedules())
+    }
+
+    /// A run that counts begins its window with what is due in it: the backlog of a warm-up beyond capacity would put
+    /// it off without end.
+    pub(super) fn forget_the_warm_ups_backlog(&mut self) {
+        let start_ns = self.meter.recorded().window_start_ns;
+        let exact_max = self.exact_arrivals();
+        for index in 0..self.schedules() {
+            self.pacer(index).forget_before(start_ns, exact_max);
+        }
+    }
+
     /// What came due in the window and was never sent.
     pub(super) fn give_up_schedules(&mut self, now_ns: u64) {
         debug_assert!(self.phase >= Phase::Draining, "nothing is sent any more");
         let window_ns = self.meter.recorded().window_start_ns..self.window_end_ns;
-        let schedules = match self.queue {
-            Some(_) => 1,
-            None => self.connections.len() as u32,
-        };
-        for index in 0..schedules {
-            let unsent = self.pacer(index).give_up(window_ns.start, window_ns.end);
+        let exact_max = self.exact_arrivals();
+        for index in 0..self.schedules() {
+            let pacer = self.pacer(index);
+            let unsent = pacer.give_up(window_ns.start, window_ns.end, exact_max);
             if let Some((count, oldest_ns)) = unsent.filter(|_| W::OWES) {
                 self.meter.never_sent(count, oldest_ns, now_ns);
             }

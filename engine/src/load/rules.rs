@@ -65,7 +65,7 @@ impl Rules {
     }
 
     /// Whether a run that counts is to be given up: it has no other end, and nothing was heard of the peer since
-    /// `alive_ns`. Only for a load none of whose connections lives.
+    /// `alive_ns`. Only for a load none of whose connections lives, or on which nothing is owed.
     pub(super) fn is_out_of_patience(&self, alive_ns: u64, now_ns: u64) -> bool {
         let longest_ns = self.operation_timeout_ns.max(self.connect_timeout_ns);
         let patience_ns = longest_ns.saturating_mul(4);

@@ -1,7 +1,7 @@
 //! Bulk transfer: the stream workload of the load, and the discard, source and duplex roles.
 
 use super::{Direction, ServeWorkload};
-use crate::load::{Connects, LoadOut, LoadSession, LoadWorkload, Loss};
+use crate::load::{Connects, LoadOut, LoadSession, LoadWorkload, Loss, Outcome};
 use crate::meter::Meter;
 use crate::pattern;
 use crate::region::Region;
@@ -102,6 +102,9 @@ impl LoadSession<()> for BulkSession {
     fn received<O: LoadOut>(&mut self, _: &mut (), bytes: &mut [u8], out: &mut O) {
         let now_ns = out.now_ns();
         self.progress_ns = now_ns;
+        if !self.receives {
+            return out.end(Outcome::Failed(Loss::unsolicited()));
+        }
         if self.sends {
             return;
         }

@@ -13,7 +13,7 @@ const RANKS_FOR_MEANS: f64 = std::f64::consts::FRAC_PI_3;
 ///
 /// Hodges, Lehmann, Annals of Mathematical Statistics 34 (1963), section 4.
 pub fn shift_estimate(first: &[f64], second: &[f64]) -> Option<f64> {
-    median(&differences(first, second))
+    median(&differences(&thinned(first), &thinned(second)))
 }
 
 /// The confidence interval for the shift that inverts the Mann-Whitney test, as close to `level`
@@ -23,7 +23,8 @@ pub fn shift_estimate(first: &[f64], second: &[f64]) -> Option<f64> {
 /// Hollander, Wolfe, Chicken, "Nonparametric Statistical Methods", 3rd edition (2014), section 4.3
 /// (due to Moses). The level is exact for independent samples that differ by a shift only.
 pub fn shift_interval(first: &[f64], second: &[f64], level: f64) -> Option<RankInterval> {
-    let cumulative = cumulated(&mann_whitney_distribution(first.len(), second.len()));
+    let (first, second) = (&thinned(first), &thinned(second));
+    let cumulative = cumulated(&distribution_of_u(first.len(), second.len()));
     interval_between_ranks(&sorted(differences(first, second)), &cumulative, level)
 }
 
@@ -34,6 +35,7 @@ pub fn shift_interval(first: &[f64], second: &[f64], level: f64) -> Option<RankI
 /// Mann, Whitney, "On a Test of Whether one of Two Random Variables is Stochastically Larger than
 /// the Other", Annals of Mathematical Statistics 18 (1947).
 pub fn rank_sum_p_value(first: &[f64], second: &[f64]) -> Option<f64> {
+    let (first, second) = (&thinned(first), &thinned(second));
     let pairs = differences(first, second);
     if pairs.is_empty() {
         return None;
@@ -45,7 +47,7 @@ pub fn rank_sum_p_value(first: &[f64], second: &[f64]) -> Option<f64> {
         .count();
     let below = pairs.len() - above - ties;
     let smaller = above.min(below) + ties.div_ceil(2);
-    let cumulative = cumulated(&mann_whitney_distribution(first.len(), second.len()));
+    let cumulative = cumulated(&distribution_of_u(first.len(), second.len()));
     Some((2.0 * cumulative[smaller]).min(1.0))
 }
 
@@ -68,6 +70,18 @@ pub fn detectable_shift(first: &[f64], second: &[f64], level: f64, least: f64) -
     Some(significant.max(least + normal_quantile(BEYOND_LEAST) * error))
 }
 
+/// Values of a sample that are compared pair by pair, at most: beyond, every second, third or n-th in the order of measurement.
+/// The interval of fewer values is a wider one and claims nothing that all of them would not.
+const VALUES_MAX: usize = 1_000;
+
+/// Pairs up to which the distribution is computed exactly; its steps grow with their square.
+const EXACT_PAIRS: usize = 10_000;
+
+fn thinned(sample: &[f64]) -> Vec<f64> {
+    let every = sample.len().div_ceil(VALUES_MAX).max(1);
+    sample.iter().copied().step_by(every).collect()
+}
+
 fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
     let against = |value: &f64| first.iter().map(|base| value - base).collect::<Vec<f64>>();
     second.iter().flat_map(against).collect()
@@ -76,6 +90,20 @@ fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
 /// Probability of each value of U, the number of pairs in which the second sample is larger, if
 /// both have the same distribution.
 ///
+/// Above [`EXACT_PAIRS`] the normal distribution that it tends to (their section 4; for 100 and 100 values the cumulated
+/// ones differ by less than 0.001).
+fn distribution_of_u(n: usize, m: usize) -> Vec<f64> {
+    if n * m <= EXACT_PAIRS {
+        return mann_whitney_distribution(n, m);
+    }
+    let pairs = (n * m) as f64;
+    let (mean, deviation) = (pairs / 2.0, (pairs * (n + m + 1) as f64 / 12.0).sqrt());
+    let density = |u: usize| (-((u as f64 - mean) / deviation).powi(2) / 2.0).exp();
+    let densities: Vec<f64> = (0..=n * m).map(density).collect();
+    let sum: f64 = densities.iter().sum();
+    densities.into_iter().map(|density| density / sum).collect()
+}
+
 /// Mann and Whitney's recursion over which sample the largest value of all came from, in
 /// probabilities instead of counts: equation 2 of their paper.
 fn mann_whitney_distribution(n: usize, m: usize) -> Vec<f64> {
@@ -102,6 +130,34 @@ fn mann_whitney_distribution(n: usize, m: usize) -> Vec<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn many_values_are_judged_in_bounded_memory_and_time() {
+        let exact = cumulated(&mann_whitney_distribution(100, 100));
+        let pairs = 10_000.0_f64;
+        let (mean, deviation) = (pairs / 2.0, (pairs * 201.0 / 12.0).sqrt());
+        let density = |u: usize| (-((u as f64 - mean) / deviation).powi(2) / 2.0).exp();
+        let densities: Vec<f64> = (0..=10_000).map(density).collect();
+        let sum: f64 = densities.iter().sum();
+        let normal = cumulated(&densities.iter().map(|d| d / sum).collect::<Vec<f64>>());
+        for (exact, normal) in exact.iter().zip(&normal) {
+            assert!((exact - normal).abs() < 0.001, "{exact} {normal}");
+        }
+        let many = |shift: f64| -> Vec<f64> {
+            (0..10_000u64)
+                .map(|k| (k.wrapping_mul(7_919) % 1_009) as f64 + shift)
+                .collect()
+        };
+        let (first, second) = (many(0.0), many(50.0));
+        assert!(rank_sum_p_value(&first, &first).is_some_and(|p| p > 0.9));
+        assert!(rank_sum_p_value(&first, &second).is_some_and(|p| p < 0.01));
+        let interval = shift_interval(&first, &second, 0.95).unwrap();
+        assert!(
+            interval.low <= 50.0 && 50.0 <= interval.high,
+            "{interval:?}"
+        );
+        assert!(shift_estimate(&first, &second).is_some_and(|shift| (shift - 50.0).abs() < 20.0));
+    }
 
     #[test]
     fn the_distribution_of_two_and_two_by_hand() {

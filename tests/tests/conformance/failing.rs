@@ -3,8 +3,8 @@
 use engine::driver::{Driver, EngineError};
 use engine::meter::ErrorKind;
 use engine::session::How;
-use engine::workload::Closer;
-use linerate_tests::load::{Plan, echo, rr, transaction};
+use engine::workload::{Closer, Direction};
+use linerate_tests::load::{Plan, echo, rr, stream, transaction};
 use linerate_tests::raw::{self, Conn, Server};
 use linerate_tests::{Directory, Family, each_family, eventually};
 use std::io::{Read, Write};
@@ -21,6 +21,8 @@ linerate_tests::for_every_engine!(
     a_peer_that_closes_early_is_an_error_and_the_load_goes_on,
     a_peer_that_resets_is_an_error,
     a_peer_that_sends_too_much_is_an_error,
+    what_nobody_asked_for_is_no_answer,
+    an_answer_that_is_too_long_is_no_success,
     an_answer_in_part_is_told_from_silence,
     a_connection_lost_before_the_go_is_opened_again,
     a_count_is_given_up_when_the_peer_is_gone,
@@ -262,6 +264,64 @@ fn a_peer_that_sends_too_much_is_an_error(driver: &'static dyn Driver) {
             loaded.errors(ErrorKind::Long)
         );
     });
+}
+
+/// A greeting, from a server that answers after 30 ms.
+fn what_nobody_asked_for_is_no_answer(driver: &'static dyn Driver) {
+    let cc = transaction(None, Closer::Client, How::Fin);
+    for spec in [rr(1, 1), echo(10), stream(Direction::Send, 1_000), cc] {
+        let server = Server::start(Family::Tcp4, |conn, _| {
+            if (&conn.0).write_all(b"welcome").is_err() {
+                return;
+            }
+            raw::answer(&conn, 1, |_, _| {
+                std::thread::sleep(Duration::from_millis(30));
+                Some(vec![1])
+            });
+        });
+        let mut plan = Plan::new(driver, &server.address, spec.clone()).duration_ms(300);
+        plan.hesitation = Duration::from_millis(20);
+        // Where connections are opened ahead the greeting is there before the go, and ends that.
+        match plan.try_run() {
+            Ok(loaded) => {
+                let unsolicited = loaded.errors(ErrorKind::Unsolicited);
+                let recorded = &loaded.recorded;
+                let errors = recorded.errors_total() + recorded.errors_before_window;
+                assert!(errors > 0, "{spec:?}");
+                assert_eq!(
+                    recorded.errors_total(),
+                    unsolicited,
+                    "{:?}",
+                    recorded.error_texts
+                );
+                let early = recorded.service.count_between(0, 29_000_000);
+                assert!(
+                    recorded.service.is_empty() || early == 0,
+                    "{spec:?}: {early} early answers"
+                );
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("nobody had asked for"), "{spec:?}: {text}");
+            }
+        }
+    }
+}
+
+fn an_answer_that_is_too_long_is_no_success(driver: &'static dyn Driver) {
+    let server = Server::start(Family::Tcp4, |conn, _| {
+        raw::answer(&conn, 1, |_, _| Some(vec![1; 2]));
+    });
+    let loaded = Plan::new(driver, &server.address, rr(1, 1)).count(5).run();
+    let recorded = &loaded.recorded;
+    assert_eq!((recorded.operations, recorded.service.len()), (0, 0));
+    assert_eq!(
+        loaded.errors(ErrorKind::Long),
+        5,
+        "{:?}",
+        recorded.error_texts
+    );
+    assert_eq!(recorded.errors_total(), 5);
 }
 
 fn an_answer_in_part_is_told_from_silence(driver: &'static dyn Driver) {

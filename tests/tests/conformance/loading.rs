@@ -189,6 +189,7 @@ fn warm_up_is_not_measured(driver: &'static dyn Driver) {
     let loaded = plan.run();
     loaded.assert_clean();
     assert_eq!(loaded.recorded.service.len(), 500);
+    assert_eq!(loaded.recorded.operations, 500);
     assert!(
         loaded.recorded.service.value_at_quantile(0.99) < 50_000_000,
         "answers of the warm-up were measured"

@@ -21,6 +21,8 @@ linerate_tests::for_every_engine!(
     what_was_due_is_answered_failed_or_unfinished,
     depth_lets_the_schedule_go_on,
     in_one_queue_nothing_waits_for_a_slow_connection,
+    a_schedule_faster_than_the_loop_lets_it_receive,
+    a_count_begins_with_what_is_due_in_its_window,
 );
 
 fn accounted(loaded: &Loaded) -> u64 {
@@ -186,6 +188,61 @@ fn in_one_queue_nothing_waits_for_a_slow_connection(driver: &'static dyn Driver)
     if !driver.capabilities().thread_per_connection {
         assert_eq!(slow_answers(Queue::Shared), 1);
     }
+}
+
+fn a_schedule_faster_than_the_loop_lets_it_receive(driver: &'static dyn Driver) {
+    let server = Server::start(Family::Tcp4, raw::echo);
+    for pace in [Pace::Constant(1e9), Pace::Poisson(1e9)] {
+        for depth in [1, 16] {
+            let spec = with(rr(10, 10), depth, pace);
+            // A thread has one operation in flight.
+            if driver.check_load(&spec).is_err() {
+                continue;
+            }
+            let begun = Instant::now();
+            let loaded = Plan::new(driver, &server.address, spec)
+                .duration_ms(300)
+                .run();
+            let recorded = &loaded.recorded;
+            assert!(
+                recorded.service.len() > 10,
+                "{} answers",
+                recorded.service.len()
+            );
+            assert!(
+                recorded.unfinished.never_sent > 100_000_000,
+                "{:?}",
+                recorded.unfinished
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(8),
+                "{:?}",
+                begun.elapsed()
+            );
+        }
+    }
+}
+
+fn a_count_begins_with_what_is_due_in_its_window(driver: &'static dyn Driver) {
+    let server = Server::start(Family::Tcp4, |conn, _| {
+        raw::answer(&conn, 10, |_, _| {
+            std::thread::sleep(Duration::from_millis(1));
+            Some(vec![1; 10])
+        });
+    });
+    // 20,000 come due in the warm-up, of which 200 can be answered in it, and 20 s of them would be left.
+    let spec = with(rr(10, 10), 1, Pace::Constant(100_000.0));
+    let mut plan = Plan::new(driver, &server.address, spec).count(50);
+    plan.warmup = Duration::from_millis(200);
+    let begun = Instant::now();
+    let loaded = plan.run();
+    assert_eq!(accounted(&loaded), 50);
+    assert_eq!(loaded.recorded.errors_total(), 0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 fn what_was_due_is_answered_failed_or_unfinished(driver: &'static dyn Driver) {

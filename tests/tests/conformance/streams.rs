@@ -18,6 +18,8 @@ linerate_tests::for_every_engine!(
     a_bitrate_is_kept,
     a_reader_that_stops_is_a_timeout,
     a_source_that_ends_is_an_error,
+    a_count_is_kept_in_every_direction,
+    a_count_is_given_up_when_nothing_comes,
 );
 
 /// Reads and counts.
@@ -86,6 +88,48 @@ fn receive_is_what_was_sent(driver: &'static dyn Driver) {
         );
         assert_eq!(loaded.recorded.bytes_sent, 0);
     });
+}
+
+fn a_count_is_kept_in_every_direction(driver: &'static dyn Driver) {
+    for direction in [Direction::Send, Direction::Receive, Direction::Both] {
+        for (count, connections) in [(1, 1), (13, 3)] {
+            let server = Server::start(Family::Tcp4, move |conn, _| {
+                let reader = conn.again();
+                let reader = std::thread::spawn(move || sink(&reader, &AtomicU64::new(0)));
+                if direction != Direction::Send {
+                    pour(&conn, &AtomicU64::new(0));
+                }
+                reader.join().expect("the reader");
+            });
+            let plan = Plan::new(driver, &server.address, stream(direction, 10_000));
+            let loaded = plan.connections(connections).count(count).run();
+            let recorded = &loaded.recorded;
+            assert_eq!(recorded.operations, count, "{direction:?}");
+            assert_eq!(recorded.errors_total(), 0, "{:?}", recorded.error_texts);
+            assert!(recorded.window_end_ns > recorded.window_start_ns);
+        }
+    }
+}
+
+/// A source that is silent, and one that says too little and goes.
+fn a_count_is_given_up_when_nothing_comes(driver: &'static dyn Driver) {
+    for says in [0, 10] {
+        let server = Server::start(Family::Tcp4, move |conn, _| match says {
+            0 => drop(conn.hear_all()),
+            _ => drop((&conn.0).write_all(&[1; 10])),
+        });
+        let mut plan = Plan::new(driver, &server.address, stream(Direction::Receive, 1_000));
+        plan.operation_timeout = Duration::from_millis(50);
+        plan.connect_timeout = Duration::from_millis(50);
+        let loaded = plan.count(5).run();
+        let recorded = &loaded.recorded;
+        assert!(recorded.interrupted, "{says} bytes");
+        assert_eq!(
+            (recorded.operations, recorded.unfinished.count),
+            (0, 5),
+            "{says} bytes"
+        );
+    }
 }
 
 fn both_ways_at_once(driver: &'static dyn Driver) {

@@ -16,7 +16,26 @@ linerate_tests::for_every_engine!(
     a_server_that_keeps_open_is_a_timeout,
     a_server_that_says_too_little_or_too_much,
     a_refused_transaction_ends_the_run,
+    a_server_that_resets_everything_is_not_hammered,
 );
+
+fn a_server_that_resets_everything_is_not_hammered(driver: &'static dyn Driver) {
+    for exchange in [None, Some((1, 1))] {
+        let server = Server::start(Family::Tcp4, |conn, _| {
+            // Long enough for the connect to be seen.
+            std::thread::sleep(Duration::from_millis(5));
+            conn.reset();
+        });
+        let spec = transaction(exchange, Closer::Client, How::Fin);
+        let loaded = Plan::new(driver, &server.address, spec)
+            .duration_ms(500)
+            .run();
+        let errors = loaded.recorded.errors_total();
+        assert!(errors >= 3, "{errors}: {:?}", loaded.recorded.error_texts);
+        // It rests 10, 20, 40 ... ms in between.
+        assert!(server.accepted() < 20, "{} connections", server.accepted());
+    }
+}
 
 fn role(exchange: Option<(u32, u32)>, closer: Closer, how: How) -> ServeSpec {
     let (request_bytes, response_bytes) = exchange.unwrap_or((1, 1));

@@ -410,7 +410,9 @@ impl<W: LoadWorkload> Party for Talker<W> {
             if self.is_over(now, &line.counters) {
                 return Next::Leave;
             }
-            if self.speak_if_due(line, now) {
+            // Arrivals that found no room have said nothing: a schedule faster than the loop must not keep it from
+            // receiving.
+            if self.speak_if_due(line, now) && line.has_something_to_do() {
                 return Next::Again;
             }
         }
