@@ -295,6 +295,52 @@ mod tests {
         );
     }
 
+    /// However many workers there are: that many tickers of pinned threads would wait for one another.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn one_thread_ticks_for_all_and_is_bound_to_no_workers_cpu() {
+        let of_this_process = || -> Vec<String> {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let named = |task: std::fs::DirEntry| {
+                let status = std::fs::read_to_string(task.path().join("status")).ok()?;
+                status.starts_with("Name:\tticker\n").then_some(status)
+            };
+            tasks.flatten().filter_map(named).collect()
+        };
+        let allowed = |status: &str| -> String {
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("Cpus_allowed_list:"));
+            line.unwrap().to_owned()
+        };
+        let control = Arc::new(Control::default());
+        let (before, everywhere) = (
+            of_this_process().len(),
+            allowed(&std::fs::read_to_string("/proc/self/status").unwrap()),
+        );
+        let guards: Vec<Ticker> = std::thread::scope(|scope| {
+            let pinned = || {
+                let cpus = crate::affinity::allowed().unwrap();
+                crate::affinity::pin(cpus[0]).unwrap();
+                control.tick_every(Duration::from_millis(1))
+            };
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(pinned)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        std::thread::sleep(Duration::from_millis(30));
+        let tickers = of_this_process();
+        // Other tests of this process tick too.
+        assert!(tickers.len() <= before + 3, "{} tickers", tickers.len());
+        assert!(
+            tickers.iter().any(|status| allowed(status) == everywhere),
+            "{tickers:?}"
+        );
+        drop(guards);
+    }
+
     #[test]
     fn a_wake_is_seen_and_cleared() {
         let control = Control::default();

@@ -100,6 +100,11 @@ impl Meter {
         self.count_reached_ns.is_some()
     }
 
+    /// How many operations of the window have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
     /// When the last operation of a run that counts ended, ns.
     pub fn count_reached_ns(&self) -> Option<u64> {
         self.count_reached_ns
@@ -346,8 +351,11 @@ impl Meter {
     /// A run that counts is given up, for nobody has answered since `alive_ns`: what was left of
     /// its count is unfinished.
     pub fn give_up_count(&mut self, alive_ns: u64, now_ns: u64) {
-        if self.count.is_some() && now_ns >= self.recorded.window_start_ns {
-            let left = std::mem::take(&mut self.permits);
+        if let Some(count) = self.count
+            && now_ns >= self.recorded.window_start_ns
+        {
+            // What is only received takes no permits.
+            let left = std::mem::take(&mut self.permits).min(count.saturating_sub(self.ended));
             if left > 0 {
                 self.add_unfinished(left, left, alive_ns, now_ns);
             }

@@ -76,6 +76,42 @@ fn every_option_is_described() {
 }
 
 #[test]
+fn the_help_of_an_engine_names_every_engine() {
+    for (path, command) in commands() {
+        let Some(engine) = command
+            .get_arguments()
+            .find(|argument| argument.get_id() == "engine")
+        else {
+            continue;
+        };
+        let help = engine
+            .get_long_help()
+            .or(engine.get_help())
+            .map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let possible: Vec<String> = engine
+            .get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        for name in [
+            "auto",
+            "uring",
+            "epoll",
+            "blocking",
+            "tokio-uring",
+            "monoio",
+            "monoio-legacy",
+        ] {
+            assert!(
+                help.contains(name) || possible.iter().any(|value| value == name),
+                "{path}: {name} in '{help}'"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_subcommand_has_examples_that_name_it() {
     for (path, command) in commands() {
         let after = command

@@ -261,6 +261,7 @@ impl<W: LoadWorkload> Life<W> {
             connection.failures = 0;
         }
         connection.failures = connection.failures.saturating_add(1);
+        self.progress.lost_since = true;
         self.accounts.failed += 1;
         let operations =
             connection

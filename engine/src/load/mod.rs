@@ -54,6 +54,17 @@ pub enum Phase {
     Over,
 }
 
+/// The last that was seen of operations ending.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// How many had ended ...
+    ended: u64,
+    /// ... and when that was seen, ns.
+    at_ns: u64,
+    /// A connection was lost since.
+    lost_since: bool,
+}
+
 /// The life of all connections of one worker. See the module's text.
 pub struct Life<W: LoadWorkload> {
     workload: W,
@@ -70,6 +81,8 @@ pub struct Life<W: LoadWorkload> {
     /// When the peer gave a sign of life last, ns: something was received, a connection established; of a stream, bytes
     /// have moved.
     alive_ns: u64,
+    /// Whether operations end, for a run that counts.
+    progress: Progress,
     /// Next due instants of the schedule, earliest first: at most one entry per connection.
     schedule: BinaryHeap<Reverse<(u64, u32)>>,
     /// The one schedule of all connections, where they share it: `schedule` then holds its next instant.
@@ -123,6 +136,7 @@ impl<W: LoadWorkload> Life<W> {
             window_open: false,
             drain_until_ns: u64::MAX,
             alive_ns: 0,
+            progress: Progress::default(),
             schedule: BinaryHeap::with_capacity(count + 1),
             timers: Timers::with_capacity(count),
             to_dial: VecDeque::with_capacity(count),

@@ -2,7 +2,7 @@
 
 use super::connection::{NEVER, State};
 use super::session::{LoadSession, LoadWorkload};
-use super::{Life, Phase};
+use super::{Life, Phase, Progress};
 use crate::meter::{Meter, Recorded};
 use crate::session::How;
 use std::cmp::Reverse;
@@ -23,6 +23,7 @@ impl<W: LoadWorkload> Life<W> {
         self.meter.begin(start_ns, end_ns);
         self.phase = Phase::Running;
         self.alive_ns = go_ns;
+        self.progress.at_ns = go_ns;
         self.observe(now_ns);
         let shares_queue = self.start_queue(go_ns);
         for index in 0..self.connections.len() as u32 {
@@ -90,12 +91,32 @@ impl<W: LoadWorkload> Life<W> {
             self.close_window(reached_ns + 1, now_ns, false);
         } else if now_ns >= self.window_end_ns {
             self.close_window(self.window_end_ns, now_ns, false);
-        } else if (self.open == 0 || !W::OWES)
-            && self.rules.is_out_of_patience(self.alive_ns, now_ns)
-        {
+        } else if self.is_given_up(now_ns) {
             self.meter.give_up_count(self.alive_ns, now_ns);
             self.close_window(now_ns, now_ns, true);
         }
+    }
+
+    /// Whether a run that counts is to be given up: nothing is heard of the peer any more. Of a stream nothing is owed, so
+    /// that a connection which stands says nothing; and one that is lost again and again, before a message is
+    /// complete, brings none however many bytes come.
+    fn is_given_up(&mut self, now_ns: u64) -> bool {
+        if self.rules.count().is_none() {
+            return false;
+        }
+        let ended = self.meter.ended();
+        if ended != self.progress.ended {
+            self.progress = Progress {
+                ended,
+                at_ns: now_ns,
+                lost_since: false,
+            };
+        }
+        let heard_ns = match !W::OWES && self.progress.lost_since {
+            true => self.progress.at_ns,
+            false => self.alive_ns,
+        };
+        (self.open == 0 || !W::OWES) && self.rules.is_out_of_patience(heard_ns, now_ns)
     }
 
     /// The run is to end early: what is in flight may still be answered.
