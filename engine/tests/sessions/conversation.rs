@@ -262,11 +262,11 @@ pub fn garble(garble: Garble, at: usize, segment: &mut Vec<u8>) {
                 }
             }
         }
-        Garble::Drop(position) => {
-            if let Some(offset) = within(position).filter(|_| segment.len() > 1) {
-                segment.remove(offset);
-            }
-        }
+        Garble::Drop(position) => match (within(position), segment.len()) {
+            (Some(_), 1) => segment[0] ^= 0x10,
+            (Some(offset), _) => drop(segment.remove(offset)),
+            (None, _) => {}
+        },
         Garble::Double(position) => {
             if let Some(offset) = within(position) {
                 segment.insert(offset, segment[offset]);

@@ -170,6 +170,24 @@ fn cpus_that_are_taken_away_meanwhile_are_told() {
     });
 }
 
+/// Its bytes count as they go.
+#[test]
+fn a_stream_of_messages_that_never_end_is_a_success() {
+    within(120, || {
+        for driver in drivers() {
+            let engine = driver.name();
+            let line = format!(
+                "run stream --size 1G -c 8 -d 300ms --warmup 100ms --engine {engine} --format json"
+            );
+            let finished = call(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(finished.code(), 0, "{engine}: {}", finished.stderr);
+            let document: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+            let bits = &document["rounds"][0]["rates"]["to_testee_bits_per_second"];
+            assert!(bits.as_f64() > Some(1e8), "{engine}: {bits}");
+        }
+    });
+}
+
 #[test]
 fn a_pause_of_the_load_is_one_long_interval() {
     within(60, || {

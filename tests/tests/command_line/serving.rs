@@ -174,35 +174,30 @@ fn a_default_fits_itself_to_the_limit_of_open_files() {
 /// A load cuts its streams off: that is their ordinary end.
 #[test]
 fn the_end_of_a_stream_is_no_error() {
-    within(60, || {
-        let line = [
-            "serve",
-            "--listen",
-            "tcp://127.0.0.1:0",
-            "--role",
-            "discard",
-        ];
-        let mut serving = Call::start(&line);
-        let target = format!("tcp://{}", address(&serving.hears("listening on")));
-        let line = [
-            "run",
-            "stream",
-            &target,
-            "--connections",
-            "4",
-            "--duration",
-            "200ms",
-        ];
-        let run = linerate_tests::binary::call(&[&line[..], &["--warmup", "0s"]].concat());
-        assert_eq!(run.code(), 0, "{}", run.stderr);
-        serving.kept().signal(libc::SIGTERM);
-        let finished = serving.finish(Duration::from_secs(10));
-        assert!(
-            finished.stdout.contains("4 connections accepted"),
-            "{}",
-            finished.stdout
-        );
-        assert!(!finished.stdout.contains("error"), "{}", finished.stdout);
+    within(120, || {
+        for engine in ["uring", "epoll", "blocking"] {
+            for (role, direction) in [
+                ("discard", "send"),
+                ("source", "receive"),
+                ("duplex", "both"),
+            ] {
+                let line =
+                    format!("serve --listen tcp://127.0.0.1:0 --role {role} --engine {engine}");
+                let mut serving = Call::start(&line.split(' ').collect::<Vec<_>>());
+                let target = format!("tcp://{}", address(&serving.hears("listening on")));
+                let line = format!(
+                    "run stream {target} --direction {direction} --connections 4 --duration 200ms --warmup 0s --engine \
+                     {engine}"
+                );
+                let run = linerate_tests::binary::call(&line.split(' ').collect::<Vec<_>>());
+                assert_eq!(run.code(), 0, "{line}: {}", run.stderr);
+                serving.kept().signal(libc::SIGTERM);
+                let finished = serving.finish(Duration::from_secs(10));
+                let told = &finished.stdout;
+                assert!(told.contains("4 connections accepted"), "{line}: {told}");
+                assert!(!told.contains("error"), "{line}: {told}");
+            }
+        }
     });
 }
 

@@ -248,6 +248,9 @@ mod tests {
         let address = SockAddr::from(listener.local_addr().unwrap());
         let timeout = Duration::from_secs(1);
         assert!(answers(&address, None, timeout));
+        // From where the load will come, and from nowhere else: this address is nobody's here (RFC 5737).
+        let nowhere = SocketAddr::from(([192, 0, 2, 1], 0));
+        assert!(!answers(&address, Some(nowhere), timeout));
         listener.set_nonblocking(true).unwrap();
         std::thread::sleep(Duration::from_millis(300));
         let heard = listener.accept();
