@@ -98,6 +98,8 @@ pub struct Line {
     region: Arc<Region>,
     /// The peer has finished.
     finished: bool,
+    /// The half-close that the session asked for is made.
+    shutdown_done: bool,
     /// The socket before this one, which its peer has ended: closed when this one's peer is waited for.
     parting: Option<OwnedFd>,
     /// How long to try to receive before sleeping.
@@ -116,6 +118,7 @@ impl Line {
             buffer: Buffer(vec![0; buffer_bytes].into_boxed_slice()),
             region,
             finished: false,
+            shutdown_done: false,
             parting: None,
             spin,
             counters: BackendCounters::default(),
@@ -126,12 +129,17 @@ impl Line {
     pub fn attach(&mut self, fd: RawFd) {
         self.fd = fd;
         self.finished = false;
+        self.shutdown_done = false;
         self.clear();
     }
 
     /// Whether the session has said something that is not done yet.
     pub fn has_something_to_do(&self) -> bool {
-        !self.outbox.is_empty() || self.outbox.close.is_some() || self.outbox.shutdown
+        !self.outbox.is_empty() || self.outbox.close.is_some() || self.owes_shutdown()
+    }
+
+    fn owes_shutdown(&self) -> bool {
+        self.outbox.shutdown && !self.shutdown_done
     }
 
     /// Whether the peer of this socket has finished, so that nobody waits for its closing.
@@ -292,7 +300,6 @@ struct Course<'a, P> {
     line: &'a mut Line,
     party: &'a mut P,
     paused: bool,
-    shutdown_done: bool,
     sends: u32,
 }
 
@@ -303,7 +310,6 @@ pub fn converse<P: Party>(line: &mut Line, party: &mut P) -> End {
         line,
         party,
         paused: false,
-        shutdown_done: false,
         sends: 0,
     };
     loop {
@@ -329,8 +335,8 @@ impl<P: Party> Course<'_, P> {
         if let Some(how) = self.line.outbox.close {
             return Ok(Step::Over(End::Closed(how)));
         }
-        if self.line.outbox.shutdown && !self.shutdown_done {
-            self.shutdown_done = true;
+        if self.line.owes_shutdown() {
+            self.line.shutdown_done = true;
             self.line.counters.system_calls += 1;
             sys::shutdown_write(self.line.fd);
         }

@@ -193,8 +193,9 @@ fn in_one_queue_nothing_waits_for_a_slow_connection(driver: &'static dyn Driver)
 fn a_schedule_faster_than_the_loop_lets_it_receive(driver: &'static dyn Driver) {
     let server = Server::start(Family::Tcp4, raw::echo);
     for pace in [Pace::Constant(1e9), Pace::Poisson(1e9)] {
-        for depth in [1, 16] {
-            let spec = with(rr(10, 10), depth, pace);
+        let transactions = transaction(Some((10, 10)), Closer::Client, How::Fin);
+        for (spec, depth) in [(rr(10, 10), 1), (rr(10, 10), 16), (transactions, 1)] {
+            let spec = with(spec, depth, pace);
             // A thread has one operation in flight.
             if driver.check_load(&spec).is_err() {
                 continue;
