@@ -8,19 +8,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use crate::epoll::{EDGE, Epoll, LEVEL};
+use crate::epoll::{EDGE, Epoll};
 use crate::floor::{Options, SIZE_BYTES_MAX, Window, broken};
-
-const LISTENER: u64 = u64::MAX;
-const STDIN: u64 = u64::MAX - 1;
+use crate::floor_epoll::{LISTENER, STDIN, listen};
 
 /// Answers one message a connection and closes, until standard input closes.
 pub fn serve(options: &Options) -> io::Result<()> {
-    let listener = TcpListener::bind(&options.address)?;
-    listener.set_nonblocking(true)?;
-    let mut epoll = Epoll::new()?;
-    epoll.add(listener.as_raw_fd(), LEVEL, LISTENER)?;
-    epoll.add(0, LEVEL, STDIN)?;
+    let (listener, mut epoll) = listen(options)?;
     let mut waiting: Vec<Option<TcpStream>> = Vec::new(); // by descriptor
     let mut buffer = vec![0; SIZE_BYTES_MAX];
     loop {

@@ -13,16 +13,24 @@ use std::time::Instant;
 use crate::epoll::{EDGE, Epoll, LEVEL};
 use crate::floor::{Options, SIZE_BYTES_MAX, Window, broken};
 
-const LISTENER: u64 = u64::MAX;
-const STDIN: u64 = u64::MAX - 1;
+/// Token of the listener.
+pub const LISTENER: u64 = u64::MAX;
+/// Token of standard input.
+pub const STDIN: u64 = u64::MAX - 1;
+
+/// A listener, watched together with standard input.
+pub fn listen(options: &Options) -> io::Result<(TcpListener, Epoll)> {
+    let listener = TcpListener::bind(&options.address)?;
+    listener.set_nonblocking(true)?;
+    let epoll = Epoll::new()?;
+    epoll.add(listener.as_raw_fd(), LEVEL, LISTENER)?;
+    epoll.add(0, LEVEL, STDIN)?;
+    Ok((listener, epoll))
+}
 
 /// Echoes until standard input closes.
 pub fn serve(options: &Options) -> io::Result<()> {
-    let listener = TcpListener::bind(&options.address)?;
-    listener.set_nonblocking(true)?;
-    let mut epoll = Epoll::new()?;
-    epoll.add(listener.as_raw_fd(), LEVEL, LISTENER)?;
-    epoll.add(0, LEVEL, STDIN)?;
+    let (listener, mut epoll) = listen(options)?;
     let mut streams: Vec<Option<TcpStream>> = Vec::new(); // by descriptor
     let mut buffer = vec![0; SIZE_BYTES_MAX];
     loop {

@@ -220,16 +220,13 @@ pub struct Pacer {
 impl Pacer {
     /// The schedule of connection `index` of `total`; `seed` is that of the Poisson gaps.
     pub fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
-        Self::following(Cursor::new(pace, index, 1, total, seed))
+        Self::of_worker(pace, index, 1, total, seed)
     }
 
     /// The one schedule of connections `first .. first + count` of `total`, which are a worker's. Workers of
     /// equal size take arrivals in turn.
     pub fn of_worker(pace: Pace, first: u32, count: u32, total: u32, seed: u64) -> Self {
-        Self::following(Cursor::new(pace, first, count, total, seed))
-    }
-
-    fn following(cursor: Cursor) -> Self {
+        let cursor = Cursor::new(pace, first, count, total, seed);
         Self {
             start_ns: 0,
             arrivals: cursor,
@@ -474,6 +471,13 @@ mod tests {
         let mut random = pacer(Pace::Poisson(1e9), 0, 1);
         let (count, _) = random.give_up(0, 1_000_000_000, EXACT_ARRIVALS).unwrap();
         assert!((count as f64 / 1e9 - 1.0).abs() < 0.01, "{count}");
+        // Beyond what may be drawn it is exactly what the rate says, and drawn it is not.
+        let of_a_second = |exact_max| {
+            let mut random = pacer(Pace::Poisson(1e5), 0, 1);
+            random.give_up(0, 1_000_000_000, exact_max).unwrap().0
+        };
+        assert!((99_990..=100_000).contains(&of_a_second(1_000)));
+        assert_ne!(of_a_second(1_000), of_a_second(EXACT_ARRIVALS));
     }
 
     #[test]

@@ -30,9 +30,8 @@ impl UringProactor {
                 );
             }
         }
-        // What was kept goes now, and what is kept by this first call with the next.
-        self.part();
-        self.part();
+        // Nothing is kept back any more.
+        while self.part() {}
         self.submit_cancel_everything();
         while self.in_flight > 0 {
             if Instant::now() >= limit

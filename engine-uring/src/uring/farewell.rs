@@ -25,9 +25,7 @@ impl UringProactor {
         {
             return false;
         }
-        let connection = &mut self.connections[id.index as usize];
-        let fd = connection.fd;
-        connection.vacate();
+        let fd = self.give_up_place(id);
         let number = self.farewells.entries.take();
         *self.farewells.entries.get_mut(number) = Farewell {
             fd,
@@ -46,7 +44,6 @@ impl UringProactor {
             self.ring.push(&send, &mut self.counters);
             self.ring.push(&silent_close(fd), &mut self.counters);
         }
-        self.closed.push_back(id);
         true
     }
 

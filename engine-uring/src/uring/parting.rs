@@ -16,10 +16,8 @@ impl UringProactor {
         if self.parting.asked.len() == MAX {
             return false;
         }
-        let connection = &mut self.connections[id.index as usize];
-        self.parting.asked.push(connection.fd);
-        connection.vacate();
-        self.closed.push_back(id);
+        let fd = self.give_up_place(id);
+        self.parting.asked.push(fd);
         true
     }
 
@@ -30,17 +28,11 @@ impl UringProactor {
         if self.parting.kept.is_empty() && self.parting.asked.is_empty() {
             return false;
         }
-        while let Some(fd) = self.parting.kept.pop() {
+        while let Some(fd) = self.parting.next(connects) {
             self.submit_silent_close(fd);
         }
         let parting = &mut self.parting;
         std::mem::swap(&mut parting.kept, &mut parting.asked);
-        if connects {
-            return !self.parting.kept.is_empty();
-        }
-        while let Some(fd) = self.parting.kept.pop() {
-            self.submit_silent_close(fd);
-        }
-        false
+        !parting.kept.is_empty()
     }
 }

@@ -23,4 +23,11 @@ impl Parting {
             connects: false,
         }
     }
+
+    /// The next to be closed in this submission: what was kept back from the last one, and of what was asked for
+    /// since nothing beside a connect.
+    pub(super) fn next(&mut self, connects: bool) -> Option<RawFd> {
+        let fresh = || if connects { None } else { self.asked.pop() };
+        self.kept.pop().or_else(fresh)
+    }
 }

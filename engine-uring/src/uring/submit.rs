@@ -396,11 +396,17 @@ impl UringProactor {
     /// Closes without a completion: the descriptor goes in the next call, whatever the answer
     /// (close(2) frees it even when it fails), and the place is free at once.
     pub(super) fn close_silently(&mut self, id: ConnectionId) {
+        let fd = self.give_up_place(id);
+        self.submit_silent_close(fd);
+    }
+
+    /// Frees the place of a connection of which the kernel holds nothing, and leaves its descriptor to the caller.
+    pub(super) fn give_up_place(&mut self, id: ConnectionId) -> RawFd {
         let connection = &mut self.connections[id.index as usize];
         let fd = connection.fd;
         connection.vacate();
-        self.submit_silent_close(fd);
         self.closed.push_back(id);
+        fd
     }
 
     /// Closes a descriptor that the table has given up.

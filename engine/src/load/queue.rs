@@ -68,9 +68,7 @@ impl<W: LoadWorkload> Life<W> {
         }
         self.turns_left -= 1;
         queue.pacer.arrive(now_ns, &mut self.meter);
-        let next_ns = queue.pacer.next_due_ns();
-        self.schedule
-            .extend(next_ns.map(|next_ns| Reverse((next_ns, 0))));
+        self.await_arrival();
         true
     }
 
@@ -80,10 +78,16 @@ impl<W: LoadWorkload> Life<W> {
             return false;
         };
         queue.pacer.start(go_ns);
-        let due_ns = queue.pacer.next_due_ns();
+        self.await_arrival();
+        true
+    }
+
+    /// Puts the next instant of the worker's schedule where the life looks for what is due.
+    fn await_arrival(&mut self) {
+        let queue = self.queue.as_ref();
+        let due_ns = queue.and_then(|queue| queue.pacer.next_due_ns());
         self.schedule
             .extend(due_ns.map(|due_ns| Reverse((due_ns, 0))));
-        true
     }
 
     /// The schedule that connection `index` takes its operations from.

@@ -1,6 +1,6 @@
 //! What a worker's connections share where they have one queue: see `queue`.
 
-use super::rules::Rules;
+use super::rules::{Rules, Share};
 use crate::shape::{Pace, Pacer, Queue};
 use std::collections::VecDeque;
 
@@ -16,14 +16,14 @@ pub(super) struct WorkerQueue {
 impl WorkerQueue {
     /// The queue that `rules` ask for; `None` where every connection has its own.
     pub fn new(pace: Pace, rules: &Rules) -> Option<Self> {
-        let share = rules.share;
-        let pacer = || {
-            let seed = rules.poisson_seed;
-            Pacer::of_worker(pace, share.first, share.count, share.total, seed)
-        };
+        let Share {
+            first,
+            count,
+            total,
+        } = rules.share;
         (rules.queue == Queue::Shared && pace.is_open()).then(|| Self {
-            pacer: pacer(),
-            free: VecDeque::with_capacity(share.count as usize),
+            pacer: Pacer::of_worker(pace, first, count, total, rules.poisson_seed),
+            free: VecDeque::with_capacity(count as usize),
         })
     }
 

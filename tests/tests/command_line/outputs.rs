@@ -195,28 +195,6 @@ fn what_others_wrote_is_shown_and_not_obeyed() {
 }
 
 #[test]
-fn what_a_launcher_says_is_shown_and_not_obeyed() {
-    within(60, || {
-        let launcher = "sh -c 'printf \"\\033]0;owned\\007\" >&2; exit 1'";
-        let finished = call(&[
-            "run",
-            "rr",
-            "--testee-via",
-            launcher,
-            "--testee-host",
-            "127.0.0.1",
-        ]);
-        assert_ne!(finished.code(), 0);
-        let said = &finished.stderr;
-        assert!(said.contains("\\x1b]0;owned\\x07"), "{said}");
-        assert!(
-            !said.chars().any(|c| c.is_control() && c != '\n'),
-            "{said:?}"
-        );
-    });
-}
-
-#[test]
 fn the_name_of_a_file_says_its_form() {
     within(60, || {
         let folder = std::env::temp_dir().join(format!("linerate-forms-{}", std::process::id()));

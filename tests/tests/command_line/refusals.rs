@@ -304,7 +304,7 @@ fn too_few_descriptors_are_found_before_the_first_connection() {
 #[test]
 fn launchers_that_fail() {
     within(60, || {
-        let cases: [(&str, &[&str]); 5] = [
+        let cases: [(&str, &[&str]); 6] = [
             // As the terminal stops what asks for a password in the background.
             (
                 "sh -c 'kill -TTIN $$; exec \"$@\"' ssh",
@@ -320,6 +320,11 @@ fn launchers_that_fail() {
                 "sh -c 'echo no route to host >&2; exit 255'",
                 &["no route to host", "255"],
             ),
+            // What it says is shown and not obeyed.
+            (
+                "sh -c 'printf \"\\033]0;owned\\007\" >&2; exit 1'",
+                &["\\x1b]0;owned\\x07"],
+            ),
         ];
         for (launcher, parts) in cases {
             let begun = Instant::now();
@@ -331,7 +336,13 @@ fn launchers_that_fail() {
                 "--testee-host",
                 "127.0.0.1",
             ];
-            call(&line).assert_refused(PEER, parts);
+            let finished = call(&line);
+            finished.assert_refused(PEER, parts);
+            let said = &finished.stderr;
+            assert!(
+                !said.chars().any(|c| c.is_control() && c != '\n'),
+                "{said:?}"
+            );
             assert!(
                 begun.elapsed() < Duration::from_secs(5),
                 "{:?}",
