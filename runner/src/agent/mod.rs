@@ -85,14 +85,16 @@ fn listen(input: impl Read, sender: &Sender<Note>, control: &Control) {
             Ok(Line::Other { text, why }) => Note::Garbage { text, why },
             Ok(Line::End) | Err(_) => Note::End,
         };
-        let over = match &note {
-            Note::Said(ToAgent::Abort) | Note::End | Note::Garbage { .. } => {
-                control.order_all(Order::Abort);
-                true
-            }
-            _ => false,
-        };
-        if sender.send(note).is_err() || over {
+        let over = matches!(
+            note,
+            Note::Said(ToAgent::Abort) | Note::End | Note::Garbage { .. }
+        );
+        // First: a worker that obeys is then not one that ended before its time.
+        let sent = sender.send(note);
+        if over {
+            control.order_all(Order::Abort);
+        }
+        if over || sent.is_err() {
             return;
         }
     }

@@ -12,8 +12,8 @@ use crate::protocol::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{
-    AppliedProfile, ClockOffset, Confirmation, Document, ErrorKind, Host, Message, ProfileKey,
-    Role, Round, Side, Status,
+    AppliedProfile, ClockOffset, Confirmation, Document, ErrorKind, Host, HostActivity, Message,
+    ProfileKey, Role, Round, Side, Status,
 };
 use report::findings::{self, Finding};
 use report::success::{Nothing, nothing_succeeded};
@@ -256,7 +256,7 @@ impl Record {
         let round = assemble::round(&self.document.plan, parts)
             .map_err(|error| Failure::machine(format!("put round {number} together: {error}")))?;
         found.extend(engine_warnings(&round));
-        found.extend(throttled(&round));
+        found.extend(throttled(round.number, &round.hosts));
         found.extend(round.invalid.iter().cloned());
         for warning in found {
             self.warn(warning, observer);
@@ -392,15 +392,14 @@ fn engine_warnings(round: &Round) -> Vec<Message> {
 }
 
 /// A CPU quota stopped the processes: then the quota was measured.
-fn throttled(round: &Round) -> Option<Message> {
-    let (host, us) = round.hosts.iter().find_map(|activity| {
+fn throttled(round: u32, hosts: &[HostActivity]) -> Option<Message> {
+    let (host, us) = hosts.iter().find_map(|activity| {
         let us = activity.kernel_counters.get(THROTTLED)?;
         Some((&activity.host, *us))
     })?;
     let text = format!(
-        "round {}: the CPU quota of its control group stopped linerate on host {host} for {} (summed over CPUs): the \
-         result is also that of the quota",
-        round.number,
+        "round {round}: the CPU quota of its control group stopped linerate on host {host} for {} (summed over CPUs): \
+         the result is also that of the quota",
         human_ns(us as f64 * 1e3)
     );
     let cure = "measure without a quota (cpu.max of the control group), or with fewer --threads";
@@ -466,5 +465,33 @@ fn failure_of(nothing: Nothing) -> Failure {
     Failure {
         class,
         text: nothing.text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_that_stopped_a_round_is_told_with_its_host() {
+        let activity = |host: &str, counters: &[(&str, i64)]| HostActivity {
+            host: host.to_owned(),
+            kernel_counters: counters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
+            ..HostActivity::default()
+        };
+        let free = activity("local", &[("TcpExt.ListenDrops", 7)]);
+        assert_eq!(throttled(1, std::slice::from_ref(&free)), None);
+        let stopped = activity("testee", &[("cgroup.throttled_us", 90_000)]);
+        let warning = throttled(2, &[free, stopped]).expect("a warning");
+        assert_eq!(warning.code, "throttled");
+        assert!(
+            warning.text.starts_with("round 2: ") && warning.text.contains("on host testee for 90"),
+            "{}",
+            warning.text
+        );
+        assert!(warning.cure.is_some());
     }
 }

@@ -3,9 +3,9 @@
 use super::{Header, Line, SCHEMA, TrialsError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use sysctl_profiles::given::GivenFile;
 
 /// A log of hours has some tens of megabytes.
 const LOG_BYTES_MAX: u64 = 2 << 30;
@@ -82,29 +82,18 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Trials<T>, TrialsError> 
 /// The lines of a regular file of bounded size.
 struct Lines {
     path: PathBuf,
-    reader: BufReader<std::io::Take<File>>,
+    reader: BufReader<GivenFile>,
     number: u64,
     bytes: u64,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, TrialsError> {
-        let no_log = |why: &str| TrialsError::NoLog {
-            path: path.to_owned(),
-            why: why.to_owned(),
-        };
-        // Opening a FIFO would wait for a writer.
-        let metadata = std::fs::metadata(path).map_err(TrialsError::system("read", path))?;
-        if !metadata.is_file() {
-            return Err(no_log("it is not a regular file"));
-        }
-        if metadata.len() > LOG_BYTES_MAX {
-            return Err(no_log("it is larger than 2 GiB"));
-        }
-        let file = File::open(path).map_err(TrialsError::system("read", path))?;
+        let file =
+            GivenFile::open(path, LOG_BYTES_MAX).map_err(TrialsError::system("read", path))?;
         Ok(Self {
             path: path.to_owned(),
-            reader: BufReader::new(file.take(LOG_BYTES_MAX)),
+            reader: BufReader::new(file),
             number: 0,
             bytes: 0,
         })

@@ -126,9 +126,9 @@ fn damage_elsewhere_is_no_log_to_believe() {
         assert!(error.contains(why), "{why}: {error}");
     }
     let error = read::<u32>(&directory.0).unwrap_err().to_string();
-    assert!(error.contains("not a regular file"), "{error}");
+    assert!(error.contains("no regular file"), "{error}");
     let error = read::<u32>(Path::new("/dev/zero")).unwrap_err().to_string();
-    assert!(error.contains("not a regular file"), "{error}");
+    assert!(error.contains("no regular file"), "{error}");
 }
 
 #[test]
@@ -141,8 +141,10 @@ fn nobody_writes_a_log_that_another_writes() {
     let place = LogPath::Beside(path.clone());
     let error = TrialLog::create(&place, &header(0)).unwrap_err();
     assert!(matches!(error, TrialsError::InUse { .. }), "{error}");
+    let of_a_child = log.of_a_child();
     drop(log);
     assert!(TrialLog::resume(&trials(&path)).is_ok());
+    drop(of_a_child);
 }
 
 #[test]

@@ -86,6 +86,12 @@ impl TrialLog {
         self.line(&Line::<Value>::End(what))
     }
 
+    /// What a child of this process has of it until its exec.
+    #[cfg(test)]
+    pub(crate) fn of_a_child(&self) -> File {
+        self.file.try_clone().unwrap()
+    }
+
     /// Writes into another file from now on, such as one that takes nothing.
     #[cfg(test)]
     pub(crate) fn write_to(&mut self, file: File) {
@@ -124,5 +130,11 @@ impl TrialLog {
         if let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) {
             let _ = directory.sync_all();
         }
+    }
+}
+
+impl Drop for TrialLog {
+    fn drop(&mut self) {
+        lock::give_back(&self.file);
     }
 }

@@ -87,6 +87,24 @@ fn a_busy_neighbour_is_seen() {
 }
 
 #[test]
+fn the_name_of_a_neighbour_is_shown_and_not_obeyed() {
+    alone(60, || {
+        // Names itself as prctl(2) lets every process: it clears the screen of whoever prints it.
+        let renamed = "printf '\\033[2Jx' > /proc/self/comm; while :; do :; done";
+        let mut busy = Command::new("bash");
+        busy.args(["-c", renamed]);
+        let _busy = Kept::start(&mut busy);
+        let text = call(&["doctor", "--watch", "2s"]).stdout;
+        assert!(text.contains("[2Jx ("), "who it is: {text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        let short = "run rr --duration 200ms --warmup 20ms --repeat 2";
+        let shown = call_line(short);
+        let text = shown.stdout + &shown.stderr;
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    });
+}
+
+#[test]
 fn run_warns_of_busy_neighbours_before_it_measures() {
     alone(60, || {
         let _busy = neighbours();

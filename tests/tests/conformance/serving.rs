@@ -308,3 +308,58 @@ fn answers_do_not_wait_for_more(driver: &'static dyn Driver) {
         );
     });
 }
+
+/// Threads that `testee` has made, and its system calls.
+fn of_threads(testee: Testee) -> (u64, u64) {
+    let (outcomes, _) = testee.stop();
+    let outcome = outcomes.first().expect("one worker");
+    let mut features = outcome.features.iter();
+    let made = features.find(|(name, _)| name == "threads_made");
+    let made = made.and_then(|(_, count)| count.parse().ok());
+    let calls = outcome.backend.as_ref().map(|backend| backend.system_calls);
+    (made.expect("blocking says it"), calls.expect("and counts"))
+}
+
+/// Nobody counts the calls inside pthread_create(3): they are added for each thread, or a testee of a thread per
+/// connection would look cheaper than it is.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_of_a_blocking_testee_are_in_its_system_calls() {
+    linerate_tests::within(30, || {
+        const CONNECTIONS: u64 = 16;
+        let blocking = linerate_tests::driver("blocking").expect("everywhere");
+        let start = || Testee::start(blocking, Family::Tcp4, ServeSpec::Echo);
+        let ask = |conn: &Conn| {
+            conn.say(b"x");
+            assert_eq!(conn.hear(1), b"x");
+        };
+        let in_turn = start();
+        for _ in 0..CONNECTIONS {
+            let conn = Conn::to(&in_turn.address);
+            ask(&conn);
+            conn.finish();
+            assert_eq!(conn.hear_all(), b"");
+        }
+        let at_once = start();
+        let held: Vec<_> = (0..CONNECTIONS)
+            .map(|_| Conn::to(&at_once.address))
+            .collect();
+        held.iter().for_each(ask);
+        for conn in &held {
+            conn.finish();
+            assert_eq!(conn.hear_all(), b"");
+        }
+        let (few, calls_in_turn) = of_threads(in_turn);
+        let (many, calls_at_once) = of_threads(at_once);
+        assert!(
+            many >= CONNECTIONS && few < many,
+            "{few} and {many} threads"
+        );
+        // mmap, mprotect, rseq, set_robust_list, sigaltstack, munmap, madvise, exit, ... (strace(1)).
+        let least = (many - few) * 10;
+        assert!(
+            calls_at_once >= calls_in_turn + least,
+            "{calls_in_turn} calls with {few} threads, {calls_at_once} with {many}"
+        );
+    });
+}

@@ -48,6 +48,12 @@ const POINTS: [&str; 16] = [
     "restore.done",
 ];
 
+/// Whether a journal stands while a supervisor is there: what is left then was put back by somebody, who says so.
+fn is_journaled_at(point: &str) -> bool {
+    let mut before = POINTS.iter().take_while(|one| **one != "apply.journaled");
+    point != "restore.done" && !before.any(|one| *one == point)
+}
+
 /// Processes of the call that are stopped (proc_pid_stat(5), field 3).
 fn stopped(call: &Call) -> Vec<libc::pid_t> {
     let is_stopped = |pid: &libc::pid_t| {
@@ -92,11 +98,11 @@ fn kill(call: &Call, victim: Victim) {
 }
 
 /// Starts `linerate ARGUMENTS`, kills `victim` when the supervisor is at `point`, and waits until nothing
-/// of the call is left.
-fn crash(host: &Host, arguments: &[&str], point: &str, victim: Victim) {
+/// of the call is left; what it then had said on standard error.
+fn crash(host: &Host, arguments: &[&str], point: &str, victim: Victim) -> String {
     let mut command = host.command(linerate_tests::binary::linerate());
     command.args(arguments).env("LINERATE_STOP_AT", point);
-    let call = Call::of(command);
+    let mut call = Call::of(command);
     let reached = eventually(Duration::from_secs(30), || !stopped(&call).is_empty());
     assert!(reached, "{point} is not reached: {:?}", call.processes());
     kill(&call, victim);
@@ -109,6 +115,7 @@ fn crash(host: &Host, arguments: &[&str], point: &str, victim: Victim) {
         "{point}, {victim:?}: left behind: {:?}",
         call.processes()
     );
+    call.finish(Duration::from_secs(5)).stderr
 }
 
 #[test]
@@ -123,8 +130,11 @@ fn every_process_killed_at_every_step_leaves_the_values_as_they_were() {
         line.extend(super::QUICK);
         for point in POINTS {
             for victim in VICTIMS {
-                crash(&host, &line, point, victim);
+                let said = crash(&host, &line, point, victim);
                 let at = format!("{point}, {victim:?}");
+                if victim == Victim::AgentsAndSupervisors && is_journaled_at(point) {
+                    assert!(said.contains("it was put back"), "{at}: {said}");
+                }
                 if victim == Victim::Everything {
                     // Nobody is left: the next command heals.
                     let next = host
