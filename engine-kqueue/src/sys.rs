@@ -220,21 +220,34 @@ pub fn accept_error_is_transient(errno: i32) -> bool {
 }
 
 /// connect(2) of a thread's own socket: waits, at most for the socket's [`bound_waiting`] of sends; then EINPROGRESS.
-pub fn connect(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
-    // On Linux alone SO_SNDTIMEO bounds a connect (socket(7)).
-    if cfg!(target_os = "linux") {
-        return begin_connect(fd, address);
+/// `before_waiting` is called if it waits, and costs two calls more.
+pub fn connect(
+    fd: RawFd,
+    address: &socket2::SockAddr,
+    before_waiting: Option<&mut dyn FnMut()>,
+) -> Result<(), i32> {
+    match before_waiting {
+        // On Linux alone SO_SNDTIMEO bounds a connect (socket(7)).
+        None if cfg!(target_os = "linux") => begin_connect(fd, address),
+        None => connect_polling(fd, address, &mut || {}),
+        Some(act) => connect_polling(fd, address, act),
     }
-    connect_polling(fd, address)
 }
 
 /// [`connect`] by poll(2). Leaves the socket non-blocking where its thread polls for all else, too.
-fn connect_polling(fd: RawFd, address: &socket2::SockAddr) -> Result<(), i32> {
+fn connect_polling(
+    fd: RawFd,
+    address: &socket2::SockAddr,
+    before_waiting: &mut dyn FnMut(),
+) -> Result<(), i32> {
     set_blocking(fd, false);
-    let connected = match begin_connect(fd, address) {
-        Err(libc::EINPROGRESS) if wait_for(fd, libc::POLLOUT, libc::SO_SNDTIMEO) => take_error(fd),
-        answer => answer,
-    };
+    let mut connected = begin_connect(fd, address);
+    if connected == Err(libc::EINPROGRESS) {
+        before_waiting();
+        if wait_for(fd, libc::POLLOUT, libc::SO_SNDTIMEO) {
+            connected = take_error(fd);
+        }
+    }
     set_blocking(fd, !THREADS_POLL);
     connected
 }
@@ -423,14 +436,10 @@ pub fn set_nonblocking(fd: RawFd) {
 }
 
 fn set_blocking(fd: RawFd, blocking: bool) {
-    // SAFETY: fcntl with these commands takes an integer and touches no memory.
+    let mut nonblocking = libc::c_int::from(!blocking);
+    // SAFETY: FIONBIO reads one int.
     unsafe {
-        let mode = libc::fcntl(fd, libc::F_GETFL);
-        let mode = match blocking {
-            true => mode & !libc::O_NONBLOCK,
-            false => mode | libc::O_NONBLOCK,
-        };
-        libc::fcntl(fd, libc::F_SETFL, mode);
+        libc::ioctl(fd, libc::FIONBIO, &raw mut nonblocking);
     }
 }
 
@@ -484,11 +493,14 @@ mod tests {
             socket
         };
         let good = socket();
-        assert_eq!(connect_polling(good.as_raw_fd(), &address), Ok(()));
+        assert_eq!(
+            connect_polling(good.as_raw_fd(), &address, &mut || {}),
+            Ok(())
+        );
         assert_eq!(good.nonblocking().unwrap(), THREADS_POLL);
         drop(listener);
         let refused = socket();
-        let answer = connect_polling(refused.as_raw_fd(), &address);
+        let answer = connect_polling(refused.as_raw_fd(), &address, &mut || {});
         assert_eq!(answer, Err(libc::ECONNREFUSED));
         // A listener whose backlog is full answers nobody, and on some systems refuses.
         let full =
@@ -501,7 +513,7 @@ mod tests {
         let begun = Instant::now();
         let last = sockets
             .iter()
-            .find_map(|socket| connect_polling(socket.as_raw_fd(), &address).err());
+            .find_map(|socket| connect_polling(socket.as_raw_fd(), &address, &mut || {}).err());
         if cfg!(target_os = "linux") {
             assert_eq!(last, Some(libc::EINPROGRESS));
             assert!(begun.elapsed() >= Duration::from_millis(50));

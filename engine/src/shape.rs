@@ -167,23 +167,35 @@ impl Cursor {
                 *count = before.max(ahead);
                 *count - before
             }
-            Self::Poisson {
-                at_ns, mean_gap_ns, ..
-            } => {
-                let (gap_ns, mut passed) = (*mean_gap_ns, 0);
-                // What is beyond counting is as many as the rate says: the state of the generator
-                // is of no interest any more once nothing will be sent.
-                let left = (until_ns as f64 - *at_ns) / gap_ns;
+            Self::Poisson { .. } => {
+                let left = self.drawn_before(until_ns);
                 if left > exact_max as f64 {
-                    *at_ns = until_ns as f64;
+                    // What is beyond counting is as many as the rate says. The generator stays where it is: a second
+                    // cursor over the same arrivals goes another way from here.
+                    if let Self::Poisson { at_ns, .. } = self {
+                        *at_ns = until_ns as f64;
+                    }
                     return left as u64;
                 }
+                let mut passed = 0;
                 while self.offset_ns().is_some_and(|at| at < until_ns) {
                     self.advance();
                     passed += 1;
                 }
                 passed
             }
+        }
+    }
+}
+
+impl Cursor {
+    /// How many gaps are to be drawn up to this offset, on average; 0 where nothing is drawn.
+    fn drawn_before(&self, until_ns: u64) -> f64 {
+        match *self {
+            Self::Poisson {
+                at_ns, mean_gap_ns, ..
+            } => ((until_ns as f64 - at_ns) / mean_gap_ns).max(0.0),
+            Self::Never | Self::Constant { .. } => 0.0,
         }
     }
 }
@@ -293,9 +305,15 @@ impl Pacer {
         Some(intended_ns)
     }
 
-    /// What came due before `at_ns` and was not sent will not be.
+    /// What came due before `at_ns` and was not sent will not be. Where more than `exact_max` Poisson arrivals would have
+    /// to be drawn for that, neither will what came due since and was noticed already.
     pub fn forget_before(&mut self, at_ns: u64, exact_max: u64) {
         let offset_ns = at_ns.saturating_sub(self.start_ns);
+        if self.sends.drawn_before(offset_ns) > exact_max as f64 {
+            self.arrivals.skip_to(offset_ns, exact_max);
+            (self.sends, self.backlog) = (self.arrivals, 0);
+            return;
+        }
         let came = self.arrivals.skip_to(offset_ns, exact_max);
         let forgotten = self.sends.skip_to(offset_ns, exact_max);
         self.backlog = (self.backlog + came).saturating_sub(forgotten);
@@ -341,6 +359,27 @@ mod tests {
             pacer.forget_before(150_000_000, EXACT_ARRIVALS);
             assert_eq!(pacer.backlog(), 0);
             assert!(pacer.next_due_ns().unwrap() >= 150_000_000);
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_to_be_drawn_leaves_one_schedule_and_not_two() {
+        let mut meter = Meter::new(true, None, std::sync::Arc::default());
+        let mut pacer = pacer(Pace::Poisson(1_000.0), 0, 1);
+        for _ in 0..20 {
+            pacer.arrive(1_000_000_000, &mut meter);
+        }
+        pacer.forget_before(1_000_000_000, 10);
+        assert!(
+            pacer.backlog() < 64 + 20,
+            "what came since: {}",
+            pacer.backlog()
+        );
+        while pacer.take().is_some() {}
+        for _ in 0..1_000 {
+            let due_ns = pacer.next_due_ns().unwrap();
+            pacer.arrive(due_ns, &mut meter);
+            assert_eq!(pacer.take(), Some(due_ns));
         }
     }
 

@@ -46,7 +46,8 @@ impl Conn {
         Ok(Self::of(socket))
     }
 
-    fn of(socket: Socket) -> Self {
+    /// A socket that is connected; reading and writing give up in time.
+    pub fn of(socket: Socket) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         Self(socket)

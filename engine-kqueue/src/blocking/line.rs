@@ -153,6 +153,11 @@ impl Line {
         self.parting = socket;
     }
 
+    /// Whether something is kept for its closing.
+    pub fn keeps_socket(&self) -> bool {
+        self.parting.is_some()
+    }
+
     /// Closes what was kept for that.
     #[inline]
     pub fn part(&mut self) {

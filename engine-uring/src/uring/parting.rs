@@ -6,14 +6,13 @@
 //! before the worker sleeps.
 
 use super::UringProactor;
-use super::parting_state::MAX;
 use engine::proactor::ConnectionId;
 
 impl UringProactor {
     /// Takes the descriptor of a connection of which the kernel holds nothing, and frees its place. False if
     /// there are too many.
     pub(super) fn part_later(&mut self, id: ConnectionId) -> bool {
-        if self.parting.asked.len() == MAX {
+        if self.parting.is_full() {
             return false;
         }
         let fd = self.give_up_place(id);

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 /// Descriptors that are kept, at most.
-pub(super) const MAX: usize = 16;
+const MAX: usize = 16;
 
 /// What is kept, and why.
 pub(super) struct Parting {
@@ -22,6 +22,10 @@ impl Parting {
             kept: Vec::with_capacity(MAX),
             connects: false,
         }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.asked.len() + self.kept.len() >= MAX
     }
 
     /// The next to be closed in this submission: what was kept back from the last one, and of what was asked for

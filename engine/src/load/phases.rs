@@ -24,14 +24,11 @@ impl<W: LoadWorkload> Life<W> {
         self.phase = Phase::Running;
         self.alive_ns = go_ns;
         self.progress.at_ns = go_ns;
+        // Before the window is opened: what a run that counts forgets then is known from where its schedule begins.
+        self.start_schedules(go_ns);
         self.observe(now_ns);
-        let shares_queue = self.start_queue(go_ns);
         for index in 0..self.connections.len() as u32 {
-            let connection = &mut self.connections[index as usize];
-            connection.pacer.start(go_ns);
-            if let Some(due_ns) = connection.pacer.next_due_ns().filter(|_| !shares_queue) {
-                self.schedule.push(Reverse((due_ns, index)));
-            }
+            let connection = &self.connections[index as usize];
             match connection.state {
                 State::Waiting => self.queue_to_speak(index),
                 // Lost between being ready and the go.
@@ -43,6 +40,18 @@ impl<W: LoadWorkload> Life<W> {
         }
         if Self::EACH {
             self.ramp_up(now_ns);
+        }
+    }
+
+    fn start_schedules(&mut self, go_ns: u64) {
+        if self.start_queue(go_ns) {
+            return;
+        }
+        for (connection, index) in self.connections.iter_mut().zip(0..) {
+            connection.pacer.start(go_ns);
+            if let Some(due_ns) = connection.pacer.next_due_ns() {
+                self.schedule.push(Reverse((due_ns, index)));
+            }
         }
     }
 
@@ -156,7 +165,8 @@ impl<W: LoadWorkload> Life<W> {
             let intended_ns = connection.began.intended_ns;
             if connection.is_retry {
                 self.retry_never(index, now_ns);
-            } else if Self::EACH && connection.pacer.is_open() {
+            } else if Self::EACH && (connection.pacer.is_open() || self.rules.count().is_some()) {
+                // In a closed loop nothing was due, unless it is one of a count.
                 self.meter.unfinished(intended_ns, now_ns, false);
             }
         }

@@ -115,7 +115,8 @@ impl<W: LoadWorkload> Life<W> {
     /// it off without end.
     pub(super) fn forget_the_warm_ups_backlog(&mut self) {
         let start_ns = self.meter.recorded().window_start_ns;
-        let exact_max = self.exact_arrivals();
+        // Nothing is received meanwhile.
+        let exact_max = self.exact_arrivals() / 64;
         for index in 0..self.schedules() {
             self.pacer(index).forget_before(start_ns, exact_max);
         }

@@ -4,7 +4,8 @@
 use crate::conversation::{echo_spec, rules};
 use crate::imagined::{Asked, Note};
 use engine::load::{
-    Connects, Dial, Life, LoadOut, LoadSession, LoadWorkload, Loss, Outcome, Phase, Rules,
+    CONNECTS_AT_ONCE, Connects, Dial, Life, LoadOut, LoadSession, LoadWorkload, Loss, Outcome,
+    Phase, Rules,
 };
 use engine::meter::{ErrorKind, Meter, Recorded};
 use engine::region::Region;
@@ -62,6 +63,9 @@ enum Socket {
     Closing,
 }
 
+/// As far from 0 as a clock is that runs since the machine was started.
+const BEGIN_NS: u64 = 20_000_000_000_000;
+
 /// An executor without sockets: what happens is what the test says.
 struct Executor<W: LoadWorkload> {
     life: Life<W>,
@@ -74,11 +78,11 @@ impl<W: LoadWorkload> Executor<W> {
         let region = Arc::new(workload.region());
         let meter = Meter::new(pace.is_open(), rules.count(), Arc::default());
         let mut life = Life::new(workload, rules, region, meter);
-        life.begin(1);
+        life.begin(BEGIN_NS);
         Self {
             life,
             sockets: [Socket::None; CONNECTIONS as usize],
-            now_ns: 1,
+            now_ns: BEGIN_NS,
         }
     }
 
@@ -361,25 +365,112 @@ impl<W: LoadWorkload> Executor<W> {
     }
 }
 
-/// Half of 1000 a second, for the rules give these connections a half: arrival k comes k times 2 ms after the go.
+/// A run that counts, at a rate, without a warm-up: all is answered at once.
+struct Counted(Queue, u64);
+
+impl LoadVisitor for Counted {
+    type Output = Recorded;
+
+    fn visit<W: LoadWorkload>(self, workload: W) -> Recorded {
+        let pace = workload.pace();
+        let rules = Rules {
+            queue: self.0,
+            ..rules(CONNECTIONS, Stop::Count(self.1))
+        };
+        let mut executor = Executor::new(workload, rules, pace);
+        executor.obey();
+        for _ in 0..2_000 {
+            for index in 0..CONNECTIONS {
+                executor.happen(index, Event::Connected);
+                executor.answer(index);
+                executor.happen(index, Event::Closed);
+            }
+            executor.happen(0, Event::Passed(MS));
+        }
+        executor.end().0
+    }
+}
+
 #[test]
-fn in_one_queue_nothing_waits_for_a_busy_connection_while_another_is_free() {
-    let pace = Pace::Constant(1_000.0);
-    let kept = LoadSpec::RequestResponse {
-        request_bytes: 10,
-        response_bytes: 10,
-        depth: 1,
-        pace,
-        verify: false,
-        echo: false,
-    };
-    let each = LoadSpec::Transaction {
+fn a_run_that_counts_at_a_rate_begins_at_the_go() {
+    for pace in [Pace::Constant(100.0), Pace::Poisson(100.0)] {
+        for spec in at_pace(pace) {
+            for queue in [Queue::Own, Queue::Shared] {
+                let recorded = spec.clone().dispatch(Counted(queue, 20));
+                assert_eq!(recorded.operations, 20, "{spec:?}, {queue:?}");
+                let window_ns = recorded.window_end_ns - recorded.window_start_ns;
+                assert!(
+                    window_ns < 1_500 * MS,
+                    "{window_ns} ns: {spec:?}, {queue:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Requests on connections that stay, and on one each.
+fn at_pace(pace: Pace) -> [LoadSpec; 2] {
+    [
+        LoadSpec::RequestResponse {
+            request_bytes: 10,
+            response_bytes: 10,
+            depth: 1,
+            pace,
+            verify: false,
+            echo: false,
+        },
+        LoadSpec::Transaction {
+            exchange: Some((10, 10)),
+            pace,
+            closer: Closer::Server,
+            how: How::Fin,
+        },
+    ]
+}
+
+/// More connections than may connect at once, of which one is answered and none after it.
+#[test]
+fn a_count_that_is_given_up_misses_nothing() {
+    struct OneAnswer;
+    impl LoadVisitor for OneAnswer {
+        type Output = Recorded;
+        fn visit<W: LoadWorkload>(self, workload: W) -> Recorded {
+            let count = CONNECTS_AT_ONCE + 72;
+            let rules = rules(count, Stop::Count(1_000));
+            let patience_ns = 5 * rules.connect_timeout_ns;
+            let meter = Meter::new(false, rules.count(), Arc::default());
+            let region = Arc::new(workload.region());
+            let mut life = Life::new(workload, rules, region, meter);
+            life.begin(BEGIN_NS);
+            life.go(BEGIN_NS, BEGIN_NS);
+            let first = life.next_dial(BEGIN_NS).expect("one is to be dialled");
+            life.connected(first.index, &mut Note::new(BEGIN_NS));
+            life.received(first.index, &mut [0; 10], &mut Note::new(BEGIN_NS));
+            life.peer_finished(first.index, &mut Note::new(BEGIN_NS));
+            life.closed(first.index, BEGIN_NS);
+            while life.next_dial(BEGIN_NS).is_some() {}
+            // Nobody looks before all of it is over: time-outs come with the end of patience.
+            life.pass(BEGIN_NS + patience_ns);
+            life.finish(BEGIN_NS + patience_ns);
+            life.take_recorded()
+        }
+    }
+    let spec = LoadSpec::Transaction {
         exchange: Some((10, 10)),
-        pace,
+        pace: Pace::Closed,
         closer: Closer::Server,
         how: How::Fin,
     };
-    for spec in [kept, each] {
+    let recorded = spec.dispatch(OneAnswer);
+    let all = recorded.operations + recorded.errors_total() + recorded.unfinished.count;
+    assert_eq!(all, 1_000, "{recorded:?}");
+    assert_eq!(recorded.operations, 1);
+}
+
+/// Half of 1000 a second, for the rules give these connections a half: arrival k comes k times 2 ms after the go.
+#[test]
+fn in_one_queue_nothing_waits_for_a_busy_connection_while_another_is_free() {
+    for spec in at_pace(Pace::Constant(1_000.0)) {
         let shared = spec.clone().dispatch(WithOneSilent(Queue::Shared));
         assert_eq!(shared.unfinished.never_sent, 0, "{spec:?}");
         assert_eq!(

@@ -23,6 +23,7 @@ linerate_tests::for_every_engine!(
     in_one_queue_nothing_waits_for_a_slow_connection,
     a_schedule_faster_than_the_loop_lets_it_receive,
     a_count_begins_with_what_is_due_in_its_window,
+    a_count_at_a_rate_is_over_when_the_rate_says_so,
 );
 
 fn accounted(loaded: &Loaded) -> u64 {
@@ -244,6 +245,28 @@ fn a_count_begins_with_what_is_due_in_its_window(driver: &'static dyn Driver) {
         "{:?}",
         begun.elapsed()
     );
+}
+
+fn a_count_at_a_rate_is_over_when_the_rate_says_so(driver: &'static dyn Driver) {
+    let server = Server::start(Family::Tcp4, raw::echo);
+    let paces = [Pace::Constant(500.0), Pace::Poisson(500.0)];
+    let specs = [
+        rr(10, 10),
+        transaction(Some((10, 10)), Closer::Client, How::Fin),
+    ];
+    let of_pace = |pace| specs.clone().map(|spec| with(spec, 1, pace));
+    for spec in paces.into_iter().flat_map(of_pace) {
+        let plan = Plan::new(driver, &server.address, spec).connections(4);
+        let begun = Instant::now();
+        let loaded = plan.count(100).run();
+        assert_eq!((loaded.recorded.operations, accounted(&loaded)), (100, 100));
+        // Due within 200 ms, on average.
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
 }
 
 fn what_was_due_is_answered_failed_or_unfinished(driver: &'static dyn Driver) {

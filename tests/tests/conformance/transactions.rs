@@ -5,9 +5,10 @@ use engine::meter::ErrorKind;
 use engine::session::How;
 use engine::workload::{Closer, ServeSpec};
 use linerate_tests::load::{Plan, transaction};
-use linerate_tests::raw::{self, Server};
+use linerate_tests::raw::{self, Conn, Server};
 use linerate_tests::testee::Testee;
 use linerate_tests::{Directory, Family, each_family, eventually};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 linerate_tests::for_every_engine!(
@@ -17,6 +18,7 @@ linerate_tests::for_every_engine!(
     a_server_that_says_too_little_or_too_much,
     a_refused_transaction_ends_the_run,
     a_server_that_resets_everything_is_not_hammered,
+    a_server_that_takes_one_after_the_other_is_not_kept_waiting,
 );
 
 fn a_server_that_resets_everything_is_not_hammered(driver: &'static dyn Driver) {
@@ -35,6 +37,45 @@ fn a_server_that_resets_everything_is_not_hammered(driver: &'static dyn Driver) 
         // It rests 10, 20, 40 ... ms in between.
         assert!(server.accepted() < 20, "{} connections", server.accepted());
     }
+}
+
+/// Answers one connection after the other, and takes the next when its peer has closed this one.
+fn one_after_the_other(listener: &socket2::Socket, stop: &AtomicBool) {
+    while !stop.load(SeqCst) {
+        match listener.accept() {
+            Ok((socket, _)) => {
+                let conn = Conn::of(socket);
+                conn.say(&conn.hear(10));
+                conn.finish();
+                assert_eq!(conn.hear_all(), b"");
+            }
+            Err(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
+/// Behind its short backlog connects wait for what somebody else has to close.
+fn a_server_that_takes_one_after_the_other_is_not_kept_waiting(driver: &'static dyn Driver) {
+    let directory = Directory::new();
+    let listener = raw::listen(Family::Tcp4, &directory, 1);
+    let address = listener.local_addr().expect("bound");
+    listener.set_nonblocking(true).expect("a mode");
+    let stop = AtomicBool::new(false);
+    let loaded = std::thread::scope(|scope| {
+        scope.spawn(|| one_after_the_other(&listener, &stop));
+        let spec = transaction(Some((10, 10)), Closer::Server, How::Fin);
+        let plan = Plan::new(driver, &address, spec).connections(8).count(100);
+        let loaded = plan.try_run();
+        stop.store(true, SeqCst);
+        loaded
+    });
+    let loaded = loaded.expect("a load");
+    assert_eq!(
+        loaded.recorded.operations, 100,
+        "{:?}",
+        loaded.recorded.error_texts
+    );
+    loaded.assert_clean();
 }
 
 fn role(exchange: Option<(u32, u32)>, closer: Closer, how: How) -> ServeSpec {

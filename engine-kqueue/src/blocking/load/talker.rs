@@ -233,7 +233,7 @@ impl<W: LoadWorkload> Talker<W> {
             return;
         };
         line.clear();
-        match self.try_connect(dial) {
+        match self.try_connect(dial, &mut line) {
             Ok(fd) => {
                 line.attach(fd);
                 self.connected = true;
@@ -253,7 +253,11 @@ impl<W: LoadWorkload> Talker<W> {
         self.line = Some(line);
     }
 
-    fn try_connect(&mut self, Dial { source, .. }: Dial) -> io::Result<std::os::fd::RawFd> {
+    fn try_connect(
+        &mut self,
+        Dial { source, .. }: Dial,
+        line: &mut Line,
+    ) -> io::Result<std::os::fd::RawFd> {
         let stage = Arc::clone(&self.stage);
         let job = &stage.job;
         let fd = socket::connecting(job.rules.target.domain(), source, false, &job.socket)?;
@@ -263,7 +267,12 @@ impl<W: LoadWorkload> Talker<W> {
         // An answer that takes too long is noticed as soon as on other engines.
         sys::bound_waiting(fd.as_raw_fd(), true, self.look_every_ns);
         let fd = stage.seats[self.index as usize].put(fd);
-        sys::connect(fd, &job.rules.target.address).map_err(|errno| {
+        // A peer that serves one after the other may accept nobody before the socket that is kept is closed.
+        let keeps = line.keeps_socket();
+        self.calls.system_calls += 2 * u64::from(keeps);
+        let mut part = || line.part();
+        let before_waiting = keeps.then_some(&mut part as &mut dyn FnMut());
+        sys::connect(fd, &job.rules.target.address, before_waiting).map_err(|errno| {
             self.calls.system_calls += self.seat().close(How::Fin);
             io::Error::from_raw_os_error(errno)
         })?;
