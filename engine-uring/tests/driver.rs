@@ -79,6 +79,8 @@ fn run(
                     total: connections,
                 },
                 ramp: Ramp::AtOnce,
+                connects_at_once: engine::load::CONNECTS_AT_ONCE,
+                closing: Ramp::AtOnce,
                 queue: engine::shape::Queue::Own,
                 poisson_seed: POISSON_SEED,
                 warmup_ns: 10_000_000,

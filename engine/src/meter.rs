@@ -245,6 +245,18 @@ impl Meter {
         }
     }
 
+    /// A connection that is opened once is being opened.
+    pub fn connection_started(&mut self) {
+        bump(&self.published.connections_started, 1);
+    }
+
+    /// A connection that was to be held was lost, in the window or after it.
+    pub fn connection_lost(&mut self, kind: ErrorKind, text: impl FnOnce() -> String) {
+        self.recorded.lost[kind as usize] += 1;
+        bump(&self.published.connections_lost, 1);
+        self.note_text(kind, text);
+    }
+
     /// The request of a transaction was answered: its exchange took `now_ns - sent_ns`.
     #[inline]
     pub fn exchange(&mut self, intended_ns: u64, sent_ns: u64, now_ns: u64) {
@@ -302,13 +314,14 @@ impl Meter {
                 }
             }
         }
-        if !self
-            .recorded
-            .error_texts
-            .iter()
-            .any(|(seen, _)| *seen == kind)
-        {
-            self.recorded.error_texts.push((kind, text()));
+        self.note_text(kind, text);
+    }
+
+    /// Keeps what the first of a kind said.
+    fn note_text(&mut self, kind: ErrorKind, text: impl FnOnce() -> String) {
+        let texts = &mut self.recorded.error_texts;
+        if !texts.iter().any(|(seen, _)| *seen == kind) {
+            texts.push((kind, text()));
         }
     }
 

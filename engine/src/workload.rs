@@ -3,6 +3,7 @@
 //! A new workload is one file here and one arm of its `dispatch`.
 
 mod bulk;
+mod connect;
 mod echo;
 mod flights;
 mod request_response;
@@ -10,6 +11,7 @@ mod serve_rr;
 mod transaction;
 
 pub use bulk::{Bulk, BulkServer};
+pub use connect::Connect;
 pub use echo::EchoServer;
 pub use flights::{Flight, Flights};
 pub use request_response::RequestResponse;
@@ -20,7 +22,7 @@ use crate::load::LoadWorkload;
 use crate::needs::Needs;
 use crate::region::Region;
 use crate::session::{Hints, How, Session};
-use crate::shape::Pace;
+use crate::shape::{Pace, Ramp};
 
 /// Who closes first, and so where TIME_WAIT lands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -70,6 +72,11 @@ pub enum LoadSpec {
         message_bytes: u32,
         /// Bits per second that the load sends in total over all connections, if limited.
         bitrate_bits_per_second: Option<f64>,
+    },
+    /// Connect, each connection once, and hold.
+    Connect {
+        /// When each is due.
+        ramp: Ramp,
     },
     /// Connect, request, response, close; or without the request: connect, close.
     Transaction {
@@ -171,7 +178,15 @@ impl LoadSpec {
     /// Whether operations are sent on a schedule.
     pub fn is_open_loop(&self) -> bool {
         let (_, pace, _) = self.properties();
-        pace.is_open()
+        pace.is_open() || self.ramp() != Ramp::AtOnce
+    }
+
+    /// When its connections are opened.
+    pub fn ramp(&self) -> Ramp {
+        match *self {
+            Self::Connect { ramp } => ramp,
+            _ => Ramp::AtOnce,
+        }
     }
 
     /// Operations in flight per connection at most.
@@ -218,6 +233,7 @@ impl LoadSpec {
                 message_bytes,
                 bitrate_bits_per_second,
             }),
+            Self::Connect { .. } => visitor.visit(Connect),
             Self::Transaction {
                 exchange,
                 pace,

@@ -161,6 +161,8 @@ impl Plan {
                     total: self.connections,
                 },
                 ramp: Ramp::AtOnce,
+                connects_at_once: engine::load::CONNECTS_AT_ONCE,
+                closing: Ramp::AtOnce,
                 queue: self.queue,
                 poisson_seed: POISSON_SEED,
                 warmup_ns: self.warmup.as_nanos() as u64,

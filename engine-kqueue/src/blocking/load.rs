@@ -217,6 +217,12 @@ impl Conductor {
         whole
             .bytes_received
             .store(sum(|p| &p.bytes_received), Relaxed);
+        whole
+            .connections_started
+            .store(sum(|p| &p.connections_started), Relaxed);
+        whole
+            .connections_lost
+            .store(sum(|p| &p.connections_lost), Relaxed);
         whole.errors.store(sum(|p| &p.errors), Relaxed);
         whole
             .latency_sum_ns

@@ -11,6 +11,8 @@ pub struct Accounts {
     pub succeeded: u64,
     /// Those that could not be opened, or were lost.
     pub failed: u64,
+    /// Of these, those that had been established.
+    pub lost: u64,
     /// Those that were being opened, or were owed an answer, when the run ended.
     pub unfinished: u64,
 }
@@ -21,6 +23,7 @@ impl Accounts {
         self.started += other.started;
         self.succeeded += other.succeeded;
         self.failed += other.failed;
+        self.lost += other.lost;
         self.unfinished += other.unfinished;
     }
 

@@ -8,6 +8,7 @@ use super::{Life, Phase};
 use crate::driver::EngineError;
 use crate::meter::ErrorKind;
 use crate::session::Out;
+use crate::shape::Ramp;
 use crate::socket;
 use std::io;
 use std::net::SocketAddr;
@@ -39,8 +40,11 @@ pub struct Dial {
 }
 
 impl<W: LoadWorkload> Life<W> {
-    /// Whether connecting is a part of each operation.
-    pub(super) const EACH: bool = matches!(W::CONNECTS, Connects::Each);
+    /// Whether connecting is an operation or a part of one, and so begins at the go.
+    pub(super) const EACH: bool = !matches!(W::CONNECTS, Connects::Ahead);
+
+    /// Whether each connection is opened once, and held.
+    pub(super) const ONCE: bool = matches!(W::CONNECTS, Connects::Once);
 
     /// The load begins: connections that are opened ahead are opened now, by the ramp.
     pub fn begin(&mut self, now_ns: u64) {
@@ -52,8 +56,10 @@ impl<W: LoadWorkload> Life<W> {
 
     pub(super) fn ramp_up(&mut self, from_ns: u64) {
         for index in 0..self.connections.len() as u32 {
-            let global_index = self.connections[index as usize].global_index;
-            match self.rules.ramp.offset_ns(global_index) {
+            let connection = &mut self.connections[index as usize];
+            let offset_ns = self.rules.ramp.offset_ns(connection.global_index);
+            connection.began.intended_ns = from_ns.saturating_add(offset_ns);
+            match offset_ns {
                 0 => self.dial_or_operate(index, from_ns),
                 offset_ns => self.dial_at(index, from_ns.saturating_add(offset_ns)),
             }
@@ -76,7 +82,11 @@ impl<W: LoadWorkload> Life<W> {
             if !Self::EACH {
                 connection.began.intended_ns = now_ns;
             }
+            if Self::ONCE {
+                self.note_start(index, now_ns);
+            }
         }
+        let connection = &mut self.connections[index as usize];
         connection.session = self.workload.session();
         connection.spare_source = self.spare_source;
         self.connecting += 1;
@@ -88,6 +98,18 @@ impl<W: LoadWorkload> Life<W> {
         let limit_ns = started_ns.saturating_add(self.rules.connect_timeout_ns);
         self.timers.arm(index, limit_ns);
         Some(Dial { index, source })
+    }
+
+    /// A connection that is opened once is being opened, as it was due or as soon as there was room for it.
+    fn note_start(&mut self, index: u32, now_ns: u64) {
+        let began = &mut self.connections[index as usize].began;
+        if self.rules.ramp == Ramp::AtOnce {
+            began.intended_ns = now_ns;
+        } else {
+            self.meter.schedule_lag(began.intended_ns, now_ns);
+        }
+        self.meter.permit(began.intended_ns);
+        self.meter.connection_started();
     }
 
     /// [`Life::next_dial`], if it is for this connection: for an engine whose connections connect by
@@ -181,7 +203,8 @@ impl<W: LoadWorkload> Life<W> {
     /// Why the run cannot begin: before it is ready, and as long as nobody has answered a load that
     /// connects only after the go, the first failure ends it.
     pub fn refused(&self) -> Option<EngineError> {
-        let nobody_yet = Self::EACH && self.established == 0 && self.phase == Phase::Running;
+        let nobody_yet =
+            Self::EACH && !Self::ONCE && self.established == 0 && self.phase == Phase::Running;
         if self.is_prepared && !nobody_yet {
             return None;
         }
@@ -228,13 +251,14 @@ impl<W: LoadWorkload> Life<W> {
         self.accounts.unfinished += 1;
         if Self::EACH {
             let intended_ns = self.connections[index as usize].began.intended_ns;
-            self.meter.unfinished(intended_ns, now_ns, false);
+            // Opened once, its beginning was the operation's.
+            self.meter.unfinished(intended_ns, now_ns, Self::ONCE);
         }
     }
 
     /// Connects it at once; or, where that is a part of an operation, when one is due and permitted.
     pub(super) fn dial_or_operate(&mut self, index: u32, now_ns: u64) {
-        if !Self::EACH {
+        if !Self::EACH || Self::ONCE {
             return self.queue_dial(index);
         }
         let connection = &mut self.connections[index as usize];

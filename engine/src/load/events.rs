@@ -209,7 +209,7 @@ impl<W: LoadWorkload> Life<W> {
         }
     }
 
-    fn set_timer(&mut self, index: u32, at_ns: u64) {
+    pub(super) fn set_timer(&mut self, index: u32, at_ns: u64) {
         let connection = &mut self.connections[index as usize];
         self.exact_instants += u32::from(connection.timer_ns == NEVER);
         connection.timer_ns = at_ns;
@@ -263,6 +263,11 @@ impl<W: LoadWorkload> Life<W> {
         connection.failures = connection.failures.saturating_add(1);
         self.progress.lost_since = true;
         self.accounts.failed += 1;
+        self.accounts.lost += 1;
+        if Self::ONCE {
+            self.meter.connection_lost(loss.kind, || loss.text.clone());
+            return self.leave(index, Next::Nothing);
+        }
         let operations =
             connection
                 .session
@@ -284,7 +289,10 @@ impl<W: LoadWorkload> Life<W> {
             _ => {}
         }
         connection.state = State::Closing;
-        connection.next = next;
+        connection.next = match next {
+            Next::Another | Next::Rest if Self::ONCE => Next::Nothing,
+            next => next,
+        };
         self.exact_instants -= u32::from(connection.timer_ns != NEVER);
         connection.timer_ns = NEVER;
         connection.timer_due = false;

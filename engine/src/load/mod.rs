@@ -109,6 +109,8 @@ pub struct Life<W: LoadWorkload> {
     exact_instants: u32,
     /// Connections that the drain waits for; kept while draining only.
     owed: u32,
+    /// Connections that are held may be closed.
+    is_dismissed: bool,
     /// What a session said beyond its output, while it is being told something.
     said: Said,
     accounts: Accounts,
@@ -149,6 +151,7 @@ impl<W: LoadWorkload> Life<W> {
             is_prepared: false,
             exact_instants: 0,
             owed: 0,
+            is_dismissed: false,
             said: Said::default(),
             accounts: Accounts::default(),
             spare_source: 0,
@@ -215,7 +218,7 @@ impl<W: LoadWorkload> Life<W> {
 
     #[inline]
     fn may_dial(&self) -> bool {
-        !self.to_dial.is_empty() && self.connecting < dialling::CONNECTS_AT_ONCE
+        !self.to_dial.is_empty() && self.connecting < self.rules.connects_at_once
     }
 
     /// The earliest instant at which something is due, `u64::MAX` if nothing is.

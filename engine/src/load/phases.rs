@@ -5,6 +5,7 @@ use super::session::{LoadSession, LoadWorkload};
 use super::{Life, Phase, Progress};
 use crate::meter::{Meter, Recorded};
 use crate::session::How;
+use crate::shape::Ramp;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -110,7 +111,8 @@ impl<W: LoadWorkload> Life<W> {
     /// that a connection which stands says nothing; and one that is lost again and again, before a message is
     /// complete, brings none however many bytes come.
     fn is_given_up(&mut self, now_ns: u64) -> bool {
-        if self.rules.count().is_none() {
+        // Of those that are opened once each ends by its own time-out.
+        if self.rules.count().is_none() || Self::ONCE {
             return false;
         }
         let ended = self.meter.ended();
@@ -130,13 +132,20 @@ impl<W: LoadWorkload> Life<W> {
 
     /// The run is to end early: what is in flight may still be answered.
     pub fn stop(&mut self, now_ns: u64) {
-        if self.phase != Phase::Running {
-            return;
+        if self.phase == Phase::Running {
+            self.end_early(now_ns);
         }
+        if Self::ONCE && self.phase == Phase::Draining {
+            self.dismiss(now_ns);
+        }
+    }
+
+    fn end_early(&mut self, now_ns: u64) {
         match self.meter.count_reached_ns() {
             Some(reached_ns) => self.close_window(reached_ns + 1, now_ns, false),
             None => {
-                let end_ns = now_ns.min(self.window_end_ns);
+                // What is being opened belongs to the window.
+                let end_ns = (now_ns + u64::from(Self::ONCE)).min(self.window_end_ns);
                 self.close_window(end_ns, now_ns, end_ns < self.window_end_ns);
             }
         }
@@ -147,9 +156,18 @@ impl<W: LoadWorkload> Life<W> {
         self.window_end_ns = end_ns;
         self.boundary_ns = u64::MAX;
         self.meter.end_window(end_ns, interrupted);
+        if Self::ONCE {
+            // Those that were not even begun.
+            let start_ns = self.meter.recorded().window_start_ns;
+            self.meter.give_up_count(start_ns, now_ns);
+        }
         self.meter.forbid();
         self.phase = Phase::Draining;
-        self.drain_until_ns = now_ns.saturating_add(self.rules.drain_ns);
+        self.drain_until_ns = match Self::ONCE {
+            // They are held until somebody says so.
+            true => u64::MAX,
+            false => now_ns.saturating_add(self.rules.drain_ns),
+        };
         self.schedule.clear();
         self.forget_undialled(now_ns);
         for index in 0..self.connections.len() as u32 {
@@ -165,7 +183,10 @@ impl<W: LoadWorkload> Life<W> {
             let intended_ns = connection.began.intended_ns;
             if connection.is_retry {
                 self.retry_never(index, now_ns);
-            } else if Self::EACH && (connection.pacer.is_open() || self.rules.count().is_some()) {
+            } else if Self::EACH
+                && !Self::ONCE
+                && (connection.pacer.is_open() || self.rules.count().is_some())
+            {
                 // In a closed loop nothing was due, unless it is one of a count.
                 self.meter.unfinished(intended_ns, now_ns, false);
             }
@@ -188,9 +209,31 @@ impl<W: LoadWorkload> Life<W> {
         self.never_connected(index, now_ns);
     }
 
+    /// Connections that were held are to be closed: all at the end, or one after the other.
+    fn dismiss(&mut self, now_ns: u64) {
+        if std::mem::replace(&mut self.is_dismissed, true) {
+            return;
+        }
+        let mut last_ns = now_ns;
+        for index in 0..self.connections.len() as u32 {
+            let connection = &self.connections[index as usize];
+            let offset_ns = self.rules.closing.offset_ns(connection.global_index);
+            if connection.state == State::Open && self.rules.closing != Ramp::AtOnce {
+                let at_ns = now_ns.saturating_add(offset_ns);
+                self.set_timer(index, at_ns);
+                last_ns = last_ns.max(at_ns);
+            }
+            self.settle(index);
+        }
+        self.drain_until_ns = last_ns.saturating_add(self.rules.drain_ns);
+    }
+
     /// Whether nothing is owed any more, or the time for it is over.
     pub fn is_drained(&self, now_ns: u64) -> bool {
-        self.phase >= Phase::Draining && (self.owed == 0 || now_ns >= self.drain_until_ns)
+        let may_end = !Self::ONCE || self.is_dismissed;
+        self.phase >= Phase::Draining
+            && may_end
+            && (self.owed == 0 || now_ns >= self.drain_until_ns)
     }
 
     /// Keeps count of the connections that the drain waits for.
@@ -201,6 +244,8 @@ impl<W: LoadWorkload> Life<W> {
         }
         let connection = &mut self.connections[index as usize];
         let owed = match connection.state {
+            // Held, it waits for its turn to be closed.
+            State::Open if Self::ONCE => self.rules.closing != Ramp::AtOnce,
             State::Open => {
                 W::OWES
                     && connection
@@ -242,7 +287,8 @@ impl<W: LoadWorkload> Life<W> {
         if self.phase < Phase::Draining {
             // Never begun, or ended by an abort.
             let interrupted = now_ns < self.window_end_ns;
-            self.close_window(now_ns.min(self.window_end_ns), now_ns, interrupted);
+            let end_ns = now_ns + u64::from(Self::ONCE);
+            self.close_window(end_ns.min(self.window_end_ns), now_ns, interrupted);
         }
         for index in 0..self.connections.len() as u32 {
             self.account_for(index, now_ns);

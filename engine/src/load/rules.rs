@@ -23,6 +23,10 @@ pub struct Rules {
     pub target: Target,
     /// When to open them.
     pub ramp: Ramp,
+    /// Connects under way at the same time, at most; at least 1.
+    pub connects_at_once: u32,
+    /// When to close those that were held, from the order to.
+    pub closing: Ramp,
     /// Where operations that are due wait for a connection.
     pub queue: Queue,
     /// Seed of the gaps of a Poisson schedule ([`crate::shape::POISSON_SEED`] where nothing else is said).

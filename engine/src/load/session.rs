@@ -15,6 +15,8 @@ pub enum Connects {
     Ahead,
     /// Opening the connection is part of each operation.
     Each,
+    /// Opening the connection is the operation: each is opened once, after the go, and held until the end.
+    Once,
 }
 
 /// When a connection began.

@@ -18,6 +18,10 @@ pub struct Published {
     pub errors: AtomicU64,
     /// Sum of the latencies of the operations, ns: in open loop from when they were due.
     pub latency_sum_ns: AtomicU64,
+    /// Connections that are opened once and whose opening has begun.
+    pub connections_started: AtomicU64,
+    /// Of these, those that were established and lost, in the window or after it.
+    pub connections_lost: AtomicU64,
     /// Largest latency since the agent last took it (it swaps in 0), ns.
     pub latency_max_ns: AtomicU64,
 }

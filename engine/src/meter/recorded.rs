@@ -104,6 +104,8 @@ pub struct Recorded {
     pub bytes_received: u64,
     /// Failures inside the window and its drain, by [`ErrorKind`].
     pub errors: [u64; ErrorKind::ALL.len()],
+    /// Connections that were to be held and were lost, in the window or after it, by [`ErrorKind`].
+    pub lost: [u64; ErrorKind::ALL.len()],
     /// Failures before the window (warm-up), all kinds.
     pub errors_before_window: u64,
     /// The first error of each kind in words.
@@ -146,6 +148,7 @@ impl Recorded {
             bytes_sent: 0,
             bytes_received: 0,
             errors: [0; ErrorKind::ALL.len()],
+            lost: [0; ErrorKind::ALL.len()],
             errors_before_window: 0,
             error_texts: Vec::with_capacity(ErrorKind::ALL.len()),
             unfinished: Unfinished {
@@ -181,6 +184,9 @@ impl Recorded {
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
         for (own, others) in self.errors.iter_mut().zip(other.errors) {
+            *own += others;
+        }
+        for (own, others) in self.lost.iter_mut().zip(other.lost) {
             *own += others;
         }
         self.errors_before_window += other.errors_before_window;

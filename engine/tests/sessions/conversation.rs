@@ -134,6 +134,8 @@ pub fn rules(connections: u32, stop: Stop) -> Rules {
             sources: Vec::new(),
         },
         ramp: Ramp::AtOnce,
+        connects_at_once: engine::load::CONNECTS_AT_ONCE,
+        closing: Ramp::AtOnce,
         queue: engine::shape::Queue::Own,
         poisson_seed: POISSON_SEED,
         warmup_ns: 0,
