@@ -4,7 +4,7 @@
 use clap::{Args, Command, FromArgMatches};
 use report::document::Workload;
 use runner::compare::{ArmRequest, CellRequest};
-use runner::plan::PlanRequest;
+use runner::plan::{PlanRequest, spread_over_agents};
 
 use crate::args::run::with_shape;
 use crate::args::run_groups::{PlanArgs, ShapeArgs};
@@ -62,7 +62,8 @@ impl RunLine {
 
     /// What `run` would do by itself differs in a comparison: runs are shorter.
     pub fn with_defaults(mut self) -> Self {
-        if !self.has("duration") && !self.has("count") {
+        let is_open_ended = !self.workload.holds();
+        if is_open_ended && !self.has("duration") && !self.has("count") {
             self.set("duration", Some(DURATION));
         }
         self
@@ -131,6 +132,7 @@ impl RunLine {
     pub fn arm(&self, label: &str) -> Result<ArmRequest, clap::Error> {
         let mut request = self.request()?;
         request.common.interval_ns.get_or_insert(INTERVAL_NS);
+        spread_over_agents(&mut request);
         Ok(ArmRequest {
             label: label.to_owned(),
             command: self.command(),

@@ -125,6 +125,7 @@ impl Load {
                 target: Target {
                     address: address.clone(),
                     sources: Vec::new(),
+                    spread: 1,
                 },
                 share: Share {
                     first: 0,
@@ -463,6 +464,7 @@ fn a_peer_that_refuses_is_the_peers_failure() {
                 target: Target {
                     address,
                     sources: Vec::new(),
+                    spread: 1,
                 },
                 share: Share {
                     first: 0,

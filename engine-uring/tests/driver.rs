@@ -72,6 +72,7 @@ fn run(
                 target: Target {
                     address,
                     sources: Vec::new(),
+                    spread: 1,
                 },
                 share: Share {
                     first: 0,

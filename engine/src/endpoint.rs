@@ -186,6 +186,10 @@ pub struct Target {
     /// Source addresses, used in turn by connection index; empty lets the kernel choose. Their port is 0, and a
     /// link-local one has its zone.
     pub sources: Vec<SocketAddr>,
+    /// Source addresses over which connections are spread from the beginning where nobody names any and spare ones are
+    /// there ([`Target::source`]); 1 leaves all to the kernel. More where so many connections stand that the ports of
+    /// one address would be searched for long.
+    pub spread: u32,
 }
 
 /// How many loopback source addresses are tried in turn when ports run out.
@@ -209,10 +213,16 @@ impl Target {
         if !self.sources.is_empty() {
             return Some(self.sources[index as usize % self.sources.len()]);
         }
-        if spare == 0 || !self.has_spare_sources() {
+        let rotation = spare + index % self.spread.max(1);
+        if rotation == 0 || !self.has_spare_sources() {
             return None;
         }
-        let octets = [127, 0, (spare / 250 + 1) as u8, (spare % 250 + 2) as u8];
+        let octets = [
+            127,
+            0,
+            (rotation / 250 + 1) as u8,
+            (rotation % 250 + 2) as u8,
+        ];
         Some((octets, 0).into())
     }
 
@@ -226,7 +236,7 @@ impl Target {
     /// How many rotations [`Target::source`] offers.
     pub fn spare_sources(&self) -> u32 {
         if self.has_spare_sources() {
-            u32::from(SPARE_LOOPBACK_SOURCES)
+            u32::from(SPARE_LOOPBACK_SOURCES).saturating_sub(self.spread.saturating_sub(1))
         } else {
             0
         }
@@ -294,6 +304,7 @@ mod tests {
         let target = Target {
             address: "127.0.0.1:9".parse::<SocketAddr>().unwrap().into(),
             sources: vec![],
+            spread: 1,
         };
         assert_eq!(target.source(0, 0), None);
         let all: std::collections::HashSet<_> = (1..=target.spare_sources())
@@ -308,6 +319,7 @@ mod tests {
         let target = |address: &str| Target {
             address: address.parse::<SocketAddr>().unwrap().into(),
             sources: Vec::new(),
+            spread: 1,
         };
         let local = target("127.0.0.1:9");
         assert_eq!(local.next_spare(0, libc::EADDRNOTAVAIL), Some(1));

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::document::{
-    Confirmation, Cost, Direction, Finite, HostActivity, Message, Methods, MetricSummary, Plan,
-    ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window,
+    Confirmation, Cost, Direction, Finite, HostActivity, Interval, Message, Methods, MetricSummary,
+    Plan, ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window,
 };
 use crate::histogram::HistogramError;
 use crate::{merge, statistics};
@@ -47,7 +47,10 @@ pub struct RoundParts {
 /// If a histogram of a load agent cannot be read or has other bounds.
 pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     let measurements: Vec<_> = parts.load.iter().map(|side| &side.measured).collect();
-    let measured = merge::measurements(&measurements, plan.interval_ns)?;
+    let mut measured = merge::measurements(&measurements, plan.interval_ns)?;
+    if let Some(held) = &mut measured.held {
+        held.most_at_once = most_at_once(&measured.intervals).max(held.standing);
+    }
     let rates = rates(plan, &parts.load, &parts.testee);
     let cost = RoundCost {
         load: cost(
@@ -67,7 +70,13 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         .hosts
         .into_iter()
         .map(|host| with_service_demand(host, &rates))
+        .map(|host| with_memory(host, plan))
         .collect();
+    let (mut cost, operations) = (cost, measured.totals.operations);
+    if plan.workload.holds() {
+        cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, operations);
+        cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, operations);
+    }
     Ok(Round {
         number: parts.number,
         ended_early: parts.ended_early,
@@ -81,6 +90,39 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         cost,
         hosts,
     })
+}
+
+/// Connections that were established and not lost, at the end of the interval with the most of them.
+fn most_at_once(intervals: &[Interval]) -> u64 {
+    let standing = intervals.iter().scan(0_u64, |standing, interval| {
+        *standing = (*standing + interval.operations).saturating_sub(interval.connections_lost);
+        Some(*standing)
+    });
+    standing.max().unwrap_or(0)
+}
+
+/// What the resident memory of these processes has grown by since before there was a connection, per connection.
+fn memory_per_connection(sides: &[Side], connections: u64) -> Option<Finite> {
+    let grown = known_sum(sides, |process| {
+        Some(
+            process
+                .max_rss_bytes?
+                .saturating_sub(process.rss_before_bytes?),
+        )
+    });
+    Finite::ratio(grown?, connections as f64)
+}
+
+/// With the memory of a socket, where many of them stand.
+fn with_memory(mut host: HostActivity, plan: &Plan) -> HostActivity {
+    let grown = |name: &str| {
+        let change = host.kernel_counters.get(name).copied();
+        change.filter(|change| *change > 0 && plan.workload.holds())
+    };
+    let pair = grown("memory.slab_bytes").zip(grown("sockstat.TCP_inuse"));
+    host.slab_bytes_per_socket =
+        pair.and_then(|(bytes, sockets)| Finite::ratio(bytes as f64, sockets as f64));
+    host
 }
 
 /// From the first load agent's begin to the last one's end.
@@ -275,6 +317,7 @@ fn cost(sides: &[Side], rates: &Rates, operations: u64, no_side: &str) -> Cost {
         cpu_ns_per_kib: per(cpu, kib),
         syscalls_per_operation: per(syscalls, operations),
         context_switches_per_operation: per(switches, operations),
+        memory_bytes_per_connection: None,
         unknown: Vec::new(),
     };
     let missing = [

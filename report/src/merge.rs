@@ -9,7 +9,7 @@ pub use together::Together;
 use std::collections::BTreeMap;
 
 use crate::document::{
-    ConnectionAccounts, ErrorCount, ErrorKind, Finite, Interval, Latencies, LatencySummary,
+    ConnectionAccounts, ErrorCount, ErrorKind, Finite, Held, Interval, Latencies, LatencySummary,
     Measurement, Totals, Unfinished,
 };
 use crate::histogram::{self, HistogramError};
@@ -32,6 +32,7 @@ pub fn measurements(
         unfinished: unfinished(parts)?,
         connections: (parts.iter().filter_map(|part| part.connections))
             .reduce(ConnectionAccounts::and),
+        held: held(parts),
         schedule_lag: latencies(parts.iter().map(|part| part.schedule_lag.as_ref()))?,
         latency: Latencies {
             service: latency_of(|latency| &latency.service)?,
@@ -74,8 +75,12 @@ fn totals(parts: &[&Measurement]) -> Totals {
 
 /// Errors of the same kind become one entry; `other` stays apart by its text.
 fn errors(parts: &[&Measurement]) -> Vec<ErrorCount> {
+    summed(parts.iter().flat_map(|part| &part.errors))
+}
+
+fn summed<'a>(counts: impl Iterator<Item = &'a ErrorCount>) -> Vec<ErrorCount> {
     let mut sums: BTreeMap<(ErrorKind, Option<String>), ErrorCount> = BTreeMap::new();
-    for error in parts.iter().flat_map(|part| &part.errors) {
+    for error in counts {
         let distinction = match error.kind {
             ErrorKind::Other => error.text.clone(),
             _ => None,
@@ -90,6 +95,18 @@ fn errors(parts: &[&Measurement]) -> Vec<ErrorCount> {
             .or_insert_with(|| error.clone());
     }
     sums.into_values().collect()
+}
+
+fn held(parts: &[&Measurement]) -> Option<Held> {
+    let all: Vec<&Held> = parts.iter().filter_map(|part| part.held.as_ref()).collect();
+    let length_ns = all.iter().map(|held| held.length_ns).min()?;
+    Some(Held {
+        length_ns,
+        standing: all.iter().map(|held| held.standing).sum(),
+        most_at_once: all.iter().map(|held| held.most_at_once).sum(),
+        lost_total: all.iter().map(|held| held.lost_total).sum(),
+        lost: summed(all.iter().flat_map(|held| &held.lost)),
+    })
 }
 
 fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {
@@ -114,7 +131,7 @@ fn intervals(parts: &[&Measurement], interval_ns: u64) -> Vec<Interval> {
         }
     }
     merged.extend(std::iter::from_fn(|| together.next_part()));
-    merged.extend(together.rest());
+    merged.extend(together.take_rest());
     merged
 }
 
@@ -135,6 +152,8 @@ fn interval(slices: &[&Interval]) -> Interval {
         errors: sum(|slice| slice.errors),
         latency_mean_ns: mean_latency(slices),
         latency_max_ns: slices.iter().filter_map(|slice| slice.latency_max_ns).max(),
+        connections_started: sum(|slice| slice.connections_started),
+        connections_lost: sum(|slice| slice.connections_lost),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a round has a result at all. A run in which everything failed is no success, whatever its rate of nothing.
 
-use crate::document::{Confirmation, ErrorKind, Plan, Round};
-use crate::units::{grouped, human_ns};
+use crate::document::{Confirmation, Document, ErrorCount, ErrorKind, Measurement, Plan, Round};
+use crate::units::{counted, grouped, human_ns};
 
 /// Why a round is no success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,16 +28,52 @@ pub(crate) fn moved_nothing(plan: &Plan, round: &Round) -> bool {
     }
 }
 
+/// Of a run that opens each connection once: what kept it from being complete, in all rounds that it has; `None` if
+/// all were established and kept, and for all other workloads.
+pub fn incomplete(document: &Document) -> Option<String> {
+    if !document.plan.workload.holds() {
+        return None;
+    }
+    let measured = || document.rounds.iter().map(|round| &round.measured);
+    let sum = |pick: fn(&Measurement) -> u64| measured().map(pick).sum::<u64>();
+    let established = sum(|one| one.totals.operations);
+    let lost = sum(|one| one.held.as_ref().map_or(0, |held| total(&held.lost)));
+    let failed = sum(|one| total(&one.errors));
+    let unfinished = sum(|one| one.unfinished.count);
+    if lost + failed + unfinished == 0 {
+        return None;
+    }
+    let of = established + failed + unfinished;
+    let parts = [
+        (failed, "failed"),
+        (unfinished, "were not opened to the end"),
+        (lost, "were established and lost"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, what)| format!("{} {what}", grouped(*count)))
+        .collect();
+    Some(format!(
+        "of {}, {}",
+        counted(of, "connection"),
+        parts.join(", ")
+    ))
+}
+
+fn total(errors: &[ErrorCount]) -> u64 {
+    errors.iter().map(|error| error.count).sum()
+}
+
 /// Why nothing in the round succeeded, if that is so.
 pub fn nothing_succeeded(plan: &Plan, round: &Round) -> Option<Nothing> {
     let errors = &round.measured.errors;
     let worst = errors.iter().max_by_key(|error| error.count);
     let why = if moved_nothing(plan, round) {
-        format!(
-            "no operation succeeded in round {}: {}",
-            round.number,
-            instead(plan, round)
-        )
+        let what = match plan.workload.holds() {
+            true => "no connection was established",
+            false => "no operation succeeded",
+        };
+        format!("{what} in round {}: {}", round.number, instead(plan, round))
     } else if every_stream_was_lost(plan, round) {
         let failed: u64 = errors.iter().map(|error| error.count).sum();
         format!(
@@ -62,7 +98,10 @@ fn instead(plan: &Plan, round: &Round) -> String {
         let text = text.as_ref();
         text.map_or_else(String::new, |text| format!(" ({text})"))
     };
-    let role = "check that the target plays the role that this workload needs";
+    let role = match plan.workload.holds() {
+        true => "check the address, and that a server listens there and accepts",
+        false => "check that the target plays the role that this workload needs",
+    };
     let worst = measured.errors.iter().max_by_key(|error| error.count);
     let why = match worst {
         Some(error) => format!(

@@ -23,8 +23,9 @@ pub fn from_rounds(document: &Document) -> Vec<Message> {
             generator_late(document, round),
             stolen(round),
             rate_not_reached(document, round),
-            failed_operations(round),
-            unfinished(round),
+            failed_operations(document, round),
+            // What was not opened is in the first sentence, and has no latency.
+            unfinished(round).filter(|_| !document.plan.workload.holds()),
         ];
         for message in candidates.into_iter().flatten() {
             if !found.iter().any(|known| known.code == message.code) {
@@ -175,16 +176,16 @@ pub(crate) fn is_behind(pace: &Pace, reached_per_second: f64, window_ns: u64) ->
     reached_per_second * window_s + chance < RATE_REACHED * expected
 }
 
-fn failed_operations(round: &Round) -> Option<Message> {
+fn failed_operations(document: &Document, round: &Round) -> Option<Message> {
     let failed: u64 = round.measured.errors.iter().map(|error| error.count).sum();
     (failed > 0).then(|| {
         Message::new(
             "failed_operations",
             format!(
-                "round {}: {} operations failed; they are in no rate and in no latency but \
-                 \"error\"",
+                "round {}: {} {} failed; they are in no rate and in no latency but \"error\"",
                 round.number,
-                grouped(failed)
+                grouped(failed),
+                document.plan.workload.operations()
             ),
         )
     })

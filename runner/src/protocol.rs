@@ -14,7 +14,7 @@ use report::document::{AppliedProfile, Host, Interval, Message, Side};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// From the conductor to an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,6 +66,15 @@ pub enum FromAgent {
     },
     /// A part of the window has passed (load agents).
     Interval(Interval),
+    /// Each connection that is opened once is established or has failed: from now on they are held (load agents).
+    Settled,
+    /// How many of those that are held have been lost so far (load agents).
+    Held {
+        /// Established and not lost.
+        standing: u64,
+        /// Lost so far.
+        lost: u64,
+    },
     /// All workers of the load have returned.
     Over,
     /// What came out.

@@ -13,6 +13,7 @@ use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Plan {
     pub sources: Vec<SocketAddr>,
     /// Where what is due waits.
     pub queue: Queue,
+    /// When what is held is closed.
+    pub closing: Ramp,
 }
 
 impl Plan {
@@ -72,6 +75,7 @@ impl Plan {
             },
             sources: Vec::new(),
             queue: Queue::Own,
+            closing: Ramp::AtOnce,
         }
     }
 
@@ -154,15 +158,16 @@ impl Plan {
                 target: Target {
                     address: self.target.clone(),
                     sources: self.sources.clone(),
+                    spread: 1,
                 },
                 share: Share {
                     first: before(worker),
                     count: before(worker + 1) - before(worker),
                     total: self.connections,
                 },
-                ramp: Ramp::AtOnce,
+                ramp: self.spec.ramp(),
                 connects_at_once: engine::load::CONNECTS_AT_ONCE,
-                closing: Ramp::AtOnce,
+                closing: self.closing,
                 queue: self.queue,
                 poisson_seed: POISSON_SEED,
                 warmup_ns: self.warmup.as_nanos() as u64,
@@ -210,6 +215,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// Sums a counter over the workers.
+    pub fn total(&self, counter: impl Fn(&Published) -> &AtomicU64) -> u64 {
+        let workers = self.published.iter();
+        workers.map(|worker| counter(worker).load(Relaxed)).sum()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -326,7 +337,7 @@ pub fn with(mut spec: LoadSpec, new_depth: u32, new_pace: Pace) -> LoadSpec {
     match &mut spec {
         LoadSpec::RequestResponse { depth, pace, .. } => (*depth, *pace) = (new_depth, new_pace),
         LoadSpec::Transaction { pace, .. } => *pace = new_pace,
-        LoadSpec::Stream { .. } => {}
+        LoadSpec::Stream { .. } | LoadSpec::Connect { .. } => {}
     }
     spec
 }

@@ -10,7 +10,7 @@ use report::document as doc;
 use report::units::parse_duration_ns;
 
 use super::count_u32;
-use super::run::{CcShape, CrrShape, EchoShape, RrShape, StreamShape};
+use super::run::{CcShape, ConnectShape, CrrShape, EchoShape, RrShape, StreamShape};
 use super::run_groups::{OutputArgs, PlanArgs};
 use crate::arms::RunLine;
 
@@ -173,6 +173,14 @@ Examples:
 
 ", units!()))]
     Cc(Box<ComparedArgs<CcShape>>),
+
+    /// Connect, each connection once, and hold
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare connect --engines uring,epoll -c 10k --delay 0 --hold 0s
+
+", units!()))]
+    Connect(Box<ComparedArgs<ConnectShape>>),
 }
 
 /// What every workload of `compare` takes.
@@ -407,6 +415,7 @@ impl Compared {
             Self::Stream(args) => args.asked(doc::Workload::Stream),
             Self::Crr(args) => args.asked(doc::Workload::Crr),
             Self::Cc(args) => args.asked(doc::Workload::Cc),
+            Self::Connect(args) => args.asked(doc::Workload::Connect),
         }
     }
 }

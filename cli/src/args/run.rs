@@ -3,14 +3,14 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use report::document as doc;
-use report::units::{parse_rate, parse_size};
+use report::units::{parse_duration_ns, parse_rate, parse_size};
 use runner::plan::{
-    CcRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PlanRequest, RrRequest,
-    ShapeRequest, StreamRequest,
+    CcRequest, ConnectRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest,
+    PlanRequest, RrRequest, ShapeRequest, StreamRequest,
 };
 
-use super::count_u32;
 use super::run_groups::{PaceArgs, RunOutputArgs, ShapeArgs, WorkloadArgs, either};
+use super::{count_u32, operation_rate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,6 +114,24 @@ Examples:
 
 ", units!()))]
     Cc(Box<WorkloadArgs<CcShape>>),
+
+    /// Connect, each connection once, and hold: how many a server takes, how fast, and whether it keeps them
+    #[command(after_help = concat!("\
+Examples:
+  linerate run connect tcp://127.0.0.1:9000             100 connections, one every 10 ms, held for 1 s
+  linerate run connect -c 60k --delay 0 --hold 60s      as fast as they go, against its own testee
+  linerate run connect -c 60k --batch 1000 --batch-delay 600ms
+  linerate run connect tcp://127.0.0.1:9000 --rate 500 -c 5k --hold
+  linerate run connect unix:///run/x.sock -c 1k --delay 1ms --close ramp
+
+Nothing is sent on the connections; what the peer sends is read and ignored. --hold without a duration
+holds them until Enter or Ctrl-C. Where the connections are more than one process has descriptors for,
+linerate takes several, on either side that it starts itself, and says so.
+
+Exit code: 0 all were established and kept; 1 some were not, or were lost; 4 none was.
+
+", units!()))]
+    Connect(Box<WorkloadArgs<ConnectShape>>),
 }
 
 /// The shape of `run rr`.
@@ -156,6 +174,62 @@ pub struct CcShape {
     pub ending: EndingArgs,
     #[command(flatten)]
     pub pace: PaceArgs,
+}
+
+/// The shape of `run connect`.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct ConnectShape {
+    /// Open a connection every so often, over all processes and threads; 0: as fast as they go [default: 10ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub delay: Option<u64>,
+
+    /// Instead of --delay: so many per second
+    #[arg(long, value_name = "PER_SECOND", value_parser = operation_rate, allow_negative_numbers = true)]
+    pub rate: Option<f64>,
+
+    /// Instead of --delay: so many together, then a pause
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub batch: Option<u32>,
+
+    /// From the beginning of one batch to the next [default: 600ms]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns, requires = "batch")]
+    pub batch_delay: Option<u64>,
+
+    /// Connects under way at the same time in each thread, at most: more than the peer's listen backlog takes are
+    /// dropped there, and tried again by the kernel after a second [default: 128, or --batch if that is more]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub at_once: Option<u32>,
+
+    /// Hold them for so long once each is established or has failed; without a duration until Enter or Ctrl-C
+    /// [default: 1s]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, value_parser = hold_duration)]
+    #[expect(
+        clippy::option_option,
+        reason = "clap's form of an option whose value may be left out"
+    )]
+    pub hold: Option<Option<u64>>,
+
+    /// How they are closed: all at once, or as they were opened [default: all-at-once]
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub close: Option<Closing>,
+}
+
+/// How connections that were held are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Closing {
+    // All at once
+    AllAtOnce,
+    // One after the other, as they were opened
+    Ramp,
+}
+
+/// The duration of `--hold`, behind which a target may have been written.
+fn hold_duration(text: &str) -> Result<u64, String> {
+    parse_duration_ns(text).map_err(|error| match text.contains(['/', ':']) {
+        true => "to hold without a duration, write --hold last".to_owned(),
+        false => error.to_string(),
+    })
 }
 
 /// Sizes of a request and its response.
@@ -269,6 +343,7 @@ impl Workload {
             Self::Stream(args) => (args.plan.request(), &args.output),
             Self::Crr(args) => (args.plan.request(), &args.output),
             Self::Cc(args) => (args.plan.request(), &args.output),
+            Self::Connect(args) => (args.plan.request(), &args.output),
         }
     }
 
@@ -307,6 +382,10 @@ macro_rules! with_shape {
             }
             Workload::Cc => {
                 type $shape = run::CcShape;
+                $body
+            }
+            Workload::Connect => {
+                type $shape = run::ConnectShape;
                 $body
             }
         }
@@ -361,6 +440,24 @@ impl ShapeArgs for CcShape {
         ShapeRequest::Cc(CcRequest {
             ending: self.ending.request(),
             pace: self.pace.request(),
+        })
+    }
+}
+
+impl ShapeArgs for ConnectShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Connect(ConnectRequest {
+            delay_ns: self.delay,
+            rate_per_second: self.rate,
+            batch: self.batch,
+            batch_delay_ns: self.batch_delay,
+            at_once: self.at_once,
+            hold_ns: self.hold.flatten(),
+            hold_until_told: self.hold == Some(None),
+            closing: self.close.map(|how| match how {
+                Closing::AllAtOnce => doc::Closing::AllAtOnce,
+                Closing::Ramp => doc::Closing::Ramp,
+            }),
         })
     }
 }

@@ -102,7 +102,7 @@ pub struct TesteeArgs {
     pub testee_listen: Option<String>,
 
     /// Processes of linerate's own testee, which listen on one port together: each has its own limit of
-    /// descriptors (TCP only) [default: 1]
+    /// descriptors (TCP only) [default: 1, for connect as many as the connections need]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub testee_agents: Option<u32>,
 
@@ -127,11 +127,12 @@ impl Fill for TesteeArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// Connections open at the same time [default: 1]
+    /// Connections open at the same time [default: 1, for connect 100]
     #[arg(short, long, value_name = "N", value_parser = count_u32)]
     pub connections: Option<u32>,
 
-    /// Load processes, each with its share of the connections and its own limit of descriptors [default: 1]
+    /// Load processes, each with its share of the connections and its own limit of descriptors [default: 1, for
+    /// connect as many as the connections need]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub load_agents: Option<u32>,
 
@@ -387,7 +388,8 @@ impl Fill for EngineArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub struct SeriesArgs {
-    /// Length of an interval of the series, of --events and of progress lines [default: 1s]
+    /// Length of an interval of the series, of --events and of progress lines [default: 1s, for
+    /// connect 100ms, with --delay 0 20ms]
     #[arg(short, long, value_name = "DURATION", value_parser = parse_duration_ns)]
     pub interval: Option<u64>,
 }

@@ -3,8 +3,9 @@
 use clap::Parser;
 use report::document as doc;
 use runner::plan::{
-    CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PaceRequest, PlacementKind, Plan,
-    PlanRequest, RoleName, RrRequest, ServePlan, ServeRequest, ShapeRequest, StreamRequest,
+    ConnectRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest, PaceRequest,
+    PlacementKind, Plan, PlanRequest, RoleName, RrRequest, ServePlan, ServeRequest, ShapeRequest,
+    StreamRequest,
 };
 
 use super::{Cli, Command};
@@ -65,7 +66,7 @@ fn with(workload: doc::Workload, change: impl FnOnce(&mut PlanRequest)) -> PlanR
 
 #[test]
 fn command_lines_become_requests() {
-    use doc::Workload::{Cc, Crr, Echo, Rr, Stream};
+    use doc::Workload::{Cc, Connect, Crr, Echo, Rr, Stream};
     type Case = (&'static str, doc::Workload, fn(&mut PlanRequest));
     let cases: &[Case] = &[
         ("rr", Rr, |_| {}),
@@ -73,6 +74,33 @@ fn command_lines_become_requests() {
         ("stream", Stream, |_| {}),
         ("crr", Crr, |_| {}),
         ("cc", Cc, |_| {}),
+        ("connect", Connect, |_| {}),
+        (
+            "connect -c 60k --batch 1000 --batch-delay 300ms --hold 1m",
+            Connect,
+            |r| {
+                r.common.connections = Some(60_000);
+                r.shape = ShapeRequest::Connect(ConnectRequest {
+                    batch: Some(1_000),
+                    batch_delay_ns: Some(300_000_000),
+                    hold_ns: Some(60_000_000_000),
+                    ..ConnectRequest::default()
+                });
+            },
+        ),
+        (
+            "connect --rate 500 --at-once 4 --close ramp --hold",
+            Connect,
+            |r| {
+                r.shape = ShapeRequest::Connect(ConnectRequest {
+                    rate_per_second: Some(500.0),
+                    at_once: Some(4),
+                    closing: Some(doc::Closing::Ramp),
+                    hold_until_told: true,
+                    ..ConnectRequest::default()
+                });
+            },
+        ),
         ("rr tcp://127.0.0.1:9000", Rr, |r| {
             r.common.target = Some("tcp://127.0.0.1:9000".into())
         }),

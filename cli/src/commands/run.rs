@@ -13,7 +13,7 @@ use runner::build_info::VERSION;
 use runner::cancel::Cancel;
 use runner::conduct::{Observer, Phase, RunLog, conduct};
 use runner::error::{ExitClass, RunError};
-use runner::plan::Plan;
+use runner::plan::{Plan, forecast, spread_over_agents};
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
@@ -31,7 +31,9 @@ use crate::trial_log::{self, now_unix_ns};
 /// A plan that cannot be, an output that cannot be written, or why the run could not be completed.
 pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     let output = args.workload.output();
-    let plan = Plan::new(args.workload.request())?;
+    let mut request = args.workload.request();
+    spread_over_agents(&mut request);
+    let plan = Plan::new(request)?;
     let mut outlet = Outlet::open(output)?;
     let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
@@ -42,10 +44,15 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
         progress,
         outlet: &mut outlet,
         first_round: true,
+        until_told: plan.holds_until_told(),
         findings: Findings::default(),
         log,
     };
     said.iter().for_each(|line| watcher.note(line));
+    forecast(&plan).iter().for_each(|line| watcher.note(line));
+    if plan.holds_until_told() && std::io::stdin().is_terminal() {
+        end_on_enter(&cancel);
+    }
     let outcome = conduct(&plan, &mut watcher, &cancel);
     let log = watcher.log.take();
     drop(watcher);
@@ -60,6 +67,18 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
         }
         Err(error) => outlet.fail(error),
     }
+}
+
+/// A line on the terminal is a wish to end.
+fn end_on_enter(cancel: &Cancel) {
+    let cancel = cancel.clone();
+    // It ends with the process.
+    let waiting = std::thread::Builder::new().name("enter".to_owned());
+    let _ = waiting.spawn(move || {
+        if std::io::stdin().read_line(&mut String::new()).is_ok() {
+            cancel.raise();
+        }
+    });
 }
 
 /// The log of a run with several rounds, and what is to be said of it. A single round is lost with its run.
@@ -100,6 +119,8 @@ struct Watcher<'a> {
     progress: Progress,
     outlet: &'a mut Outlet,
     first_round: bool,
+    /// What is held is held until the user ends it.
+    until_told: bool,
     findings: Findings,
     log: Option<RunLog>,
 }
@@ -147,6 +168,11 @@ impl Observer for Watcher<'_> {
                 self.progress.phase("warming up");
             }
             Phase::Measuring => self.progress.measuring(),
+            Phase::Holding if self.until_told => {
+                self.progress.phase("holding, until Enter or Ctrl-C")
+            }
+            Phase::Holding => self.progress.phase("holding"),
+            Phase::Closing => self.progress.phase("closing"),
             Phase::Stopping => self.progress.phase("stopping"),
         }
     }
@@ -157,6 +183,10 @@ impl Observer for Watcher<'_> {
 
     fn interval(&mut self, round: u32, agent: &str, interval: &Interval) {
         self.outlet.event(&Event::interval(round, agent, *interval));
+    }
+
+    fn held(&mut self, standing: u64, lost: u64) {
+        self.progress.held(standing, lost);
     }
 
     fn recorded(&mut self, so_far: &Document) {
@@ -247,11 +277,14 @@ impl Outlet {
         self.end_events(document.status, document.errors.clone());
         let events = self.events.take().map_or(Ok(()), Lines::end);
         let class = ExitClass::of_document(&document);
+        let incomplete = report::success::incomplete(&document);
         both(events, self.hand_over(&mut document))?;
         match class {
             ExitClass::CheckFailed => Err(Problem {
                 class,
-                text: "a check failed: bytes came back other than they were sent".to_owned(),
+                text: incomplete.unwrap_or_else(|| {
+                    "a check failed: bytes came back other than they were sent".to_owned()
+                }),
                 cure: None,
             }),
             class => Ok(class),

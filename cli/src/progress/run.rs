@@ -29,6 +29,9 @@ pub struct State {
     window: Option<Instant>,
     operations: u64,
     errors: u64,
+    /// Connections whose opening has begun, and that were established and lost, where they are opened once.
+    started: u64,
+    lost: u64,
     last: Option<Interval>,
 }
 
@@ -44,6 +47,8 @@ impl State {
             window: None,
             operations: 0,
             errors: 0,
+            started: 0,
+            lost: 0,
             last: None,
         }
     }
@@ -99,8 +104,31 @@ impl Shown for State {
 }
 
 impl State {
+    /// Where the connections are that are opened once.
+    fn connections(&self) -> String {
+        let all = match self.goal {
+            Goal::Operations(all) => all,
+            Goal::Time(_) => self.started,
+        };
+        let dialing = self.started.saturating_sub(self.operations + self.errors);
+        let parts = [
+            ("dialing", dialing),
+            ("established", self.operations.saturating_sub(self.lost)),
+            ("closed", self.lost),
+            ("error", self.errors),
+            ("not initiated", all.saturating_sub(self.started)),
+        ];
+        parts
+            .map(|(name, count)| format!("{name} {}", grouped(count)))
+            .join("  ")
+    }
+
     /// The line of an interval that has just passed.
     fn interval_line(&self, interval: &Interval) -> String {
+        if self.workload.holds() {
+            let end_s = (interval.start_offset_ns + interval.length_ns) as f64 / 1e9;
+            return format!("{}  {end_s:.1} s  {}", self.title(), self.connections());
+        }
         let end_s = (interval.start_offset_ns + interval.length_ns) as f64 / 1e9;
         let total = match self.goal {
             Goal::Time(total_ns) => format!("/{}", seconds(total_ns)),
@@ -152,6 +180,7 @@ impl Progress {
         self.0.tell(|state| {
             (state.round, state.window, state.last) = (number, None, None);
             (state.operations, state.errors) = (0, 0);
+            (state.started, state.lost) = (0, 0);
         });
     }
 
@@ -171,9 +200,28 @@ impl Progress {
         self.0.tell(|state| {
             state.operations += interval.operations;
             state.errors += interval.errors;
+            state.started += interval.connections_started;
+            state.lost += interval.connections_lost;
             state.last = Some(*interval);
         });
         self.0.plain(|state| state.interval_line(interval));
+    }
+
+    /// Connections are held.
+    pub fn held(&self, standing: u64, lost: u64) {
+        self.0.tell(|state| {
+            state.lost = lost;
+            state.operations = standing + lost;
+            state.started = state.started.max(state.operations + state.errors);
+        });
+        self.0.plain(|state| {
+            format!(
+                "{}  {}  {}",
+                state.title(),
+                state.phase,
+                state.connections()
+            )
+        });
     }
 
     /// A line that stays, above the bar.

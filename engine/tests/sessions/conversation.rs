@@ -132,6 +132,7 @@ pub fn rules(connections: u32, stop: Stop) -> Rules {
         target: Target {
             address: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
             sources: Vec::new(),
+            spread: 1,
         },
         ramp: Ramp::AtOnce,
         connects_at_once: engine::load::CONNECTS_AT_ONCE,

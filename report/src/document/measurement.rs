@@ -32,6 +32,9 @@ pub struct Measurement {
     /// Left out of a testee's, and in documents of versions that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<ConnectionAccounts>,
+    /// What became of the connections that were held; null unless holding them is the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Open loop: how late the generator noticed that operations were due. Waiting for a free place
     /// (depth) after that is part of the response time. Null in a closed loop.
     pub schedule_lag: Option<LatencySummary>,
@@ -64,6 +67,9 @@ pub struct ConnectionAccounts {
     pub succeeded: u64,
     /// Those that could not be opened, or were lost.
     pub failed: u64,
+    /// Of these, those that had been established; 0 in documents of versions that did not tell them apart.
+    #[serde(default)]
+    pub lost: u64,
     /// Those that were being opened, or were owed an answer, when the round ended.
     pub unfinished: u64,
 }
@@ -75,6 +81,7 @@ impl ConnectionAccounts {
             started: self.started + other.started,
             succeeded: self.succeeded + other.succeeded,
             failed: self.failed + other.failed,
+            lost: self.lost + other.lost,
             unfinished: self.unfinished + other.unfinished,
         }
     }
@@ -91,6 +98,23 @@ impl ConnectionAccounts {
         }
         text
     }
+}
+
+/// Connections that were held.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Held {
+    /// From when the last of them was established or had failed until they were to be closed. With several agents
+    /// the shortest of theirs.
+    pub length_ns: u64,
+    /// Established at the end of it, before they were closed.
+    pub standing: u64,
+    /// Established at the same time at most: at the ends of the intervals of the window, and of the hold.
+    pub most_at_once: u64,
+    /// Established and lost before they were to be closed, all kinds.
+    pub lost_total: u64,
+    /// Established and lost before that, by kind: the peer closed or reset them, in the window or while they were
+    /// held.
+    pub lost: Vec<ErrorCount>,
 }
 
 /// Failed operations of one kind.
@@ -234,4 +258,15 @@ pub struct Interval {
     pub latency_mean_ns: Option<Finite>,
     /// Largest latency in it; null if there is none.
     pub latency_max_ns: Option<u64>,
+    /// Connections that began to be opened in it, where that is the workload.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub connections_started: u64,
+    /// Connections that had been established and were lost in it, where holding them is the workload.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub connections_lost: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -30,11 +30,12 @@ pub use host::{ClockOffset, Host, IoUringState, NetworkInterface};
 pub use latency::{Latencies, LatencySummary};
 pub use limits::{Limit, LimitValue, Limits, Unlimited};
 pub use measurement::{
-    ConnectionAccounts, ErrorCount, ErrorKind, Interval, Measurement, Totals, Unfinished, Window,
+    ConnectionAccounts, ErrorCount, ErrorKind, Held, Interval, Measurement, Totals, Unfinished,
+    Window,
 };
 pub use plan::{
-    CloseHow, Closer, Direction, EngineRequest, Pace, PlacementRequest, Plan, Queue, Sizes, Target,
-    Workload,
+    CloseHow, Closer, Closing, Dialing, Direction, EngineRequest, Pace, PlacementRequest, Plan,
+    Queue, Sizes, Target, Workload,
 };
 pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};
 pub use round::{

@@ -46,6 +46,9 @@ pub struct Plan {
     /// versions in which each connection always had its own.
     #[serde(default)]
     pub queue: Option<Queue>,
+    /// How connections are opened, held and closed; null unless opening them is the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialing: Option<Dialing>,
     /// Limit that linerate itself puts on a stream, total over all connections.
     pub bitrate_bits_per_second: Option<u64>,
     /// Limit that the kernel puts on each connection (`SO_MAX_PACING_RATE`).
@@ -86,16 +89,19 @@ pub enum Workload {
     Crr,
     /// Connect, close.
     Cc,
+    /// Connect, each connection once, and hold: one operation is a connection that is established.
+    Connect,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 5] = [
+    pub const ALL: [Workload; 6] = [
         Workload::Rr,
         Workload::Echo,
         Workload::Stream,
         Workload::Crr,
         Workload::Cc,
+        Workload::Connect,
     ];
 
     /// Whether bytes are what counts: then the result is a throughput, one operation is whatever one
@@ -109,10 +115,15 @@ impl Workload {
         matches!(self, Workload::Crr | Workload::Cc)
     }
 
+    /// Whether each connection is opened once, as the operation, and held.
+    pub fn holds(self) -> bool {
+        matches!(self, Workload::Connect)
+    }
+
     /// What its operations are called, in the plural.
     pub fn operations(self) -> &'static str {
         match self {
-            Workload::Cc => "connections",
+            Workload::Cc | Workload::Connect => "connections",
             _ => "operations",
         }
     }
@@ -125,6 +136,7 @@ impl Workload {
             Workload::Rr => "rr",
             Workload::Crr => "crr",
             Workload::Cc => "cc",
+            Workload::Connect => "connect",
         }
     }
 }
@@ -223,6 +235,33 @@ impl Pace {
             } => Some(*rate_per_second),
         }
     }
+}
+
+/// How connections are opened, held and closed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Dialing {
+    /// Connections that come due per second, at equal distances; null without such a schedule.
+    pub rate_per_second: Option<Finite>,
+    /// Connections that come due together; null without batches.
+    pub batch: Option<u64>,
+    /// From the beginning of one batch to the next; null without batches.
+    pub batch_delay_ns: Option<u64>,
+    /// Connects under way at the same time, at most, for each thread of the load.
+    pub at_once: u64,
+    /// For how long they are held once each of them is established or has failed; null: until somebody ends it.
+    pub hold_ns: Option<u64>,
+    /// How they are closed.
+    pub closing: Closing,
+}
+
+/// How connections that were held are closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// All at once.
+    AllAtOnce,
+    /// One after the other, as they were opened.
+    Ramp,
 }
 
 /// Sizes of what is sent. Only those of the workload are set.

@@ -126,6 +126,10 @@ pub struct Cost {
     pub syscalls_per_operation: Option<Finite>,
     /// Context switches, voluntary or not, per successful operation.
     pub context_switches_per_operation: Option<Finite>,
+    /// Resident memory that came with the connections, tables and buffers included, per connection that was established;
+    /// left out unless holding them is the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_per_connection: Option<Finite>,
     /// Why fields of this object are null.
     pub unknown: Vec<Unknown>,
 }
@@ -141,6 +145,10 @@ pub struct HostActivity {
     pub cpu: Option<SystemCpu>,
     /// netperf's service demand.
     pub service_demand: Option<ServiceDemand>,
+    /// Slab memory of the whole machine that came with the sockets of the network namespace, per socket; left out unless
+    /// holding connections is the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slab_bytes_per_socket: Option<Finite>,
     /// Changes of kernel counters, for example `Tcp.RetransSegs`; only those that changed.
     /// `softnet.*` are sums over the CPUs. Other traffic of the host is in them too.
     pub kernel_counters: BTreeMap<String, i64>,

@@ -194,6 +194,10 @@ pub struct ProcessCost {
     pub syscalls: Option<u64>,
     /// Largest resident memory so far.
     pub max_rss_bytes: Option<u64>,
+    /// Resident memory before anything was allocated for connections; left out in documents of versions that did not
+    /// read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_before_bytes: Option<u64>,
     /// Why fields of this object are null.
     pub unknown: Vec<Unknown>,
 }

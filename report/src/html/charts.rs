@@ -2,9 +2,10 @@
 
 use super::svg::{Band, Bar, Bars, Line, Lines, Panel, Panels, Scale, Track, trimmed};
 use crate::assemble::counted;
-use crate::document::{Document, Finite, HostActivity, Interval, Round};
+use crate::document::{Document, Finite, HostActivity, Interval, Plan, Round};
 use crate::histogram::{Histogram, HistogramError};
 use crate::pooled::{self, Pooled};
+use crate::text::ramp::{self, Standing};
 use crate::units::{human_bit_rate, human_count, human_duration_ns, human_ns};
 
 /// Percentiles that are marked on a line, and their names.
@@ -228,6 +229,53 @@ pub(super) fn rate_over_time(document: &Document) -> Option<Panels> {
         },
         level: mean.map(|mean| (mean, format!("mean {}", show(mean)))),
         panels,
+    })
+}
+
+/// How the connections of a round came up, where they are opened once; `None` elsewhere, and where there are too few
+/// intervals for a picture.
+pub(super) fn ramp_over_time(plan: &Plan, round: &Round) -> Option<Lines> {
+    let points = ramp::over_time(round);
+    let last = points.last().filter(|_| points.len() > 1)?;
+    type Pick = fn(&Standing) -> u64;
+    let named: [(&str, Pick); 4] = [
+        ("established", |point| point.established),
+        ("being opened", |point| point.dialing),
+        ("failed", |point| point.failed),
+        ("lost", |point| point.closed),
+    ];
+    let begin = std::iter::once((0.0, 0.0));
+    let lines: Vec<Line> = named
+        .into_iter()
+        .enumerate()
+        .filter(|(_, (_, pick))| points.iter().any(|point| pick(point) > 0))
+        .map(|(style, (name, pick))| Line {
+            name: name.to_owned(),
+            style,
+            points: begin
+                .clone()
+                .chain(points.iter().map(|point| (point.at_s, pick(point) as f64)))
+                .collect(),
+            marks: Vec::new(),
+        })
+        .collect();
+    plan.workload.holds().then(|| Lines {
+        title: "Connections over time".to_owned(),
+        description: format!(
+            "{} established, {} failed and {} lost at the end of {}",
+            human_count((last.established + last.closed) as f64),
+            human_count(last.failed as f64),
+            human_count(last.closed as f64),
+            human_duration_ns((last.at_s * 1e9) as u64)
+        ),
+        x: Scale::linear(0.0, last.at_s, 8, |s| trimmed(&format!("{s:.2} s"))),
+        x_title: "time since the window began".to_owned(),
+        y: Scale::linear(0.0, plan.connections as f64 * 1.05, 4, |value| {
+            trimmed(&human_count(value))
+        }),
+        y_title: "connections".to_owned(),
+        bands: Vec::new(),
+        lines,
     })
 }
 

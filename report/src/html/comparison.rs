@@ -364,7 +364,7 @@ fn latencies(page: &mut Markup, figures: &mut Figures, cell: &Cell) {
          takes the same space; the last point is the largest value.",
         kind.unwrap_or("service")
     );
-    run::latency_lines(page, figures, &lines, &caption);
+    run::lines_figure(page, figures, &lines, &caption);
 }
 
 fn cpu(cell: &Cell, analysis: &Analysis) -> Option<super::svg::Bars> {

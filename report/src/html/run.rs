@@ -6,11 +6,11 @@ use super::environment;
 use super::markup::Markup;
 use super::page::{Figures, Level};
 use super::svg::{Drawing, Lines};
-use crate::document::{Document, Status};
+use crate::document::{Document, Round, Status};
 use crate::histogram::HistogramError;
 use crate::saved::View;
 use crate::text::layout::{Block, Paper};
-use crate::text::{self, cost, headline, measured, next, rounds, shown_round};
+use crate::text::{self, cost, headline, measured, next, ramp, rounds, shown_round};
 use crate::units::{human_bit_rate, human_count, human_ns};
 
 /// Everything below the title.
@@ -29,16 +29,12 @@ pub(super) fn body(page: &mut Markup, level: Level, figures: &mut Figures, docum
             &write(&|paper| rounds::section(document, round, paper)),
         );
         let latency = charts::latency(document);
-        let blocks = write(&|paper| measured::latency(round, paper));
+        let blocks = write(&|paper| measured::latency(&document.plan, round, paper));
         with_figure(page, level, "Latency", &blocks, |page| {
             latency_figure(page, figures, document, latency);
             of_round(page, document);
         });
-        let blocks = write(&|paper| measured::throughput(document, round, paper));
-        with_figure(page, level, "Throughput", &blocks, |page| {
-            rate_figure(page, figures, document);
-            of_round(page, document);
-        });
+        throughput(page, level, figures, document, round);
         let blocks = write(&|paper| cost::section(round, paper));
         with_figure(page, level, "CPU and cost", &blocks, |page| {
             cpu_figure(page, figures, document);
@@ -49,6 +45,41 @@ pub(super) fn body(page: &mut Markup, level: Level, figures: &mut Figures, docum
         environment::of_run(page, level, document, round);
     }
     repeat(page, level, document);
+}
+
+/// How much came through; of connections that were opened once, how they came up.
+fn throughput(
+    page: &mut Markup,
+    level: Level,
+    figures: &mut Figures,
+    document: &Document,
+    round: &Round,
+) {
+    let plan = &document.plan;
+    let (title, blocks) = match plan.workload.holds() {
+        true => (
+            "Connections",
+            Paper::blocks_of(|paper| ramp::table(plan, round, paper)),
+        ),
+        false => (
+            "Throughput",
+            Paper::blocks_of(|paper| measured::throughput(document, round, paper)),
+        ),
+    };
+    with_figure(page, level, title, &blocks, |page| {
+        match charts::ramp_over_time(plan, round) {
+            Some(lines) => {
+                let caption = format!("{}: {}.", lines.title(), lines.description());
+                lines_figure(page, figures, &lines, &caption);
+            }
+            None => rate_figure(page, figures, document),
+        }
+        of_round(page, document);
+    });
+    if plan.workload.holds() {
+        let blocks = Paper::blocks_of(|paper| ramp::memory(round, paper));
+        sections(page, level, &blocks);
+    }
 }
 
 /// Of which round the tables are, where there are several: the key figures are of all of them.
@@ -185,16 +216,11 @@ fn latency_figure(
     }
     caption += " Each further nine of the percentile takes the same space; the last point is the \
                 largest value.";
-    latency_lines(page, figures, &lines, &caption);
+    lines_figure(page, figures, &lines, &caption);
 }
 
-/// Latencies by percentile with their legend.
-pub(super) fn latency_lines(
-    page: &mut Markup,
-    figures: &mut Figures,
-    lines: &Lines,
-    caption: &str,
-) {
+/// Lines with their legend.
+pub(super) fn lines_figure(page: &mut Markup, figures: &mut Figures, lines: &Lines, caption: &str) {
     let legend: Vec<(usize, String)> = lines
         .lines
         .iter()

@@ -85,6 +85,6 @@ fn latencies(page: &mut Markup, figures: &mut Figures, runs: &[Labelled<&Documen
     });
     if let Some(lines) = charts::latency_lines(named.collect()) {
         let caption = "The latency that a user would feel, all operations of each run.";
-        run::latency_lines(page, figures, &lines, caption);
+        run::lines_figure(page, figures, &lines, caption);
     }
 }

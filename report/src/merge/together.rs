@@ -54,9 +54,9 @@ impl Together {
     }
 
     /// What is left at the end of the window, if anything is.
-    pub fn rest(mut self) -> Option<Interval> {
-        let slices: Vec<&Interval> = self.waiting.iter().flatten().collect();
-        let part = (!slices.is_empty()).then(|| interval(&slices))?;
+    pub fn take_rest(&mut self) -> Option<Interval> {
+        let slices: Vec<Interval> = self.waiting.iter_mut().flat_map(std::mem::take).collect();
+        let part = (!slices.is_empty()).then(|| interval(&slices.iter().collect::<Vec<_>>()))?;
         Some(self.follow(part))
     }
 
@@ -112,7 +112,7 @@ mod tests {
             }
         }
         let mut parts: Vec<Interval> = std::iter::from_fn(|| together.next_part()).collect();
-        parts.extend(together.rest());
+        parts.extend(together.take_rest());
         let end = |part: &Interval| part.start_offset_ns + part.length_ns;
         parts
             .iter()

@@ -45,8 +45,28 @@ fn unfinished(document: &Document) -> Unfinished {
 /// `5 operations have no answer, the oldest waited 11.0 s`; `None` where [`no_latency`] says so.
 fn unanswered(document: &Document) -> Option<String> {
     let unfinished = unfinished(document);
+    if document.plan.workload.holds() {
+        return not_opened(&unfinished);
+    }
     let is_told = no_latency(document).is_some();
     (unfinished.count > 0 && !is_told).then(|| with_age(&unfinished))
+}
+
+/// `729 were not initiated, 3 were being opened at the end`.
+fn not_opened(unfinished: &Unfinished) -> Option<String> {
+    let never = unfinished.never_sent.unwrap_or(0);
+    let parts = [
+        (never, "not initiated"),
+        (
+            unfinished.count.saturating_sub(never),
+            "being opened at the end",
+        ),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, what)| format!("{} {what}", grouped(*count)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Where nothing of an open loop that was due in the window was answered: `no response time: 200,000 operations due
@@ -89,6 +109,8 @@ fn failures(document: &Document) -> Option<String> {
             1 => "1 failure".to_owned(),
             _ => format!("{} failures", grouped(failed)),
         }),
+        // The answer has said how many there were.
+        _ if document.plan.workload.holds() => Some(format!("{} failed", grouped(failed))),
         _ if share >= SHARE_SHOWN => Some(format!("{} of operations failed", human_percent(share))),
         1 => Some("1 operation failed".to_owned()),
         _ => Some(format!("{} operations failed", grouped(failed))),

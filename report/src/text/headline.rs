@@ -1,7 +1,7 @@
 //! The answer in one sentence, and the conditions under which it holds.
 
 use super::layout::{Paint, Paper};
-use super::{defects, generator, rounds, shown_round};
+use super::{defects, generator, ramp, rounds, shown_round};
 use crate::document::{
     Confirmation, Direction, Document, MetricSummary, Pace, Plan, Queue, Round, Status,
 };
@@ -17,12 +17,12 @@ pub(crate) fn sentence(document: &Document) -> String {
     let what = format!("{} over {}", workload(plan), path(plan));
     let answer = match answer(document) {
         Some(answer) => format!(
-            "{what}: {answer}{}, {}, {}.",
+            "{what}: {answer}{}{}, {}.",
             defects::all(document)
                 .iter()
                 .map(|defect| format!(", {defect}"))
                 .collect::<String>(),
-            counted(plan.connections, "connection"),
+            connections(plan),
             engines(document)
         ),
         None => format!("{what}: {}.", why_not(document)),
@@ -31,6 +31,14 @@ pub(crate) fn sentence(document: &Document) -> String {
         Status::Ok => answer,
         Status::Interrupted => format!("Interrupted, valid until then: {answer}"),
         Status::Failed => format!("Failed: {answer}"),
+    }
+}
+
+/// How many there are, where the answer has not said so.
+fn connections(plan: &Plan) -> String {
+    match plan.workload.holds() {
+        true => String::new(),
+        false => format!(", {}", counted(plan.connections, "connection")),
     }
 }
 
@@ -83,6 +91,11 @@ fn answer(document: &Document) -> Option<String> {
         };
         return Some(throughput + &remark);
     }
+    if let (true, Some(round)) = (plan.workload.holds(), shown_round(document)) {
+        let latency = latency(document);
+        let latency = latency.map_or_else(String::new, |latency| format!(", {latency}"));
+        return Some(ramp::answer(plan, round) + &latency);
+    }
     let operations = rate("rate_per_second", human_count)?;
     let unit = plan.workload.operations();
     let mut answer = match defects::overload(document) {
@@ -123,6 +136,7 @@ fn mean_with_interval(metric: &MetricSummary, show: fn(f64) -> String) -> String
 fn of_which_time(document: &Document) -> String {
     let summary = document.summary.as_ref();
     match summary.and_then(|summary| summary.methods.latency.as_deref()) {
+        Some("service") if document.plan.workload.holds() => " (time to connect)".to_owned(),
         None | Some("service") => String::new(),
         Some(name) => format!(" ({name} time)"),
     }
@@ -160,8 +174,11 @@ fn engines(document: &Document) -> String {
 /// How the load was made and what the window was.
 pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
     let plan = &document.plan;
-    let mut parts = vec![pace(plan)];
-    if !plan.workload.is_bulk() {
+    let mut parts = vec![match &plan.dialing {
+        Some(dialing) => ramp::conditions(dialing),
+        None => pace(plan),
+    }];
+    if !plan.workload.is_bulk() && plan.dialing.is_none() {
         parts.push(format!("depth {} per connection", plan.depth));
     }
     parts.extend(sizes(plan));

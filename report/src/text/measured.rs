@@ -3,7 +3,9 @@
 use super::headline::bytes;
 use super::layout::{Paper, Table};
 use super::rounds::dash;
-use crate::document::{ConnectionAccounts, Document, Finite, LatencySummary, Round, Unfinished};
+use crate::document::{
+    ConnectionAccounts, Document, Finite, LatencySummary, Plan, Round, Unfinished,
+};
 use crate::units::{grouped, human_bit_rate, human_count, human_ns};
 
 pub(crate) fn throughput(document: &Document, round: &Round, paper: &mut Paper) {
@@ -70,12 +72,14 @@ const STATISTICS: [(&str, Pick); 4] = [
     ("stddev", |latency| human_ns(latency.stddev_ns.get())),
 ];
 
-pub(crate) fn latency(round: &Round, paper: &mut Paper) {
+pub(crate) fn latency(plan: &Plan, round: &Round, paper: &mut Paper) {
     let latency = &round.measured.latency;
     let mut columns: Vec<(&str, &LatencySummary)> = latency
         .named()
         .into_iter()
         .filter_map(|(name, summary)| Some((name, summary?)))
+        // Where connecting is the operation, its service time is that of connecting.
+        .filter(|(name, _)| !plan.workload.holds() || *name != "service")
         .collect();
     if let Some(lag) = &round.measured.schedule_lag {
         columns.push(("schedule lag", lag));

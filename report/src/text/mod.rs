@@ -11,6 +11,7 @@ pub(crate) mod measured;
 pub(crate) mod next;
 pub(crate) mod place;
 mod profile;
+pub(crate) mod ramp;
 pub(crate) mod rounds;
 mod style;
 
@@ -40,10 +41,17 @@ pub(crate) fn write(document: &Document, paper: &mut Paper) {
     messages(document, paper);
     if let Some(round) = shown_round(document) {
         rounds::section(document, round, paper);
-        measured::throughput(document, round, paper);
-        measured::latency(round, paper);
+        if document.plan.workload.holds() {
+            ramp::connections(&document.plan, round, paper);
+        } else {
+            measured::throughput(document, round, paper);
+        }
+        measured::latency(&document.plan, round, paper);
         measured::errors(round, paper);
         cost::section(round, paper);
+        if document.plan.workload.holds() {
+            ramp::memory(round, paper);
+        }
         cost::network(round, paper);
         place::section(document, round, paper);
     }

@@ -71,8 +71,10 @@ fn other_engine(document: &Document) -> Option<&str> {
 /// Half of the measured rate to two significant digits, where an open loop says more.
 fn half_of_the_rate(document: &Document) -> Option<u64> {
     let workload = document.plan.workload;
-    let applies =
-        document.plan.pace == Pace::Closed && !workload.is_bulk() && !workload.reconnects();
+    let applies = document.plan.pace == Pace::Closed
+        && !workload.is_bulk()
+        && !workload.reconnects()
+        && !workload.holds();
     let metrics = &document.summary.as_ref()?.metrics;
     let half = metrics.get("rate_per_second")?.mean.get() / 2.0;
     if !applies || half < 1.0 {

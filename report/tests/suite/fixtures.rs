@@ -6,7 +6,7 @@ use report::assemble::{self, RoundParts};
 use report::document::*;
 use report::histogram;
 
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     "rr_one_round",
     "rr_five_rounds",
     "stream_foreign_target",
@@ -14,6 +14,7 @@ pub const NAMES: [&str; 7] = [
     "crr_interrupted",
     "failed_before_it_began",
     "rr_under_a_profile",
+    "connect_with_losses",
 ];
 
 pub fn all() -> Vec<(&'static str, Document)> {
@@ -27,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Document)> {
             crr_interrupted(),
             failed_before_it_began(),
             rr_under_a_profile(),
+            connect_with_losses(),
         ])
         .collect()
 }
@@ -83,6 +85,7 @@ pub fn plan(workload: Workload) -> Plan {
         interval_ns: SECOND_NS,
         repeat: 1,
         pace: Pace::Closed,
+        dialing: None,
         queue: None,
         bitrate_bits_per_second: None,
         pacing_rate_bits_per_second: None,
@@ -168,6 +171,7 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             involuntary_context_switches: Some(11),
             syscalls: Some(operations + 37),
             max_rss_bytes: Some(9_437_184),
+            rss_before_bytes: None,
             unknown: Vec::new(),
         },
         engine_counters: map(&[("enobufs", 0), ("cq_overflow", 0), ("short_sends", 0)]),
@@ -243,6 +247,7 @@ fn intervals(operations: u64, bytes: [u64; 2]) -> Vec<Interval> {
             errors: 0,
             latency_mean_ns: Finite::new(10_250.5),
             latency_max_ns: Some(900_000),
+            ..Interval::default()
         })
         .collect()
 }
@@ -260,6 +265,7 @@ fn activity() -> HostActivity {
             21_940_000_000,
         )),
         service_demand: None,
+        slab_bytes_per_socket: None,
         kernel_counters: map(&[("Tcp.InSegs", 1_868_061), ("TcpExt.TCPPureAcks", 17)]),
         unknown: Vec::new(),
     }
@@ -515,6 +521,84 @@ fn crr_interrupted() -> Document {
     let mut document = document("linerate run crr unix:///run/x.sock", plan, vec![parts]);
     document.status = Status::Interrupted;
     document
+}
+
+/// 1,000 connections in batches, of which some are refused, some lost, and some were not even begun.
+fn connect_with_losses() -> Document {
+    const INTERVAL_NS: u64 = 100_000_000;
+    let plan = Plan {
+        connections: 1_000,
+        count: Some(1_000),
+        duration_ns: None,
+        warmup_ns: 0,
+        interval_ns: INTERVAL_NS,
+        dialing: Some(Dialing {
+            rate_per_second: None,
+            batch: Some(200),
+            batch_delay_ns: Some(2 * INTERVAL_NS),
+            at_once: 200,
+            hold_ns: Some(2 * SECOND_NS),
+            closing: Closing::AllAtOnce,
+        }),
+        ..plan(Workload::Connect)
+    };
+    let mut parts = rr_parts(1, 980);
+    for side in parts.load.iter_mut().chain(&mut parts.testee) {
+        side.window.length_ns = 10 * INTERVAL_NS;
+        side.process.cpu_ns = Some(30_000_000);
+        side.process.rss_before_bytes = Some(8_388_608);
+        side.measured.totals.bytes_sent = 0;
+        side.measured.totals.bytes_received = 0;
+        side.measured.totals.connections_opened = 980;
+    }
+    let measured = &mut parts.load[0].measured;
+    measured.errors = vec![ErrorCount {
+        kind: ErrorKind::ConnectRefused,
+        count: 15,
+        text: Some(
+            "connect to tcp://127.0.0.1:40001: Connection refused (os error 111)".to_owned(),
+        ),
+    }];
+    measured.unfinished = Unfinished {
+        count: 5,
+        never_sent: Some(5),
+        oldest_age_ns: Some(SECOND_NS),
+        ..Unfinished::default()
+    };
+    measured.held = Some(Held {
+        length_ns: 2 * SECOND_NS,
+        standing: 970,
+        most_at_once: 980,
+        lost_total: 10,
+        lost: vec![ErrorCount {
+            kind: ErrorKind::ClosedEarly,
+            count: 10,
+            text: Some("the peer closed the connection".to_owned()),
+        }],
+    });
+    measured.latency.connect = measured.latency.service.clone();
+    measured.intervals = (0..10)
+        .map(|index| Interval {
+            start_offset_ns: index * INTERVAL_NS,
+            length_ns: INTERVAL_NS,
+            operations: if index % 2 == 0 { 150 } else { 46 },
+            errors: if index % 2 == 0 { 0 } else { 3 },
+            connections_started: if index % 2 == 0 { 199 } else { 0 },
+            connections_lost: u64::from(index == 9),
+            ..Interval::default()
+        })
+        .collect();
+    parts.hosts[0].kernel_counters = map(&[
+        ("TcpExt.ListenDrops", 4),
+        ("TcpExt.TCPReqQFullDoCookies", 7),
+        ("sockstat.TCP_inuse", 1_950),
+        ("memory.slab_bytes", 9_400_000),
+    ]);
+    document(
+        "linerate run connect -c 1000 --batch 200",
+        plan,
+        vec![parts],
+    )
 }
 
 fn failed_before_it_began() -> Document {

@@ -143,6 +143,7 @@ fn poison(value: &mut serde_json::Value, text: &str) {
         "hard",
         "wanted",
         "queue",
+        "closing",
     ];
     match value {
         serde_json::Value::String(old) => *old = text.to_owned(),

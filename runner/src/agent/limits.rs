@@ -23,11 +23,17 @@ pub(super) fn check_descriptors(
     let closing = u64::from(connections) * u64::from(plan.workload().reconnects());
     let limit = raise_descriptor_limit()
         .map_err(|error| Failure::machine(format!("read the descriptor limit: {error}")))?;
-    let needed = u64::from(connections)
-        + closing
-        + OWN_DESCRIPTORS
-        + DESCRIPTORS_PER_THREAD * u64::from(threads);
-    fits(needed, connections, limit.soft, agent.role.name())
+    fits(
+        needed(u64::from(connections) + closing, threads),
+        connections,
+        limit.soft,
+        agent.role.name(),
+    )
+}
+
+/// Descriptors of a process with so many sockets of connections over `threads` workers.
+pub(crate) fn needed(sockets: u64, threads: u32) -> u64 {
+    sockets + OWN_DESCRIPTORS + DESCRIPTORS_PER_THREAD * u64::from(threads)
 }
 
 /// What is known of an operation in flight: when it was due, and when it was sent.
@@ -84,7 +90,7 @@ fn most(needed: u64, connections: u32, limit: u64) -> u64 {
 }
 
 /// The local ports that the kernel gives out by itself: first and last (ip(7)).
-fn port_range() -> Option<(u32, u32)> {
+pub(crate) fn port_range() -> Option<(u32, u32)> {
     let text = sysctl_profiles::read("net.ipv4.ip_local_port_range").ok()?;
     let mut ports = text.split_whitespace().map(str::parse);
     match (ports.next(), ports.next()) {
@@ -92,6 +98,22 @@ fn port_range() -> Option<(u32, u32)> {
         _ => None,
     }
 }
+
+/// Over how many source addresses connections are spread from the beginning where spare ones are there: so that the
+/// ports of each are at most half in use, for the kernel searches them one by one (__inet_hash_connect() in
+/// net/ipv4/inet_hashtables.c). 1 unless the plan is to have many of them stand.
+pub(crate) fn spread(plan: &Plan) -> u32 {
+    match (plan.hold(), port_range()) {
+        (Some(_), Some((first, last))) => {
+            let half = (last.saturating_sub(first) + 1).div_ceil(2);
+            plan.connections.div_ceil(half).clamp(1, SPREAD_MAX)
+        }
+        _ => 1,
+    }
+}
+
+/// As many addresses again are left for when ports run out all the same.
+const SPREAD_MAX: u32 = 100;
 
 /// Checks that the local ports suffice for `connections` to one address and port.
 pub(super) fn check_ports(
@@ -168,6 +190,7 @@ mod tests {
                 .iter()
                 .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
                 .collect(),
+            spread: 1,
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
 use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::host::Traffic;
-use crate::plan::{Plan, no_shared_queue};
+use crate::plan::{Plan, no_closing_ramp, no_shared_queue};
 use crate::protocol::{AgentResult, FromAgent, Task, ToAgent};
 use crate::workers::{ThreadClock, WorkerEnd, cpus_for};
 use engine::clock::now_ns;
@@ -60,7 +60,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         return Ok(());
     };
     let late_ns = now_ns().saturating_sub(go_ns);
-    let mut round = Round::new(plan, go_ns, published, clocks);
+    let mut round = Round::new(task, go_ns, published, clocks, agent.rss_before_bytes);
     round.conduct(agent)?;
     agent.say(&FromAgent::Over)?;
     let mut result = round.result(task, &engine)?;
@@ -86,6 +86,9 @@ fn check_engine(plan: &Plan, engine: &Chosen) -> Result<(), Failure> {
     if plan.queue() == Queue::Shared && side::has_thread_per_connection(engine) {
         return Err(Failure::usage(no_shared_queue(engine.driver.name())));
     }
+    if plan.closing_ns() > 0 && side::has_thread_per_connection(engine) {
+        return Err(Failure::usage(no_closing_ramp(engine.driver.name())));
+    }
     engine.driver.check_load(plan.load_spec()).map_err(|why| {
         Failure::usage(format!(
             "engine {} cannot run this load: {why}",
@@ -100,6 +103,46 @@ fn opening_time(plan: &Plan) -> Duration {
         + Duration::from_millis(u64::from(plan.connections))
 }
 
+/// How often it is looked whether all connections are established or have failed, ns.
+const LOOK_NS: u64 = 5_000_000;
+
+/// Connections that are opened once and held.
+struct Holding {
+    /// How many there are.
+    connections: u64,
+    /// How often is told how many are left, ns.
+    interval_ns: u64,
+    /// Since when all of them are established or have failed, ns.
+    since_ns: Option<u64>,
+    /// When they were to be closed, ns.
+    until_ns: Option<u64>,
+    /// When it is looked next, ns.
+    look_at_ns: u64,
+}
+
+impl Holding {
+    fn of(plan: &Plan, connections: u32) -> Option<Self> {
+        plan.hold().map(|_| Self {
+            connections: connections.into(),
+            interval_ns: plan.interval_ns.max(HELD_INTERVAL_MIN_NS),
+            since_ns: None,
+            until_ns: None,
+            look_at_ns: 0,
+        })
+    }
+
+    /// For how long they have been held, ns; 0 if it never came to that.
+    fn length_ns(&self) -> u64 {
+        let since_ns = self.since_ns.unwrap_or(u64::MAX);
+        self.until_ns
+            .unwrap_or_else(now_ns)
+            .saturating_sub(since_ns)
+    }
+}
+
+/// People look at what is held, and nothing is measured.
+const HELD_INTERVAL_MIN_NS: u64 = 1_000_000_000;
+
 /// From the go to the last worker's return.
 struct Round {
     go_ns: u64,
@@ -110,22 +153,28 @@ struct Round {
     give_up_ns: Option<u64>,
     edges: Edges,
     series: Series,
+    /// Where connections are held: how that stands.
+    holding: Option<Holding>,
     ends: Vec<WorkerEnd<LoadOutcome>>,
     /// What all workers recorded, once they have returned.
     recorded: Recorded,
     workers: usize,
     drain_ns: u64,
+    /// How long closing what is held one after the other takes, ns.
+    closing_ns: u64,
     stopped: bool,
     aborted: bool,
 }
 
 impl Round {
     fn new(
-        plan: &Plan,
+        task: &Task,
         go_ns: u64,
         published: Vec<Arc<Published>>,
         clocks: Vec<Arc<ThreadClock>>,
+        rss_before_bytes: Option<u64>,
     ) -> Self {
+        let plan = &task.plan;
         let window_start_ns = go_ns + plan.warmup_ns;
         let window_end_ns = plan.duration_ns().map(|ns| window_start_ns + ns);
         Self {
@@ -133,12 +182,14 @@ impl Round {
             window_start_ns,
             window_end_ns,
             give_up_ns: window_end_ns.map(|end| end + plan.drain_ns + END_MARGIN_NS),
-            edges: Edges::new(clocks),
+            edges: Edges::new(clocks, rss_before_bytes),
             workers: published.len(),
             series: Series::new(published, plan.interval_ns, window_start_ns),
+            holding: Holding::of(plan, task.agent.share.connections),
             ends: Vec::new(),
             recorded: Recorded::new(),
             drain_ns: plan.drain_ns,
+            closing_ns: plan.closing_ns(),
             stopped: false,
             aborted: false,
         }
@@ -173,6 +224,15 @@ impl Round {
     }
 
     fn next_instant_ns(&self) -> u64 {
+        let holding = self
+            .holding
+            .as_ref()
+            .filter(|holding| holding.until_ns.is_none());
+        let look_at_ns = holding.map_or(u64::MAX, |holding| holding.look_at_ns);
+        self.next_instant_of_window_ns().min(look_at_ns)
+    }
+
+    fn next_instant_of_window_ns(&self) -> u64 {
         let give_up_ns = self.give_up_ns.unwrap_or(u64::MAX);
         if !self.edges.has_begun() && !self.stopped {
             let ahead_ns = match self.edges.is_prepared() {
@@ -201,6 +261,7 @@ impl Round {
             }
             return Ok(());
         }
+        self.look_after_held(agent, now)?;
         if self.edges.has_ended() {
             return Ok(());
         }
@@ -218,11 +279,40 @@ impl Round {
         Ok(())
     }
 
-    /// The user ends the run early: the window ends now.
+    /// Says when all connections are established or have failed, and then how many of them are left.
+    fn look_after_held<W: Write>(&mut self, agent: &mut Agent<W>, now: u64) -> Result<(), Ended> {
+        let Some(holding) = &mut self.holding else {
+            return Ok(());
+        };
+        if holding.until_ns.is_some() || now < holding.look_at_ns {
+            return Ok(());
+        }
+        if holding.since_ns.is_none() {
+            holding.look_at_ns = now + LOOK_NS;
+            if self.series.settled() < holding.connections {
+                return Ok(());
+            }
+            holding.since_ns = Some(now);
+            if let Some(last) = self.series.cut() {
+                agent.interval(last)?;
+            }
+            self.series.hold();
+            self.edges.end();
+            agent.say(&FromAgent::Settled)?;
+        }
+        holding.look_at_ns = now + holding.interval_ns;
+        let (standing, lost) = self.series.held();
+        agent.say(&FromAgent::Held { standing, lost })
+    }
+
+    /// The window ends now, if it has not ended yet: the user ends the run early, or what is held is to be closed.
     fn stop<W: Write>(&mut self, agent: &Agent<W>) {
         agent.control.order_all(Order::Stop);
+        if let Some(holding) = &mut self.holding {
+            holding.until_ns.get_or_insert_with(now_ns);
+        }
         self.edges.end();
-        let give_up_ns = now_ns() + self.drain_ns + END_MARGIN_NS;
+        let give_up_ns = now_ns() + self.closing_ns + self.drain_ns + END_MARGIN_NS;
         self.give_up_ns = Some(self.give_up_ns.map_or(give_up_ns, |at| at.min(give_up_ns)));
         self.stopped = true;
     }
@@ -272,8 +362,9 @@ impl Round {
         for outcome in &outcomes {
             accounts.add(outcome.accounts);
         }
+        let held_ns = self.holding.as_ref().map(Holding::length_ns);
         let intervals = self.series.into_intervals();
-        let measured = side::measurement(&recorded, opened, accounts, intervals)
+        let measured = side::measurement(&recorded, opened, accounts, intervals, held_ns)
             .map_err(|error| Failure::machine(error.to_string()))?;
         let syscalls = backend
             .as_ref()

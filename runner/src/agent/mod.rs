@@ -3,7 +3,7 @@
 //! It obeys the messages of [`crate::protocol`] on its input and answers on its output. When its input
 //! ends it stops its workers, removes what it made and returns.
 
-mod limits;
+pub(crate) mod limits;
 mod load;
 mod samples;
 mod side;
@@ -12,7 +12,7 @@ mod testee;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::engines::{AUTO, EngineChoice};
 use crate::error::{ExitClass, Failure};
-use crate::host::{Traffic, describe_host};
+use crate::host::{Traffic, describe_host, process_memory};
 use crate::lines::{Line, read_line, write_line};
 use crate::profile::{Drift, Settings};
 use crate::protocol::{
@@ -56,6 +56,7 @@ pub fn run(input: impl Read + Send + 'static, output: impl Write) -> ExitClass {
         inbox,
         sender,
         control,
+        rss_before_bytes: None,
         settings: Settings::default(),
     };
     let ended = match listener {
@@ -132,6 +133,8 @@ struct Agent<W> {
     inbox: Receiver<Note>,
     sender: Sender<Note>,
     control: Arc<Control>,
+    /// Resident memory before there was a worker, bytes.
+    rss_before_bytes: Option<u64>,
     /// The profile of this side. Whatever the end is, it ends with the agent.
     settings: Settings,
 }
@@ -142,6 +145,7 @@ impl<W: Write> Agent<W> {
         self.greet()?;
         let task = self.receive_task()?;
         self.settings = Settings::begin(task.profile.as_ref(), &task.agent.name)?;
+        self.rss_before_bytes = process_memory().ok().map(|memory| memory.rss_bytes);
         let done = match task.agent.role {
             Role::Load => load::run(self, &task),
             Role::Testee => testee::run(self, &task),

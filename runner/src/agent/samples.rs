@@ -45,11 +45,14 @@ pub(super) struct Edges {
     cpus: BTreeSet<u32>,
     start: Option<Edge>,
     end: Option<(Edge, CounterDelta)>,
+    /// Resident memory before the workers were there, bytes.
+    rss_before_bytes: Option<u64>,
 }
 
 impl Edges {
     /// None is known yet; memory for the counters is allocated. `clocks` are those of the workers.
-    pub fn new(clocks: Vec<Arc<ThreadClock>>) -> Self {
+    /// The process had so many resident bytes before.
+    pub fn new(clocks: Vec<Arc<ThreadClock>>, rss_before_bytes: Option<u64>) -> Self {
         Self {
             clocks,
             counters: CounterSnapshot::take(),
@@ -57,6 +60,7 @@ impl Edges {
             cpus: allowed_cpus().unwrap_or_default(),
             start: None,
             end: None,
+            rss_before_bytes,
         }
     }
 
@@ -201,6 +205,7 @@ impl Edges {
             ),
             syscalls,
             max_rss_bytes,
+            rss_before_bytes: self.rss_before_bytes,
             unknown,
         }
     }
@@ -224,6 +229,8 @@ struct Sums {
     bytes_sent: u64,
     bytes_received: u64,
     errors: u64,
+    connections_started: u64,
+    connections_lost: u64,
     latency_sum_ns: u64,
 }
 
@@ -237,6 +244,8 @@ pub(super) struct Series {
     window_start_ns: u64,
     last_at_ns: u64,
     last: Sums,
+    /// Connections that were lost in the window, once it is over and they are held.
+    lost_in_window: Option<u64>,
     intervals: Vec<Interval>,
 }
 
@@ -248,6 +257,7 @@ impl Series {
             window_start_ns,
             last_at_ns: window_start_ns,
             last: Sums::default(),
+            lost_in_window: None,
             intervals: Vec::new(),
         }
     }
@@ -329,6 +339,8 @@ impl Series {
             last.bytes_sent += part.bytes_sent;
             last.bytes_received += part.bytes_received;
             last.errors += part.errors;
+            last.connections_started += part.connections_started;
+            last.connections_lost += part.connections_lost;
             last.latency_max_ns = last.latency_max_ns.max(part.latency_max_ns);
         }
         last.length_ns = end_offset_ns.saturating_sub(last.start_offset_ns);
@@ -348,7 +360,27 @@ impl Series {
             errors: sums.errors.saturating_sub(self.last.errors),
             latency_mean_ns: Finite::ratio(latency_ns as f64, operations as f64).filter(|_| timed),
             latency_max_ns: timed.then_some(latency_max_ns),
+            connections_started: sums.connections_started - self.last.connections_started,
+            connections_lost: sums.connections_lost - self.last.connections_lost,
         }
+    }
+
+    /// Connections that are established or have failed, of those that are opened once.
+    pub fn settled(&self) -> u64 {
+        let sums = self.read_without_latency();
+        sums.operations + sums.errors
+    }
+
+    /// The window is over, and connections are held: what is lost from now on is not the window's.
+    pub fn hold(&mut self) {
+        self.lost_in_window = Some(self.read_without_latency().connections_lost);
+    }
+
+    /// Connections that are held, and that have been lost so far.
+    pub fn held(&self) -> (u64, u64) {
+        let sums = self.read_without_latency();
+        let standing = sums.operations.saturating_sub(sums.connections_lost);
+        (standing, sums.connections_lost)
     }
 
     pub fn into_intervals(self) -> Vec<Interval> {
@@ -356,19 +388,28 @@ impl Series {
     }
 
     fn read(&self) -> (Sums, u64) {
+        let largest = |worker: &Arc<Published>| worker.latency_max_ns.swap(0, Relaxed);
+        let latency_max_ns = self.workers.iter().map(largest).max();
+        let mut sums = self.read_without_latency();
+        sums.connections_lost = self.lost_in_window.unwrap_or(sums.connections_lost);
+        (sums, latency_max_ns.unwrap_or(0))
+    }
+
+    /// The sums; the largest latency is left for the next interval.
+    fn read_without_latency(&self) -> Sums {
         let mut sums = Sums::default();
-        let mut latency_max_ns = 0;
         for worker in &self.workers {
             sums.operations += worker.operations.load(Relaxed);
             sums.bytes_sent += worker.bytes_sent.load(Relaxed);
             sums.bytes_received += worker.bytes_received.load(Relaxed);
             sums.errors += worker.errors.load(Relaxed);
+            sums.connections_started += worker.connections_started.load(Relaxed);
+            sums.connections_lost += worker.connections_lost.load(Relaxed);
             sums.latency_sum_ns = sums
                 .latency_sum_ns
                 .wrapping_add(worker.latency_sum_ns.load(Relaxed));
-            latency_max_ns = latency_max_ns.max(worker.latency_max_ns.swap(0, Relaxed));
         }
-        (sums, latency_max_ns)
+        sums
     }
 }
 
@@ -466,7 +507,7 @@ mod tests {
 
     #[test]
     fn the_busiest_thread_is_known_apart() {
-        let mut edges = Edges::new(Vec::new());
+        let mut edges = Edges::new(Vec::new(), None);
         edges.begin_before(now_ns() - 100 * MS);
         edges.end();
         let share = edges
@@ -484,7 +525,7 @@ mod tests {
                 ..ProcessReading::default()
             })
         };
-        let mut edges = Edges::new(Vec::new());
+        let mut edges = Edges::new(Vec::new(), None);
         edges.begin_before(now_ns() + 1_000_000_000);
         edges.end();
         edges.correct(reading(1_000), reading(1_700));
@@ -495,7 +536,7 @@ mod tests {
 
     #[test]
     fn a_window_costs_what_was_used_in_it() {
-        let mut edges = Edges::new(Vec::new());
+        let mut edges = Edges::new(Vec::new(), None);
         edges.end();
         assert!(!edges.has_ended(), "what has not begun cannot end");
         assert_eq!(edges.cost(Ok(1)).unknown.len(), 5);

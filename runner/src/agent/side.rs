@@ -9,7 +9,7 @@ use engine::proactor::BackendCounters;
 use engine::socket::Granted;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{
-    ConnectionAccounts, EngineOption, EngineUse, ErrorCount, Latencies, LatencySummary,
+    ConnectionAccounts, EngineOption, EngineUse, ErrorCount, Held, Latencies, LatencySummary,
     Measurement, SocketOption, Spread, TcpInfo, Totals, Unfinished, Unknown, Worker,
 };
 use report::histogram::{Histogram, HistogramError};
@@ -122,6 +122,7 @@ pub(super) fn measurement(
     connections_opened: u64,
     accounts: Accounts,
     intervals: Vec<report::document::Interval>,
+    held_ns: Option<u64>,
 ) -> Result<Measurement, HistogramError> {
     let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
     let unfinished = &recorded.unfinished;
@@ -132,7 +133,7 @@ pub(super) fn measurement(
             bytes_received: recorded.bytes_received,
             connections_opened,
         },
-        errors: errors(recorded),
+        errors: by_kind(&recorded.errors, recorded),
         unfinished: Unfinished {
             count: unfinished.count,
             never_sent: Some(unfinished.never_sent),
@@ -144,7 +145,16 @@ pub(super) fn measurement(
             started: accounts.started,
             succeeded: accounts.succeeded,
             failed: accounts.failed,
+            lost: accounts.lost,
             unfinished: accounts.unfinished,
+        }),
+        held: held_ns.map(|length_ns| Held {
+            length_ns,
+            standing: accounts.succeeded,
+            // At most: the round has the intervals of all agents.
+            most_at_once: recorded.operations,
+            lost_total: recorded.lost.iter().sum(),
+            lost: by_kind(&recorded.lost, recorded),
         }),
         schedule_lag: summary(&recorded.lag)?,
         latency: Latencies {
@@ -158,14 +168,15 @@ pub(super) fn measurement(
     })
 }
 
-fn errors(recorded: &Recorded) -> Vec<ErrorCount> {
+/// Counts by kind, with the first text of each.
+fn by_kind(counts: &[u64; ErrorKind::ALL.len()], recorded: &Recorded) -> Vec<ErrorCount> {
     let text = |kind: ErrorKind| {
         let said = recorded.error_texts.iter().find(|(seen, _)| *seen == kind);
         said.map(|(_, text)| text.clone())
     };
     ErrorKind::ALL
         .into_iter()
-        .map(|kind| (kind, recorded.errors[kind as usize]))
+        .map(|kind| (kind, counts[kind as usize]))
         .filter(|(_, count)| *count > 0)
         .map(|(kind, count)| ErrorCount {
             kind: document_kind(kind),
@@ -307,8 +318,14 @@ mod tests {
         let mut meter = Meter::for_tests();
         meter.operation(1, 1, 1_001);
         meter.failure(ErrorKind::Reset, Some(5), 10, || "said so".into());
-        let measured =
-            measurement(&meter.into_recorded(), 3, Accounts::default(), Vec::new()).unwrap();
+        let measured = measurement(
+            &meter.into_recorded(),
+            3,
+            Accounts::default(),
+            Vec::new(),
+            None,
+        )
+        .unwrap();
         assert_eq!(
             (
                 measured.totals.operations,
@@ -331,9 +348,15 @@ mod tests {
             of: 4_096,
         });
         meter.unfinished(6, 1_005, false);
-        let unfinished = measurement(&meter.into_recorded(), 1, Accounts::default(), Vec::new())
-            .unwrap()
-            .unfinished;
+        let unfinished = measurement(
+            &meter.into_recorded(),
+            1,
+            Accounts::default(),
+            Vec::new(),
+            None,
+        )
+        .unwrap()
+        .unfinished;
         assert_eq!((unfinished.count, unfinished.never_sent), (2, Some(1)));
         let text = unfinished.text.unwrap();
         assert!(text.contains("1 of 4096 bytes"), "{text}");

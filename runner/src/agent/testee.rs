@@ -123,7 +123,7 @@ fn serve<W: Write>(
         return Ok(());
     };
     let mut round = Round {
-        edges: Edges::new(listening.clocks.clone()),
+        edges: Edges::new(listening.clocks.clone(), agent.rss_before_bytes),
         at_start: ServeCounts::default(),
         at_end: ServeCounts::default(),
         ends: Vec::new(),

@@ -2,6 +2,7 @@
 //! report, and assembles the document. Whatever happens, no process is left behind.
 
 mod hearing;
+mod holding;
 mod link;
 mod log;
 mod observer;
@@ -59,23 +60,26 @@ fn conduct_with(
 ) -> Result<Document, RunError> {
     let mut record = Record::new(plan);
     record.add_seen(seen, observer);
+    let mut ended_as_agreed = false;
     for number in 1..=plan.repeat() {
         if cancel.is_raised() {
             break;
         }
         observer.round_started(number, plan.repeat());
-        let outcome = one_round(launcher, plan, number, &mut record, observer, cancel);
-        if let Err(failure) = outcome {
-            let ended_by_user = failure.class == ExitClass::Interrupted;
-            let document = Box::new(record.fail(&failure, ended_by_user, observer));
-            return Err(RunError {
-                failure,
-                document: Some(document),
-            });
+        match one_round(launcher, plan, number, &mut record, observer, cancel) {
+            Ok(as_agreed) => ended_as_agreed = as_agreed,
+            Err(failure) => {
+                let ended_by_user = failure.class == ExitClass::Interrupted;
+                let document = Box::new(record.fail(&failure, ended_by_user, observer));
+                return Err(RunError {
+                    failure,
+                    document: Some(document),
+                });
+            }
         }
         observer.recorded(record.so_far());
     }
-    let (document, failure) = record.finish(cancel.is_raised(), observer);
+    let (document, failure) = record.finish(cancel.is_raised() && !ended_as_agreed, observer);
     match failure {
         None => Ok(document),
         Some(failure) => Err(RunError {
@@ -85,7 +89,8 @@ fn conduct_with(
     }
 }
 
-/// Runs one round: what its preparation found is recorded, and told, before anything is measured.
+/// Runs one round: what its preparation found is recorded, and told, before anything is measured. Whether the user
+/// has ended it as was agreed.
 fn one_round(
     launcher: &dyn Launcher,
     plan: &Plan,
@@ -93,14 +98,16 @@ fn one_round(
     record: &mut Record,
     observer: &mut dyn Observer,
     cancel: &Cancel,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let mut round = Round::new(plan, number, cancel);
     let mut found = Preparation::default();
     let prepared = round.prepare(launcher, &mut found, observer);
     record.add_preparation(found, observer);
     prepared?;
     let outcome = round.measure(observer)?;
-    record.add_round(number, outcome, observer)
+    let ended_as_agreed = outcome.ended_as_agreed;
+    record.add_round(number, outcome, observer)?;
+    Ok(ended_as_agreed)
 }
 
 #[cfg(test)]

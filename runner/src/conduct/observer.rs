@@ -41,6 +41,11 @@ pub trait Observer {
         let _ = (host, finding);
     }
 
+    /// Connections are held: how many stand, and how many have been lost so far.
+    fn held(&mut self, standing: u64, lost: u64) {
+        let _ = (standing, lost);
+    }
+
     /// Something to know before believing the numbers; it is in the document too.
     fn warning(&mut self, warning: &Message) {
         let _ = warning;
@@ -66,6 +71,10 @@ pub enum Phase {
     WarmingUp,
     /// The window.
     Measuring,
+    /// Every connection is established or has failed, and they are held.
+    Holding,
+    /// What was held is being closed.
+    Closing,
     /// The user ended the round; results are being collected.
     Stopping,
 }

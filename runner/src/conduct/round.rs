@@ -2,6 +2,7 @@
 //! the document is [`super::record`]'s.
 
 use super::hearing::Hearing;
+use super::holding::Holding;
 use super::link::Launcher;
 use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
@@ -80,6 +81,8 @@ pub(super) struct RoundOutcome {
     pub clock_offset: Option<ClockOffset>,
     pub load: Vec<AgentResult>,
     pub testee: Vec<AgentResult>,
+    /// The user has ended it as was agreed: connections were held until then.
+    pub ended_as_agreed: bool,
 }
 
 /// A round in progress. Dropping it before its end aborts what is left of it.
@@ -297,7 +300,7 @@ impl<'a> Round<'a> {
         let offsets = self.compare_clocks()?;
         let of_testee = offsets.first().copied();
         self.start(&offsets, observer);
-        self.watch(observer)?;
+        let ended_as_agreed = self.watch(observer)?;
         let results = self.collect()?;
         let is_poisson = matches!(self.plan.shape.pace, Pace::Poisson(_));
         let mut outcome = RoundOutcome {
@@ -305,6 +308,7 @@ impl<'a> Round<'a> {
             clock_offset: of_testee.filter(|_| !self.machines.here),
             load: Vec::new(),
             testee: Vec::new(),
+            ended_as_agreed,
         };
         for (role, result) in results {
             match role {
@@ -363,8 +367,9 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// Relays intervals until the workers of every load agent have returned.
-    fn watch(&mut self, observer: &mut dyn Observer) -> Result<(), Failure> {
+    /// Relays intervals until the workers of every load agent have returned. Whether the user has ended it as was
+    /// agreed.
+    fn watch(&mut self, observer: &mut dyn Observer) -> Result<bool, Failure> {
         let started = Instant::now();
         let warm = started + Duration::from_nanos(self.plan.warmup_ns + GO_AHEAD_NS);
         let mut deadline = started
@@ -375,7 +380,9 @@ impl<'a> Round<'a> {
         let mut running = self.hearing.of(Role::Load);
         let first_load = running.first().copied().unwrap_or(0);
         let mut together = Together::new(running.len(), self.plan.interval_ns);
+        let mut holding = Holding::new(self.plan, running.len());
         let (mut warming, mut stopping) = (self.plan.warmup_ns > 0, false);
+        let mut ended_as_agreed = false;
         while let Some(&next) = running.first() {
             let now = Instant::now();
             if warming && !stopping && now >= warm {
@@ -384,14 +391,37 @@ impl<'a> Round<'a> {
             }
             if self.hearing.is_cancelled() && !stopping {
                 stopping = true;
-                observer.phase(Phase::Stopping);
-                let all = self.hearing.all();
-                self.hearing.say_to(&all, &ToAgent::Stop);
-                deadline = now + Duration::from_nanos(self.plan.drain_ns) + END_MARGIN;
+                ended_as_agreed = holding.is_until_told();
+                observer.phase(match ended_as_agreed {
+                    true => Phase::Closing,
+                    false => Phase::Stopping,
+                });
+                deadline = self.stop(now);
+            }
+            if !stopping && holding.is_over(now) {
+                stopping = true;
+                holding.end();
+                observer.phase(Phase::Closing);
+                deadline = self.stop(now);
             }
             match self.hearing.next(deadline, true)? {
                 Some((agent, FromAgent::Over)) if running.contains(&agent) => {
                     running.retain(|&other| other != agent);
+                    if !stopping {
+                        self.settle(agent - first_load, &mut holding, &mut together, observer);
+                    }
+                }
+                // Who is told to end settles nothing any more.
+                Some((agent, FromAgent::Settled)) if running.contains(&agent) && stopping => {}
+                Some((agent, FromAgent::Settled)) if running.contains(&agent) => {
+                    self.settle(agent - first_load, &mut holding, &mut together, observer);
+                }
+                Some((agent, FromAgent::Held { standing, lost })) if running.contains(&agent) => {
+                    let now = Instant::now();
+                    let told = holding.add(agent - first_load, (standing, lost), now);
+                    if let Some((standing, lost)) = told {
+                        observer.held(standing, lost);
+                    }
                 }
                 Some((agent, FromAgent::Interval(interval))) => {
                     let name = &self.hearing.agent(agent).name;
@@ -408,10 +438,36 @@ impl<'a> Round<'a> {
                 None => {}
             }
         }
-        if let Some(part) = together.rest() {
+        if let Some(part) = together.take_rest() {
             observer.window_part(self.number, &part);
         }
-        Ok(())
+        Ok(ended_as_agreed)
+    }
+
+    /// Ends the window of all, or the hold; returns until when they must have closed everything.
+    fn stop(&mut self, now: Instant) -> Instant {
+        let all = self.hearing.all();
+        self.hearing.say_to(&all, &ToAgent::Stop);
+        now + Duration::from_nanos(self.plan.closing_ns() + self.plan.drain_ns) + END_MARGIN
+    }
+
+    /// All connections of a load are established or have failed. Where that holds of all loads, the testees' window ends
+    /// with it.
+    fn settle(
+        &mut self,
+        load: usize,
+        holding: &mut Holding,
+        together: &mut Together,
+        observer: &mut dyn Observer,
+    ) {
+        if holding.settle(load, Instant::now()) {
+            if let Some(part) = together.take_rest() {
+                observer.window_part(self.number, &part);
+            }
+            let testees = self.hearing.of(Role::Testee);
+            self.hearing.say_to(&testees, &ToAgent::Stop);
+            observer.phase(Phase::Holding);
+        }
     }
 
     /// Asks for the results, and for the agents' end.
@@ -427,7 +483,7 @@ impl<'a> Round<'a> {
                     self.hearing.set_gone(agent);
                 }
                 // An interval that the user's stop has cut off.
-                Some((_, FromAgent::Interval(_))) => {}
+                Some((_, FromAgent::Interval(_) | FromAgent::Held { .. })) => {}
                 Some((agent, said)) => return Err(self.hearing.confused(agent, "result", &said)),
                 None if Instant::now() >= deadline => {
                     return Err(self.hearing.silent(late, "result"));

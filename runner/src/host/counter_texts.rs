@@ -186,6 +186,38 @@ pub(super) fn softnet_changes(before: &str, after: &str) -> BTreeMap<String, i64
     sums
 }
 
+/// Changes of the sockets that are there and of the pages that their buffers hold, from `/proc/net/sockstat`
+/// (proc_net(5)): of the network namespace, the pages machine-wide.
+pub(super) fn socket_changes(before: &str, after: &str) -> BTreeMap<String, i64> {
+    let of = |text: &str, field: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+        let mut words = line.split_whitespace().skip_while(|word| *word != field);
+        words.nth(1)?.parse::<i64>().ok()
+    };
+    let change = |field| Some(of(after, field)? - of(before, field)?);
+    named_changes([
+        ("sockstat.TCP_inuse", change("inuse")),
+        ("sockstat.TCP_mem_pages", change("mem")),
+    ])
+}
+
+/// Change of what the kernel's objects occupy, from `Slab` of `/proc/meminfo` (proc_meminfo(5)): machine-wide.
+pub(super) fn memory_changes(before: &str, after: &str) -> BTreeMap<String, i64> {
+    let of = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("Slab:"))?;
+        line.split_whitespace().next()?.parse::<i64>().ok()
+    };
+    let change = || Some((of(after)? - of(before)?) * 1024);
+    named_changes([("memory.slab_bytes", change())])
+}
+
+fn named_changes<const N: usize>(changes: [(&str, Option<i64>); N]) -> BTreeMap<String, i64> {
+    let known = changes
+        .into_iter()
+        .filter_map(|(name, change)| Some((name.to_owned(), change?)));
+    known.filter(|(_, change)| *change != 0).collect()
+}
+
 fn parse_softnet(text: &str) -> BTreeMap<u32, Vec<u32>> {
     let rows = text.lines().zip(0u32..).filter_map(|(line, index)| {
         let row: Option<Vec<u32>> = line
@@ -304,6 +336,26 @@ mod tests {
             softnet_changes(&before, &after),
             expected.map(|(name, sum)| (name.to_owned(), sum)).into()
         );
+    }
+
+    #[test]
+    fn sockets_and_their_memory_are_differences() {
+        let before =
+            "sockets: used 9\nTCP: inuse 1 orphan 0 tw 10 alloc 1 mem 145\nUDP: inuse 0 mem 7\n";
+        let after =
+            "sockets: used 9\nTCP: inuse 31 orphan 0 tw 2 alloc 1 mem 140\nUDP: inuse 0 mem 0\n";
+        let expected = [("sockstat.TCP_inuse", 30), ("sockstat.TCP_mem_pages", -5)];
+        assert_eq!(
+            socket_changes(before, after),
+            expected
+                .map(|(name, change)| (name.to_owned(), change))
+                .into()
+        );
+        assert!(socket_changes("", after).is_empty());
+        let memory = |kib: u32| format!("MemTotal: 5 kB\nSlab:    {kib} kB\n");
+        let expected = [("memory.slab_bytes".to_owned(), 3 * 1024)].into();
+        assert_eq!(memory_changes(&memory(4), &memory(7)), expected);
+        assert!(memory_changes(&memory(4), &memory(4)).is_empty());
     }
 
     #[test]

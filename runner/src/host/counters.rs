@@ -13,7 +13,9 @@ use std::time::Instant;
 use report::document::{HostActivity, SystemCpu, Unknown};
 use serde::{Deserialize, Serialize};
 
-use super::counter_texts::{CpuTimes, network_changes, parse_cpu_times, softnet_changes};
+use super::counter_texts::{
+    CpuTimes, memory_changes, network_changes, parse_cpu_times, socket_changes, softnet_changes,
+};
 use super::{cgroup, files};
 
 /// The kernel's counters at one moment, as the texts in which the kernel gives them.
@@ -25,6 +27,8 @@ pub struct CounterSnapshot {
     netstat: KernelText,
     snmp6: KernelText,
     softnet: KernelText,
+    sockstat: KernelText,
+    meminfo: KernelText,
     throttled_us: Option<u64>,
 }
 
@@ -71,6 +75,8 @@ impl CounterSnapshot {
             netstat: KernelText::read("/proc/self/net/netstat"),
             snmp6: KernelText::read("/proc/self/net/snmp6"),
             softnet: KernelText::read("/proc/self/net/softnet_stat"),
+            sockstat: KernelText::read("/proc/self/net/sockstat"),
+            meminfo: KernelText::read("/proc/meminfo"),
             throttled_us: cgroup::throttled_us(),
         }
     }
@@ -84,6 +90,8 @@ impl CounterSnapshot {
             &mut self.netstat,
             &mut self.snmp6,
             &mut self.softnet,
+            &mut self.sockstat,
+            &mut self.meminfo,
         ] {
             file.again();
         }
@@ -110,7 +118,7 @@ pub struct CounterDelta {
     /// The same for each CPU that was online at both moments. A tick is some ms: too coarse for short windows.
     pub per_cpu: Vec<CpuActivity>,
     /// Counters that changed, named `Tcp.RetransSegs`, `TcpExt.TCPTimeouts`, `Ip6.InReceives`,
-    /// `softnet.dropped`. Gauges such as `Tcp.CurrEstab` can be negative.
+    /// `softnet.dropped`, `sockstat.TCP_inuse`, `memory.slab_bytes`. Gauges such as `Tcp.CurrEstab` can be negative.
     pub kernel_counters: BTreeMap<String, i64>,
     /// Why `cpu` is null, if it is.
     pub unknown: Vec<Unknown>,
@@ -132,6 +140,8 @@ impl CounterDelta {
         delta.add_counters(&before.netstat, &after.netstat, network_changes);
         delta.add_counters(&before.snmp6, &after.snmp6, network_changes);
         delta.add_counters(&before.softnet, &after.softnet, softnet_changes);
+        delta.add_counters(&before.sockstat, &after.sockstat, socket_changes);
+        delta.add_counters(&before.meminfo, &after.meminfo, memory_changes);
         let throttled = after.throttled_us.zip(before.throttled_us);
         let throttled_us = throttled.map_or(0, |(after, before)| after.saturating_sub(before));
         if throttled_us > 0 {
@@ -154,6 +164,7 @@ impl CounterDelta {
             length_ns: self.length_ns,
             cpu: self.cpu,
             service_demand: None,
+            slab_bytes_per_socket: None,
             kernel_counters: self.kernel_counters,
             unknown,
         }

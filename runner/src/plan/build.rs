@@ -3,12 +3,13 @@
 use super::checks::{bitrate, duration, in_range, size};
 use super::{
     CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
-    TesteePlan, agents, conflicts,
+    TesteePlan, agents, conflicts, connect,
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
+use engine::shape::Ramp;
 use engine::socket::SocketOptions;
 use report::document;
 use report::units::human_duration_ns;
@@ -24,19 +25,32 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     let PlanRequest { common, shape } = &request;
     conflicts::check(common)?;
+    let default_connections = match shape.workload().holds() {
+        true => connect::CONNECTIONS,
+        false => 1,
+    };
     let connections = in_range(
         "--connections",
-        common.connections.unwrap_or(1),
+        common.connections.unwrap_or(default_connections),
         1,
         CONNECTIONS_MAX,
     )?;
     let load_agents = agents::agents("--load-agents", common.load_agents, connections)?;
     let threads = threads("--threads", common.threads, connections / load_agents)?;
     let shape = shape.resolve()?;
-    let stop = stop(common, u64::from(threads) * u64::from(load_agents))?;
-    let default_warmup_ns = if common.count.is_some() { 0 } else { SECOND_NS };
+    let stop = match &shape.hold {
+        Some(hold) => {
+            conflicts::check_connect(common, hold)?;
+            StopPlan::Count(connections.into())
+        }
+        None => stop(common, u64::from(threads) * u64::from(load_agents))?,
+    };
+    let default_warmup_ns = match stop {
+        StopPlan::Count(_) => 0,
+        StopPlan::After(_) => SECOND_NS,
+    };
     let target = target(common, connections)?;
-    let interval_ns = interval(common, stop)?;
+    let interval_ns = interval(common, stop, &shape)?;
     let socket = socket_options(common, &shape, &target)?;
     let engine = engine_choice("--engine", common.engine.as_deref(), true)?;
     if engine.name != AUTO
@@ -46,6 +60,9 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
             && driver.capabilities().thread_per_connection
         {
             return Err(PlanError::Engine(no_shared_queue(&engine.name)));
+        }
+        if closes_one_by_one(&shape) && driver.capabilities().thread_per_connection {
+            return Err(PlanError::Engine(no_closing_ramp(&engine.name)));
         }
         driver.check_load(&shape.load).map_err(|why| {
             PlanError::Engine(format!(
@@ -64,7 +81,9 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         operation_timeout_ns: duration("--timeout", common.timeout_ns, 5 * SECOND_NS, 1_000_000)?,
         connect_timeout_ns: duration(
             "--connect-timeout",
-            common.connect_timeout_ns,
+            common
+                .connect_timeout_ns
+                .or(common.timeout_ns.filter(|_| shape.hold.is_some())),
             5 * SECOND_NS,
             1_000_000,
         )?,
@@ -119,11 +138,17 @@ fn stop(request: &CommonRequest, threads: u64) -> Result<StopPlan, PlanError> {
     Ok(StopPlan::Count(count))
 }
 
-fn interval(request: &CommonRequest, stop: StopPlan) -> Result<u64, PlanError> {
+fn interval(request: &CommonRequest, stop: StopPlan, shape: &Shape) -> Result<u64, PlanError> {
+    // A ramp is a picture, and one as fast as it goes is over soon.
+    let default_ns = match (shape.hold, shape.load.ramp()) {
+        (None, _) => SECOND_NS,
+        (Some(_), Ramp::AtOnce) => SECOND_NS / 50,
+        (Some(_), _) => SECOND_NS / 10,
+    };
     let interval_ns = duration(
         "--interval",
         request.interval_ns,
-        SECOND_NS,
+        default_ns,
         INTERVAL_MIN_NS,
     )?;
     match stop {
@@ -157,6 +182,19 @@ pub(super) fn cpus(
         ));
     }
     Ok(Some(cpus))
+}
+
+/// Whether connections that were held are closed one after the other.
+fn closes_one_by_one(shape: &Shape) -> bool {
+    shape.hold.is_some_and(|hold| hold.closing != Ramp::AtOnce)
+}
+
+/// Why an engine cannot close connections one after the other.
+pub(crate) fn no_closing_ramp(engine: &str) -> String {
+    format!(
+        "--close ramp: engine {engine} has a thread for every connection, and all of them end together; choose another \
+         engine for the load, such as --engine epoll"
+    )
 }
 
 /// Why an engine cannot have one queue for many connections.

@@ -1,6 +1,7 @@
 //! What excludes what. Every refusal names both and says what to write instead.
 
 use super::checks::refuse;
+use super::connect::Hold;
 use super::{CommonRequest, PlacementKind, PlanError, SocketRequest};
 
 pub(super) fn check(request: &CommonRequest) -> Result<(), PlanError> {
@@ -93,5 +94,28 @@ pub(super) fn check_unix_options(asked: &SocketRequest) -> Result<(), PlanError>
         &tcp_only,
         "a Unix socket",
         "it is an option of TCP; leave it out",
+    )
+}
+
+/// What a run that opens each connection once cannot be asked for.
+pub(super) fn check_connect(request: &CommonRequest, hold: &Hold) -> Result<(), PlanError> {
+    refuse(
+        &[
+            ("--duration", request.duration_ns.is_some()),
+            ("--count", request.count.is_some()),
+        ],
+        "run connect",
+        "it opens --connections, each once, and holds them for as long as --hold says",
+    )?;
+    refuse(
+        &[("--warmup", request.warmup_ns.is_some_and(|ns| ns > 0))],
+        "run connect",
+        "connections that were opened before the window would be missing in it; leave it out",
+    )?;
+    let rounds = request.repeat.is_some_and(|rounds| rounds > 1);
+    refuse(
+        &[("--hold without a duration", hold.ns.is_none() && rounds)],
+        "--repeat",
+        "somebody would have to end each round by hand: say for how long, for example --hold 10s",
     )
 }

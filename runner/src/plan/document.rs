@@ -33,6 +33,7 @@ impl Plan {
             repeat: self.repeat,
             pace: self.document_pace(),
             queue: shape.queue,
+            dialing: shape.dialing,
             bitrate_bits_per_second: shape.bitrate_bits_per_second,
             pacing_rate_bits_per_second: shape.pacing_rate_bits_per_second,
             depth: self.depth(),

@@ -8,25 +8,30 @@ mod agents;
 mod build;
 mod checks;
 mod conflicts;
+mod connect;
 mod document;
 mod error;
 mod request;
 mod serve;
 mod shape;
+mod spread;
 
 pub use agents::{AgentPlan, AgentShare};
 pub(crate) use agents::{deal, testee_limit};
-pub(crate) use build::no_shared_queue;
+pub(crate) use build::{no_closing_ramp, no_shared_queue};
 pub(crate) use conflicts::ONE_SET;
+pub use connect::ConnectRequest;
 pub(crate) use document::is_loopback;
 pub use error::PlanError;
 pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
 pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
 pub use shape::*;
+pub use spread::{forecast, spread_over_agents};
 
 use crate::engines::EngineChoice;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
+use engine::load::CONNECTS_AT_ONCE;
 use engine::shape::{POISSON_SEED, Queue};
 use engine::socket::SocketOptions;
 use engine::workload::LoadSpec;
@@ -203,6 +208,27 @@ impl Plan {
             Some(report::document::Queue::Shared) => Queue::Shared,
             Some(report::document::Queue::Own) | None => Queue::Own,
         }
+    }
+
+    /// How connections are held, where that is the workload.
+    pub(crate) fn hold(&self) -> Option<&connect::Hold> {
+        self.shape.hold.as_ref()
+    }
+
+    /// How long closing what is held one after the other takes, ns; 0 where all of it is closed at once.
+    pub(crate) fn closing_ns(&self) -> u64 {
+        let last = self.connections - 1;
+        self.hold().map_or(0, |hold| hold.closing.offset_ns(last))
+    }
+
+    /// Connects under way at the same time for each thread, at most.
+    pub(crate) fn connects_at_once(&self) -> u32 {
+        self.hold().map_or(CONNECTS_AT_ONCE, |hold| hold.at_once)
+    }
+
+    /// Whether connections are held until somebody ends it.
+    pub fn holds_until_told(&self) -> bool {
+        self.hold().is_some_and(|hold| hold.ns.is_none())
     }
 
     /// Operations in flight per connection at most.

@@ -4,10 +4,11 @@
 
 use super::PlanError;
 use super::checks::{bitrate, in_range, refuse, size};
+use super::connect::{ConnectRequest, Hold};
 use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{self, LoadSpec, ServeSpec};
-use report::document::{CloseHow, Closer, Direction, Queue, Sizes, Workload};
+use report::document::{CloseHow, Closer, Dialing, Direction, Queue, Sizes, Workload};
 use serde::{Deserialize, Serialize};
 
 const DEPTH_MAX: u32 = 65_536;
@@ -27,6 +28,8 @@ pub enum ShapeRequest {
     Crr(CrrRequest),
     /// Connect, close.
     Cc(CcRequest),
+    /// Connect, each connection once, and hold.
+    Connect(ConnectRequest),
 }
 
 /// When operations start.
@@ -136,6 +139,8 @@ pub(crate) struct Shape {
     pub pace: Pace,
     /// TCP_NODELAY where nobody asked.
     pub nodelay: bool,
+    /// How connections are held, where that is the workload.
+    pub hold: Option<Hold>,
     /// In the document's words.
     pub described: Described,
 }
@@ -154,6 +159,7 @@ pub(crate) struct Described {
     pub pacing_rate_bits_per_second: Option<u64>,
     pub closer: Option<Closer>,
     pub close: Option<CloseHow>,
+    pub dialing: Option<Dialing>,
 }
 
 impl ShapeRequest {
@@ -165,6 +171,7 @@ impl ShapeRequest {
             Workload::Stream => Self::Stream(StreamRequest::default()),
             Workload::Crr => Self::Crr(CrrRequest::default()),
             Workload::Cc => Self::Cc(CcRequest::default()),
+            Workload::Connect => Self::Connect(ConnectRequest::default()),
         }
     }
 
@@ -176,6 +183,7 @@ impl ShapeRequest {
             Self::Stream(_) => Workload::Stream,
             Self::Crr(_) => Workload::Crr,
             Self::Cc(_) => Workload::Cc,
+            Self::Connect(_) => Workload::Connect,
         }
     }
 
@@ -190,6 +198,7 @@ impl ShapeRequest {
             Self::Stream(stream) => stream.resolve(),
             Self::Crr(crr) => transaction(Some(crr.exchange), crr.ending, crr.pace),
             Self::Cc(cc) => transaction(None, cc.ending, cc.pace),
+            Self::Connect(connect) => held(connect),
         }
     }
 }
@@ -211,6 +220,7 @@ impl RrRequest {
             message_bytes: Some(request_bytes),
             pace,
             nodelay: true,
+            hold: None,
             described: Described {
                 sizes,
                 depth: Some(depth),
@@ -239,6 +249,7 @@ impl EchoRequest {
             message_bytes: Some(bytes),
             pace,
             nodelay: true,
+            hold: None,
             described: Described {
                 sizes: of_messages(bytes),
                 depth: Some(depth),
@@ -282,6 +293,7 @@ impl StreamRequest {
             pace: Pace::Closed,
             // Large writes fill their segments; Nagle's algorithm spares the others.
             nodelay: false,
+            hold: None,
             described: Described {
                 sizes: of_messages(message_bytes),
                 direction: Some(direction),
@@ -324,11 +336,30 @@ fn transaction(
         message_bytes: bytes.map(|(request, _)| request),
         pace,
         nodelay: true,
+        hold: None,
         described: Described {
             sizes: sizes.unwrap_or_default(),
             queue,
             closer: Some(closer),
             close: Some(close),
+            ..Described::default()
+        },
+    })
+}
+
+/// Connections that are opened once and held.
+fn held(request: &ConnectRequest) -> Result<Shape, PlanError> {
+    let (ramp, hold, dialing) = request.resolve()?;
+    Ok(Shape {
+        load: LoadSpec::Connect { ramp },
+        // It says nothing unless it is spoken to, and has a small buffer.
+        testee: ServeSpec::Echo,
+        message_bytes: Some(1),
+        pace: Pace::Closed,
+        nodelay: true,
+        hold: Some(hold),
+        described: Described {
+            dialing: Some(dialing),
             ..Described::default()
         },
     })

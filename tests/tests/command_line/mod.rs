@@ -2,6 +2,7 @@
 
 mod addresses;
 mod comparing;
+mod connecting;
 mod doctor;
 mod endings;
 #[cfg(target_os = "linux")]

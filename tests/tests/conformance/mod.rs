@@ -2,6 +2,7 @@
 //! the issue lists. Bytes are compared. The other side is plain sockets, or another engine.
 
 mod accepting;
+mod connecting;
 mod failing;
 mod faults;
 mod limits;

@@ -1,6 +1,6 @@
 //! Before the go: whom the load connects to, and its workers.
 
-use super::super::{Agent, Note};
+use super::super::{Agent, Note, limits};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::plan::{AgentPlan, Plan, StopPlan, deal};
@@ -56,7 +56,12 @@ pub(super) fn target(task: &Task) -> Result<(Target, Vec<Message>), Failure> {
         }
     };
     let warnings = probed.then(|| probe_warning(&endpoint, fitting.len()));
-    Ok((Target { address, sources }, warnings.into_iter().collect()))
+    let target = Target {
+        spread: limits::spread(&task.plan),
+        address,
+        sources,
+    };
+    Ok((target, warnings.into_iter().collect()))
 }
 
 /// Nothing but binding tells whether an address is one of this host.
@@ -177,7 +182,9 @@ pub(super) fn start_workers<W: Write>(
             rules: Rules {
                 target: target.clone(),
                 share: task.agent.share.of_worker(plan.threads, index as u32),
-                ramp: Ramp::AtOnce,
+                ramp: plan.load_spec().ramp(),
+                connects_at_once: plan.connects_at_once(),
+                closing: plan.hold().map_or(Ramp::AtOnce, |hold| hold.closing),
                 queue: plan.queue(),
                 poisson_seed: task.poisson_seed,
                 warmup_ns: plan.warmup_ns,
