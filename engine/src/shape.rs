@@ -33,7 +33,7 @@ pub enum Ramp {
 }
 
 impl Ramp {
-    /// When connection `index` of the whole run is to be opened, ns after the first.
+    /// When the connection with place `index` in the order of all is to be opened, ns after the first.
     pub fn offset_ns(self, index: u32) -> u64 {
         match self {
             Self::AtOnce => 0,

@@ -129,6 +129,7 @@ fn intervals(parts: &[&Measurement], interval_ns: u64) -> Vec<Interval> {
         for interval in &part.intervals {
             together.add(agent, *interval);
         }
+        together.end(agent);
     }
     merged.extend(std::iter::from_fn(|| together.next_part()));
     merged.extend(together.take_rest());

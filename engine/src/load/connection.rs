@@ -60,6 +60,8 @@ pub(super) struct Connection<W: LoadWorkload> {
     pub failures: u32,
     /// Index in the whole run.
     pub global_index: u32,
+    /// Its place among all connections in the order in which they are opened and closed.
+    pub rank: u32,
     /// Spare source that its last connect used.
     pub spare_source: u32,
     /// When it is to be connected, while it is idle, ns.
@@ -94,6 +96,7 @@ impl<W: LoadWorkload> Connection<W> {
             next: Next::Nothing,
             failures: 0,
             global_index: index,
+            rank: rules.share.rank(index - rules.share.first),
             spare_source: 0,
             dial_at_ns: NEVER,
             timer_ns: NEVER,

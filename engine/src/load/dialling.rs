@@ -57,7 +57,7 @@ impl<W: LoadWorkload> Life<W> {
     pub(super) fn ramp_up(&mut self, from_ns: u64) {
         for index in 0..self.connections.len() as u32 {
             let connection = &mut self.connections[index as usize];
-            let offset_ns = self.rules.ramp.offset_ns(connection.global_index);
+            let offset_ns = self.rules.ramp.offset_ns(connection.rank);
             connection.began.intended_ns = from_ns.saturating_add(offset_ns);
             match offset_ns {
                 0 => self.dial_or_operate(index, from_ns),

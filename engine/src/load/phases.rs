@@ -217,7 +217,7 @@ impl<W: LoadWorkload> Life<W> {
         let mut last_ns = now_ns;
         for index in 0..self.connections.len() as u32 {
             let connection = &self.connections[index as usize];
-            let offset_ns = self.rules.closing.offset_ns(connection.global_index);
+            let offset_ns = self.rules.closing.offset_ns(connection.rank);
             if connection.state == State::Open && self.rules.closing != Ramp::AtOnce {
                 let at_ns = now_ns.saturating_add(offset_ns);
                 self.set_timer(index, at_ns);

@@ -14,6 +14,15 @@ pub struct Share {
     pub total: u32,
 }
 
+impl Share {
+    /// The place of the worker's connection `index` in the order in which all are opened: workers of equal size take
+    /// turns, so that none of them has a storm of its own while the others wait.
+    pub fn rank(&self, index: u32) -> u32 {
+        let place = u64::from(index) * u64::from(self.total) + u64::from(self.first);
+        (place / u64::from(self.count.max(1))) as u32
+    }
+}
+
 /// What a life needs to know of its load: everything but what is said, and how bytes are moved.
 #[derive(Clone, Debug)]
 pub struct Rules {

@@ -15,6 +15,8 @@ pub struct Together {
     /// Where the next part begins: parts follow one another, whoever was how late.
     begin_ns: u64,
     waiting: Vec<VecDeque<Interval>>,
+    /// Those that have come to their end.
+    ended: Vec<bool>,
 }
 
 impl Together {
@@ -24,6 +26,7 @@ impl Together {
             length_ns: length_ns.max(1),
             begin_ns: 0,
             waiting: vec![VecDeque::new(); agents],
+            ended: vec![false; agents],
         }
     }
 
@@ -34,23 +37,47 @@ impl Together {
         }
     }
 
-    /// The next part at whose end all agents have cut; `None` until they have.
+    /// Agent number `agent` has come to its end: it cuts no more.
+    pub fn end(&mut self, agent: usize) {
+        if let Some(ended) = self.ended.get_mut(agent) {
+            *ended = true;
+        }
+    }
+
+    /// The next part at whose end all agents have cut, or come to their own; `None` until they have.
     pub fn next_part(&mut self) -> Option<Interval> {
-        let first = self.waiting.first()?;
-        let ends = first.iter().map(|interval| self.multiple(interval));
-        let end = ends.min_by_key(|end| (!self.is_end_of_all(*end), *end))?;
-        if !self.is_end_of_all(end) {
-            return None;
+        let fronts = self.waiting.iter().filter_map(VecDeque::front);
+        let mut end = fronts.map(|interval| self.multiple(interval)).min()?;
+        while let Some(later) = self.end_beyond(end)? {
+            end = later;
         }
         let length_ns = self.length_ns;
         let is_end = |interval: &Interval| multiple(interval, length_ns) == end;
         let mut slices = Vec::new();
         for waiting in &mut self.waiting {
-            let last = waiting.iter().position(is_end)?;
-            slices.extend(waiting.drain(..=last));
+            // What follows with the same multiple is the short last one of an agent. Who has not cut there has ended.
+            let last = waiting.iter().position(is_end);
+            let within = last.map_or(waiting.len(), |last| last + 1);
+            slices.extend(waiting.drain(..within));
         }
         let part = interval(&slices.iter().collect::<Vec<_>>());
         Some(self.follow(part))
+    }
+
+    /// Where an agent that did not cut at `end` cut next, the latest of them: `Some(None)` where all did, `None` where
+    /// that is not known yet.
+    fn end_beyond(&self, end: u64) -> Option<Option<u64>> {
+        let mut latest = None;
+        for (waiting, ended) in self.waiting.iter().zip(&self.ended) {
+            let mut ends = waiting.iter().map(|interval| self.multiple(interval));
+            match ends.find(|other| *other >= end) {
+                Some(other) if other == end => {}
+                Some(other) => latest = latest.max(Some(other)),
+                None if *ended => {}
+                None => return None,
+            }
+        }
+        Some(latest)
     }
 
     /// What is left at the end of the window, if anything is.
@@ -69,14 +96,6 @@ impl Together {
             length_ns: end_ns.saturating_sub(start_offset_ns),
             ..part
         }
-    }
-
-    fn is_end_of_all(&self, end: u64) -> bool {
-        let has = |waiting: &VecDeque<Interval>| {
-            let mut ends = waiting.iter().map(|interval| self.multiple(interval));
-            ends.any(|other| other == end)
-        };
-        self.waiting.iter().all(has)
     }
 
     fn multiple(&self, interval: &Interval) -> u64 {
@@ -151,6 +170,34 @@ mod tests {
             together(&[slices(&[100, 105]), slices(&[101, 105])]),
             [(101, 201), (105, 9)]
         );
+    }
+
+    #[test]
+    fn an_agent_that_has_ended_holds_up_nobody() {
+        let mut together = Together::new(2, 100);
+        for interval in slices(&[100, 160]) {
+            together.add(0, interval);
+        }
+        for interval in slices(&[101, 200, 300, 380]) {
+            together.add(1, interval);
+        }
+        let mut next = || {
+            together
+                .next_part()
+                .map(|part| (part.start_offset_ns, part.operations))
+        };
+        assert_eq!(next(), Some((0, 201)));
+        assert_eq!(next(), None, "the first may still cut at 200");
+        together.end(0);
+        let mut next = || {
+            together
+                .next_part()
+                .map(|part| (part.start_offset_ns, part.operations))
+        };
+        assert_eq!(next(), Some((101, 159)));
+        assert_eq!(next(), Some((200, 100)));
+        together.end(1);
+        assert_eq!(together.take_rest().map(|part| part.operations), Some(80));
     }
 
     #[test]

@@ -407,6 +407,7 @@ impl<'a> Round<'a> {
             match self.hearing.next(deadline, true)? {
                 Some((agent, FromAgent::Over)) if running.contains(&agent) => {
                     running.retain(|&other| other != agent);
+                    together.end(agent - first_load);
                     if !stopping {
                         self.settle(agent - first_load, &mut holding, &mut together, observer);
                     }
