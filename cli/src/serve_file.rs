@@ -38,6 +38,7 @@ fn parse(text: &str) -> Result<ServeRequest, String> {
         idle_timeout_ns: duration(file.idle_timeout)?,
         one_off: file.one_off,
         drain_ns: duration(file.drain)?,
+        processes: file.processes,
     })
 }
 
@@ -51,6 +52,7 @@ struct File {
     #[serde(default)]
     one_off: bool,
     drain: Option<String>,
+    processes: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]

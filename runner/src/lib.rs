@@ -21,5 +21,6 @@ pub mod profile;
 pub mod protocol;
 pub mod serve;
 mod serve_counts;
+pub mod testee_process;
 pub mod trials;
 mod workers;

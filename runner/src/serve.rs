@@ -1,17 +1,25 @@
 //! The testee as a server of its own: `linerate serve`. It runs in the calling process.
 
+mod processes;
+mod state;
+
+pub(crate) use processes::{Said, Told};
+pub(crate) use state::Share;
+pub use state::{Limit, ListenerState, ServeObserver, ServeTotals};
+
 use crate::cancel::Cancel;
 use crate::engines::{self, Chosen};
 use crate::error::Failure;
 use crate::listening::{ListenerTask, Listening};
-use crate::plan::{ListenerPlan, ServePlan};
+use crate::plan::{ListenerPlan, ServePlan, most_of};
 use crate::protocol::CpuWish;
 use crate::workers::{WorkerEnd, cpus_for};
 use engine::control::{Control, Order};
 use engine::driver::{ServeLimits, ServeOutcome};
 use engine::needs::Needs;
 use engine::os::raise_descriptor_limit;
-use report::document::Message;
+use processes::Processes;
+use state::END_MARGIN;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -19,64 +27,8 @@ use std::time::{Duration, Instant};
 /// How often the caller's cancellation is looked at, and debugging listeners report at most.
 const LOOK: Duration = Duration::from_millis(100);
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// Workers close what is left and return within this after their drain.
-const END_MARGIN: Duration = Duration::from_secs(3);
-
-/// Watches a testee.
-pub trait ServeObserver {
-    /// All listeners listen.
-    fn listening(&mut self, listeners: &[ListenerState]) {
-        let _ = listeners;
-    }
-
-    /// Once a second, for listeners with `debug`.
-    fn counted(&mut self, id: &str, counts: &ServeCounts) {
-        let _ = (id, counts);
-    }
-
-    /// A stop was asked for, or `--one-off` is done: connections may end within the deadline.
-    fn draining(&mut self, open_connections: u64, deadline: Duration) {
-        let _ = (open_connections, deadline);
-    }
-}
-
-/// A listener that listens.
-#[derive(Clone, Debug)]
-pub struct ListenerState {
-    /// Its name.
-    pub id: String,
-    /// Where it really listens: port 0 is resolved.
-    pub endpoint: String,
-    /// Its role.
-    pub role: &'static str,
-    /// Engine in use.
-    pub engine: &'static str,
-    /// Why this one.
-    pub engine_reason: String,
-    /// See [`Chosen::passed_over`].
-    pub passed_over: Option<Message>,
-    /// Worker threads.
-    pub threads: u32,
-    /// How connections come to the workers: `reuseport`, `shared` or `handoff`.
-    pub accept: &'static str,
-    /// The CPU of each worker; empty: unpinned.
-    pub cpus: Vec<u32>,
-    /// Connections that it takes at once, over all workers.
-    pub max_connections: u64,
-    /// That is fewer than by default, because the limit of open files leaves room for no more.
-    pub fitted: bool,
-}
 
 pub use crate::serve_counts::ServeCounts;
-
-/// What a testee did, listener by listener.
-#[derive(Clone, Debug, Default)]
-pub struct ServeTotals {
-    /// Name and totals of each listener, in the order of the plan.
-    pub listeners: Vec<(String, ServeCounts)>,
-    /// Connections that were cut off because they outlived the drain.
-    pub cut_off: u64,
-}
 
 /// Serves `plan` until `cancel` is raised (once: drain; twice: at once) or `--one-off` is done.
 /// Sockets of the file system are removed on every way out.
@@ -88,7 +40,17 @@ pub fn serve(
     observer: &mut dyn ServeObserver,
     cancel: &Cancel,
 ) -> Result<ServeTotals, Failure> {
-    let max_connections = check_descriptors(plan)?;
+    run(plan, spread(plan)?, observer, cancel)
+}
+
+/// Serves in this process, and in those that it starts.
+pub(crate) fn run(
+    plan: &ServePlan,
+    share: Share,
+    observer: &mut dyn ServeObserver,
+    cancel: &Cancel,
+) -> Result<ServeTotals, Failure> {
+    let max_connections = share.max_connections;
     let control = Arc::new(Control::default());
     let (sender, ends) = channel();
     let report = move |end: WorkerEnd<ServeOutcome>| {
@@ -101,12 +63,14 @@ pub fn serve(
         ends,
         returned: 0,
         workers: 0,
+        others: Processes::default(),
+        told_full: Vec::new(),
     };
     let needs = needs(plan, max_connections);
     let mut states = Vec::new();
     for listener in &plan.listeners {
         let engine = listener.engine.choose(&needs).map_err(Failure::machine)?;
-        let (task, state) = prepare(plan, listener, engine, max_connections)?;
+        let (task, state) = prepare(plan, listener, engine, share)?;
         let listening = task.open(&control, &report, &mut running.workers)?;
         states.push(ListenerState {
             endpoint: listening.endpoint.to_string(),
@@ -122,33 +86,54 @@ pub fn serve(
                 .first_failure()
                 .unwrap_or_else(|| Failure::machine(why))
         })?;
+    running.others = Processes::start(plan, &states, share)?;
     observer.listening(&states);
-    running.wait_for_stop(observer, cancel)?;
+    running.wait_for_stop(&states, observer, cancel)?;
     observer.draining(running.open(), Duration::from_nanos(plan.drain_ns));
     running.drain(plan, cancel)
 }
 
-/// Connections that each worker may have, given the limit of descriptors.
-fn check_descriptors(plan: &ServePlan) -> Result<u32, Failure> {
+/// Where it takes more processes than this, the limit is what is to be changed.
+const PROCESSES_UNASKED_MAX: u32 = 16;
+
+/// How the connections are spread, given the limit of descriptors: over as many processes as were asked for, or over as
+/// many as it takes where more connections were asked for than one has descriptors for.
+fn spread(plan: &ServePlan) -> Result<Share, Failure> {
     let limit = raise_descriptor_limit()
         .map_err(|error| Failure::machine(format!("read the descriptor limit: {error}")))?;
     let workers: u64 = plan.listeners.iter().map(|l| u64::from(l.threads)).sum();
     let own = 64 + 8 * workers;
-    let asked = plan.request.max_connections.is_some();
     let most = limit.soft.saturating_sub(own) / workers.max(1);
-    let max_connections = u64::from(plan.max_connections);
-    if max_connections <= most {
-        return Ok(plan.max_connections);
-    }
-    if asked || most == 0 {
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let asked = plan.request.max_connections;
+    let part = |processes| most_of(plan.max_connections, processes);
+    let needed = match (plan.processes, asked) {
+        (Some(processes), _) => Some(processes),
+        (None, Some(_)) if part(1) > most && plan.may_share_ports() => {
+            (2..=PROCESSES_UNASKED_MAX).find(|processes| part(*processes) <= most)
+        }
+        (None, _) => Some(1),
+    };
+    let processes = needed.unwrap_or(1);
+    let max_connections = match asked {
+        Some(_) => part(processes),
+        // Nobody asked for these.
+        None => plan.max_connections.min(most),
+    };
+    if max_connections > most || most == 0 {
         return Err(Failure::machine(format!(
-            "--max-connections {max_connections} on {workers} threads need {} descriptors, and the limit is {}: \
-             raise it (ulimit -Hn, or LimitNOFILE= in a unit), or take fewer",
-            max_connections * workers + own,
+            "--max-connections {} on {workers} threads of {processes} processes need {} descriptors in each, and the limit \
+             is {}: raise it (ulimit -Hn, or LimitNOFILE= in a unit), take more --processes, or fewer connections",
+            plan.max_connections,
+            u64::from(max_connections.max(1)) * workers + own,
             limit.soft
         )));
     }
-    Ok(most as u32)
+    Ok(Share {
+        processes,
+        max_connections,
+        shares_port: processes > 1,
+    })
 }
 
 /// What the workers of all listeners will take that may choose io_uring, or have to. They share its limits.
@@ -172,8 +157,9 @@ fn prepare(
     plan: &ServePlan,
     listener: &ListenerPlan,
     engine: Chosen,
-    max_connections: u32,
+    share: Share,
 ) -> Result<(ListenerTask, ListenerState), Failure> {
+    let max_connections = share.max_connections;
     let wish = match &listener.cpus {
         Some(cpus) => CpuWish::List(cpus.clone()),
         None => CpuWish::Unpinned,
@@ -189,13 +175,16 @@ fn prepare(
         threads: listener.threads,
         accept: "",
         cpus: cpus.iter().flatten().copied().collect(),
-        max_connections: u64::from(max_connections) * u64::from(listener.threads),
-        fitted: max_connections < plan.max_connections,
+        max_connections: u64::from(max_connections)
+            * u64::from(listener.threads)
+            * u64::from(share.processes),
+        processes: share.processes,
+        fitted: share.processes == 1 && max_connections < plan.max_connections,
     };
     let task = ListenerTask {
         name: "serve".to_owned(),
         endpoint: listener.endpoint.clone(),
-        shares_port: false,
+        shares_port: share.shares_port,
         backlog: listener.backlog,
         role: listener.role.clone(),
         engine,
@@ -222,6 +211,9 @@ struct Running {
     ends: Receiver<WorkerEnd<ServeOutcome>>,
     returned: usize,
     workers: usize,
+    others: Processes,
+    /// Listeners of which it was told that they are full.
+    told_full: Vec<usize>,
 }
 
 impl Drop for Running {
@@ -272,12 +264,15 @@ impl Running {
 
     fn wait_for_stop(
         &mut self,
+        states: &[ListenerState],
         observer: &mut dyn ServeObserver,
         cancel: &Cancel,
     ) -> Result<(), Failure> {
         let mut report_at = Instant::now() + Duration::from_secs(1);
         while !cancel.is_raised() && self.control.order() == Order::Run {
             self.next_end(LOOK)?;
+            self.others.check()?;
+            self.tell_full(states, observer);
             if Instant::now() >= report_at {
                 report_at += Duration::from_secs(1);
                 for (plan, listening) in self.listeners.iter().filter(|(plan, _)| plan.debug) {
@@ -286,6 +281,22 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// Tells, once of each listener, that a limit of the testee ends the story and not its clients.
+    fn tell_full(&mut self, states: &[ListenerState], observer: &mut dyn ServeObserver) {
+        for (index, (plan, listening)) in self.listeners.iter().enumerate() {
+            let counts = ServeCounts::of(&listening.published);
+            let most = states[index].max_connections / u64::from(states[index].processes);
+            let limit = match () {
+                () if self.told_full.contains(&index) => continue,
+                () if counts.accept_backoffs_descriptors() > 0 => Limit::Descriptors,
+                () if counts.over_limit > 0 || counts.open() >= most => Limit::Connections(most),
+                () => continue,
+            };
+            self.told_full.push(index);
+            observer.full(&plan.id, limit);
+        }
     }
 
     fn open(&self) -> u64 {
@@ -297,6 +308,7 @@ impl Running {
 
     fn drain(&mut self, plan: &ServePlan, cancel: &Cancel) -> Result<ServeTotals, Failure> {
         self.order(Order::Stop);
+        self.others.stop();
         let drain = Duration::from_nanos(plan.drain_ns);
         let started = Instant::now();
         while self.returned < self.workers {
@@ -304,6 +316,7 @@ impl Running {
             let now = Instant::now();
             if cancel.is_raised_twice() || now >= started + drain + END_MARGIN {
                 self.order(Order::Abort);
+                self.others.abort();
             }
             if now >= started + drain + 2 * END_MARGIN {
                 return Err(Failure::machine(
@@ -317,7 +330,12 @@ impl Running {
             .map(|(plan, listening)| (plan.id.clone(), ServeCounts::of(&listening.published)))
             .collect();
         let cut_off = listeners.iter().map(|(_, counts)| counts.cut_off).sum();
-        Ok(ServeTotals { listeners, cut_off })
+        let mut totals = ServeTotals { listeners, cut_off };
+        if !cancel.is_raised_twice() {
+            let patience = (drain + 2 * END_MARGIN).saturating_sub(started.elapsed());
+            processes::add(&mut totals, &self.others.totals(patience)?);
+        }
+        Ok(totals)
     }
 }
 

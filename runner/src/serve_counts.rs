@@ -1,11 +1,12 @@
 //! What the workers of a listener have counted, added up.
 
 use engine::meter::ServePublished;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Totals of one listener since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServeCounts {
     /// Connections accepted.
     pub accepted: u64,
@@ -59,6 +60,36 @@ impl ServeCounts {
             over_limit: sum(|worker| worker.over_limit.load(Relaxed)),
             cut_off: sum(|worker| worker.cut_off.load(Relaxed)),
             system_calls: sum(|worker| worker.system_calls.load(Relaxed)),
+        }
+    }
+
+    /// Adds those of another process.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.accepted, other.accepted),
+            (&mut self.closed, other.closed),
+            (&mut self.bytes_received, other.bytes_received),
+            (&mut self.bytes_sent, other.bytes_sent),
+            (&mut self.failed, other.failed),
+            (&mut self.reset, other.reset),
+            (&mut self.idle_closed, other.idle_closed),
+            (&mut self.peer_not_reading, other.peer_not_reading),
+            (&mut self.accept_backoffs, other.accept_backoffs),
+            (
+                &mut self.accept_backoffs_memory,
+                other.accept_backoffs_memory,
+            ),
+            (
+                &mut self.accept_backoffs_threads,
+                other.accept_backoffs_threads,
+            ),
+            (&mut self.accept_backoffs_other, other.accept_backoffs_other),
+            (&mut self.over_limit, other.over_limit),
+            (&mut self.cut_off, other.cut_off),
+            (&mut self.system_calls, other.system_calls),
+        ];
+        for (own, others) in pairs {
+            *own += others;
         }
     }
 

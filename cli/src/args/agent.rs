@@ -12,4 +12,8 @@ use clap::Args;
 Examples:
   linerate run rr --testee-via 'ssh b' --testee-host 10.0.0.2     starts `linerate agent` on b"
 )]
-pub struct AgentArgs {}
+pub struct AgentArgs {
+    /// Be a further process of `linerate serve`, which starts it
+    #[arg(long)]
+    pub serve: bool,
+}

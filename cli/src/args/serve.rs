@@ -85,7 +85,7 @@ pub struct ServeProfileArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Bounds")]
 pub struct BoundsArgs {
-    /// Connections served at once, per worker; more wait until some close. What peers that do not read
+    /// Connections served at once, per worker (with --processes dealt to them); more wait until some close. What peers that do not read
     /// leave unsent is bounded, too: 512 KiB a connection, and 256 MiB of copies a process, beyond which a
     /// connection has what it received at once and no more (uring, epoll, kqueue) [default: 16384]
     #[arg(long, value_name = "N", value_parser = count_u32)]
@@ -108,7 +108,12 @@ pub struct BoundsArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Workers")]
 pub struct WorkerArgs {
-    /// Worker threads of each listener [default: 1]
+    /// Processes that listen together on each TCP port, each with its own limit of descriptors and its part of
+    /// --max-connections [default: 1, or as many as --max-connections needs]
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub processes: Option<u32>,
+
+    /// Worker threads of each listener in each process [default: 1]
     #[arg(short, long, value_name = "N", value_parser = count_u32)]
     pub threads: Option<u32>,
 
@@ -198,6 +203,7 @@ impl ServeArgs {
             idle_timeout_ns: self.bounds.idle_timeout.or(file.idle_timeout_ns),
             one_off: self.bounds.one_off || file.one_off,
             drain_ns: self.bounds.drain.or(file.drain_ns),
+            processes: self.workers.processes.or(file.processes),
             listeners: file.listeners,
         }
     }

@@ -2,8 +2,14 @@
 
 use std::process::ExitCode;
 
+use crate::args::agent::AgentArgs;
+
 /// Takes part in a measurement until it is over or stdin closes. Signals of the terminal do not reach it: agents have
 /// process groups of their own, and only `run` interprets Ctrl-C.
-pub fn agent() -> ExitCode {
-    ExitCode::from(runner::agent::main().code())
+pub fn agent(args: &AgentArgs) -> ExitCode {
+    let class = match args.serve {
+        true => runner::testee_process::main(std::io::stdin(), std::io::stdout()),
+        false => runner::agent::main(),
+    };
+    ExitCode::from(class.code())
 }

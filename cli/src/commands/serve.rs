@@ -10,7 +10,7 @@ use runner::cancel::Cancel;
 use runner::error::{ExitClass, Failure};
 use runner::plan::{ServePlan, ServeRequest};
 use runner::profile::{ProfileTask, Settings};
-use runner::serve::{ListenerState, ServeCounts, ServeObserver, ServeTotals};
+use runner::serve::{Limit, ListenerState, ServeCounts, ServeObserver, ServeTotals};
 
 use crate::args::serve::ServeArgs;
 use crate::output::Destination;
@@ -131,6 +131,20 @@ impl ServeObserver for Watcher {
         ));
     }
 
+    fn full(&mut self, id: &str, limit: Limit) {
+        let why = match limit {
+            Limit::Connections(most) => format!(
+                "{} are open in a process, as many as it may have (--max-connections, --processes)",
+                connections(most)
+            ),
+            Limit::Descriptors => {
+                "descriptors ran out (ulimit -Hn, LimitNOFILE= in a unit, or --processes)"
+                    .to_owned()
+            }
+        };
+        self.say(&format!("{id}: the testee takes no more at present: {why}"));
+    }
+
     fn draining(&mut self, open_connections: u64, deadline: Duration) {
         if open_connections == 0 {
             return;
@@ -156,6 +170,13 @@ fn ready_line(listener: &ListenerState) -> String {
     let workers = match listener.threads {
         1 => "1 worker".to_owned(),
         threads => format!("{threads} workers"),
+    };
+    let workers = match listener.processes {
+        1 => workers,
+        processes => format!(
+            "{processes} processes of {workers} for {} in all,",
+            connections(listener.max_connections)
+        ),
     };
     let cpus: Vec<String> = listener.cpus.iter().map(ToString::to_string).collect();
     let place = match cpus.len() {
@@ -261,6 +282,7 @@ mod tests {
             accept: "reuseport",
             cpus: vec![0],
             max_connections: 16_384,
+            processes: 1,
             fitted: false,
         };
         assert_eq!(

@@ -116,7 +116,7 @@ pub(crate) fn deal(all: u64, parts: u32, index: u32) -> (u64, u64) {
 /// How many of `connections` one of `testees` agents must be ready for, among which the kernel spreads
 /// them by hash: five standard deviations of a binomial distribution above its mean, which one run in
 /// millions exceeds.
-pub(super) fn most_of(connections: u32, testees: u32) -> u32 {
+pub(crate) fn most_of(connections: u32, testees: u32) -> u32 {
     if testees == 1 {
         return connections;
     }

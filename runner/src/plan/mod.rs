@@ -17,7 +17,7 @@ mod shape;
 mod spread;
 
 pub use agents::{AgentPlan, AgentShare};
-pub(crate) use agents::{deal, testee_limit};
+pub(crate) use agents::{deal, most_of, testee_limit};
 pub(crate) use build::{no_closing_ramp, no_shared_queue};
 pub(crate) use conflicts::ONE_SET;
 pub use connect::ConnectRequest;

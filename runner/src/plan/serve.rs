@@ -1,9 +1,10 @@
 //! What to serve: listeners with their roles, from arguments or from a TOML file.
 
 use super::build::{common_options, cpus, engine_choice};
-use super::checks::{duration, in_range, size};
+use super::checks::{duration, in_range, refuse, size};
 use super::{PlanError, SocketRequest};
 use crate::engines::EngineChoice;
+use crate::listening::reuseport_balances;
 use engine::driver::AcceptStrategy;
 use engine::endpoint::Endpoint;
 use engine::session::How;
@@ -19,6 +20,8 @@ const CONNECTIONS_DEFAULT: u32 = 16_384;
 const CONNECTIONS_MAX: u32 = 4_000_000;
 /// Linux' own default of net.core.somaxconn, which caps it anyway.
 const BACKLOG_DEFAULT: u32 = 4096;
+/// More than the processors of any machine of today can keep busy.
+const PROCESSES_MAX: u32 = 256;
 const DRAIN_DEFAULT_NS: u64 = 2_000_000_000;
 
 /// A testee's role by name.
@@ -160,6 +163,8 @@ pub struct ServeRequest {
     pub one_off: bool,
     /// How long connections may go on after a stop, ns; default 2 s.
     pub drain_ns: Option<u64>,
+    /// Processes that listen together; default 1, or as many as `max_connections` needs.
+    pub processes: Option<u32>,
 }
 
 /// A configuration file of `serve`: the same as [`ServeRequest`].
@@ -175,6 +180,7 @@ pub struct ServePlan {
     pub(crate) idle_timeout_ns: Option<u64>,
     pub(crate) one_off: bool,
     pub(crate) drain_ns: u64,
+    pub(crate) processes: Option<u32>,
 }
 
 /// A validated listener.
@@ -212,6 +218,7 @@ impl ServePlan {
             .map(listener)
             .collect::<Result<Vec<_>, _>>()?;
         check_unique(&listeners)?;
+        let processes = processes(&request, &listeners)?;
         let max_connections = request.max_connections.unwrap_or(CONNECTIONS_DEFAULT);
         let idle_timeout_ns = request
             .idle_timeout_ns
@@ -223,14 +230,42 @@ impl ServePlan {
             one_off: request.one_off,
             drain_ns: duration("--drain", request.drain_ns, DRAIN_DEFAULT_NS, 0)?,
             listeners,
+            processes,
             request,
         })
+    }
+
+    /// Whether several processes can listen on all of its ports together.
+    pub(crate) fn may_share_ports(&self) -> bool {
+        !self.one_off && self.listeners.iter().all(ListenerPlan::may_share_port)
     }
 
     /// The listeners.
     pub fn listeners(&self) -> &[ListenerPlan] {
         &self.listeners
     }
+}
+
+/// Processes that were asked for, if they can share their ports.
+fn processes(request: &ServeRequest, listeners: &[ListenerPlan]) -> Result<Option<u32>, PlanError> {
+    let Some(processes) = request.processes else {
+        return Ok(None);
+    };
+    let processes = in_range("--processes", processes, 1, PROCESSES_MAX)?;
+    let shares = listeners.iter().all(ListenerPlan::may_share_port);
+    let cure = "processes listen together on TCP ports over which the kernel spreads connections (--accept reuseport on \
+                Linux and FreeBSD): use --threads";
+    refuse(
+        &[("--processes", processes > 1 && !shares)],
+        "a listener that cannot be shared",
+        cure,
+    )?;
+    refuse(
+        &[("--processes", processes > 1 && request.one_off)],
+        "--one-off",
+        "the first connection ends one process, and the others would stay",
+    )?;
+    Ok(Some(processes))
 }
 
 impl TryFrom<ServeRequest> for ServePlan {
@@ -248,6 +283,11 @@ impl From<ServePlan> for ServeRequest {
 }
 
 impl ListenerPlan {
+    fn may_share_port(&self) -> bool {
+        let spreads = matches!(self.accept, None | Some(AcceptStrategy::Reuseport));
+        matches!(self.endpoint, Endpoint::Tcp { .. }) && spreads && reuseport_balances()
+    }
+
     /// Its name.
     pub fn id(&self) -> &str {
         &self.id

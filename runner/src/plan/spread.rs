@@ -11,6 +11,9 @@ use report::units::{grouped, human_bytes};
 /// (slab; measured with `run connect -c 60k` on Linux 6.18, where the result has it for each run).
 const SOCKET_BYTES: u64 = 3_500;
 
+/// Where it takes more processes than this, the limit is what is to be changed.
+const AGENTS_UNASKED_MAX: u32 = 32;
+
 /// Takes as many processes as the connections of a run that opens each once have to be spread over, on each side of
 /// this machine that nobody has said it for.
 pub fn spread_over_agents(request: &mut PlanRequest) {
@@ -23,7 +26,7 @@ pub fn spread_over_agents(request: &mut PlanRequest) {
     let common = &mut request.common;
     let connections = common.connections.unwrap_or(super::connect::CONNECTIONS);
     let fits = |share: u32, threads: u32| limits::needed(share.into(), threads) <= limit.soft;
-    let most = super::agents::AGENTS_MAX.min(connections);
+    let most = AGENTS_UNASKED_MAX.min(connections);
     let is_here = common.target.is_none() && common.testee_via.is_none();
     let unix = common
         .testee_listen

@@ -1,6 +1,6 @@
 //! `linerate serve`, from its start to its totals.
 
-use linerate_tests::binary::{Call, linerate, within};
+use linerate_tests::binary::{Call, call_line, linerate, within};
 use linerate_tests::process::piped;
 use linerate_tests::raw::{Conn, PATIENCE};
 use linerate_tests::{Directory, noise};
@@ -360,5 +360,121 @@ fn out_of_descriptors_is_said_and_survived() {
             "{}",
             finished.stdout
         );
+    });
+}
+
+/// A testee that listens on a port of its own choice, and where.
+fn start(options: &str) -> (Call, String) {
+    let line = format!("serve --listen tcp://127.0.0.1:0 --role echo {options}");
+    let mut call = Call::start(&line.split_whitespace().collect::<Vec<_>>());
+    let heard = call.hears("listening on");
+    let target = format!("tcp://{}", address(&heard));
+    (call, target)
+}
+
+fn connect(target: &str, options: &str) -> i32 {
+    call_line(&format!(
+        "run connect {target} --delay 1ms --hold 300ms {options}"
+    ))
+    .code()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn several_processes_listen_together_and_add_up() {
+    within(60, || {
+        let (mut testee, target) = start("--id front --processes 3 --max-connections 300");
+        assert_eq!(connect(&target, "-c 150"), 0);
+        // Of 150 connections one process gets none in one run of 10^26.
+        assert_eq!(testee.processes().len(), 3);
+        testee.kept().signal(libc::SIGTERM);
+        let ended = testee.finish(Duration::from_secs(10));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        let said = "front: 150 connections accepted";
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn more_connections_than_one_process_has_descriptors_for_take_several() {
+    within(60, || {
+        let limit = engine::os::raise_descriptor_limit().expect("a limit").soft;
+        if limit > 1_000_000 {
+            return linerate_tests::skip("processes", "one process has descriptors for all");
+        }
+        let mut line = Call::start(&[
+            "serve",
+            "--listen",
+            "tcp://127.0.0.1:0",
+            "--role",
+            "echo",
+            "--max-connections",
+            &(2 * limit).to_string(),
+        ]);
+        let heard = line.hears("listening on");
+        assert!(heard.contains("3 processes of 1 worker for"), "{heard}");
+        assert_eq!(connect(&format!("tcp://{}", address(&heard)), "-c 30"), 0);
+        line.kept().signal(libc::SIGINT);
+        let ended = line.finish(Duration::from_secs(10));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert!(
+            ended.stdout.contains("30 connections accepted"),
+            "{}",
+            ended.stdout
+        );
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn whichever_process_of_a_testee_dies_none_is_left() {
+    within(60, || {
+        for kills_first in [false, true] {
+            let (mut testee, target) = start("--processes 3");
+            assert_eq!(connect(&target, "-c 10"), 0);
+            let mut all = testee.processes();
+            all.retain(|(_, command)| command.contains("agent --serve") != kills_first);
+            // SAFETY: kill takes two integers; the process carries the mark of this very call.
+            unsafe { libc::kill(all[0].0, libc::SIGKILL) };
+            // It asserts that nothing is left.
+            let ended = testee.finish(Duration::from_secs(10));
+            if !kills_first {
+                assert_eq!(ended.code(), 3, "{}", ended.stderr);
+                let said = "a process of the testee ended by itself";
+                assert!(ended.stderr.contains(said), "{}", ended.stderr);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_limit_of_the_testee_is_told_and_not_blamed_on_its_clients() {
+    within(60, || {
+        let (mut testee, target) = start("--max-connections 5");
+        // Those that wait in the backlog are established, and nobody answers them.
+        assert_eq!(connect(&target, "-c 9"), 0);
+        let heard = testee.hears("takes no more at present");
+        assert!(
+            heard.contains("5 connections are open in a process"),
+            "{heard}"
+        );
+        testee.kept().signal(libc::SIGTERM);
+        assert_eq!(testee.finish(Duration::from_secs(10)).code(), 0);
+    });
+}
+
+#[test]
+fn what_processes_cannot_share_is_refused() {
+    within(60, || {
+        for (options, part) in [
+            ("--one-off", "--processes does not go with --one-off"),
+            ("--accept shared", "--accept reuseport"),
+            ("--listen unix:///x --role echo", "use --threads"),
+        ] {
+            let line =
+                format!("serve --listen tcp://127.0.0.1:0 --role echo --processes 2 {options}");
+            call_line(&line).assert_refused(2, &[part]);
+        }
     });
 }
