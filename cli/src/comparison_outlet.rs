@@ -7,7 +7,7 @@ use report::Labelled;
 use report::comparison::{
     Comparison, MetricName, OutcomeState, Threshold, Vary, analyse_all, words,
 };
-use report::document::{Document, LoadError, Status};
+use report::document::{Document, LoadError, Status, Workload};
 use report::saved::{Saved, View};
 use report::text::Style;
 use runner::compare::{self, Earlier, Outcome, SavedMethod, SavedRun};
@@ -15,7 +15,7 @@ use runner::error::ExitClass;
 use runner::trials;
 
 use crate::args::run_groups::{Format, OutputArgs};
-use crate::output::{Destination, PAGE, Spare, both, note_form};
+use crate::output::{Destination, PAGE, Spare, apart, both, note_form};
 use crate::problem::Problem;
 use crate::progress::say;
 use crate::render::{no_hgrm, render};
@@ -29,6 +29,8 @@ pub struct Outlet {
     html: Option<Destination>,
     thresholds: Vec<Threshold>,
     quiet: bool,
+    /// It was just measured, so that it may have been interrupted.
+    measured: bool,
 }
 
 impl Outlet {
@@ -36,7 +38,18 @@ impl Outlet {
     ///
     /// # Errors
     /// A place that cannot be written, or a condition that cannot be read.
-    pub fn open(output: &OutputArgs, fail_on: &[String]) -> Result<Self, Problem> {
+    pub fn open(
+        output: &OutputArgs,
+        fail_on: &[String],
+        inputs: &[(&str, &Path)],
+    ) -> Result<Self, Problem> {
+        apart(
+            &[
+                ("--output", output.output.as_deref()),
+                ("--html", output.html.as_deref()),
+            ],
+            inputs,
+        )?;
         if output.form() == Format::Hgrm {
             return Err(no_hgrm());
         }
@@ -47,14 +60,37 @@ impl Outlet {
             html: page(output)?,
             thresholds: thresholds(fail_on)?,
             quiet: output.quiet,
+            measured: false,
         })
+    }
+
+    /// Refuses a condition on what none of these workloads has, before anything is measured.
+    ///
+    /// # Errors
+    /// Which one, and what to do.
+    pub fn check_conditions(&self, workloads: &[Workload], vary: Vary) -> Result<(), Problem> {
+        let has = |threshold: &Threshold| {
+            let mut all = workloads.iter();
+            all.any(|workload| threshold.metric(*workload, vary).is_of(*workload))
+        };
+        match self.thresholds.iter().find(|threshold| !has(threshold)) {
+            None => Ok(()),
+            Some(threshold) => Err(Problem::usage(format!(
+                "--fail-on '{}': the workload has no such metric",
+                threshold.text()
+            ))
+            .with_cure(
+                "a stream has throughput and cpu_per_kib, the others rate, p99 and cpu_per_op",
+            )),
+        }
     }
 
     /// What was just measured.
     ///
     /// # Errors
     /// Why it could not be measured, a place that cannot be written, or a condition that holds.
-    pub fn finish(self, outcome: Outcome) -> Result<ExitClass, Problem> {
+    pub fn finish(mut self, outcome: Outcome) -> Result<ExitClass, Problem> {
+        self.measured = true;
         let Outcome {
             comparison,
             failure,
@@ -172,7 +208,7 @@ impl Outlet {
 
     /// The exit code.
     fn judge(&self, comparison: &Comparison) -> Result<ExitClass, Problem> {
-        if comparison.status == Status::Interrupted {
+        if self.measured && comparison.status == Status::Interrupted {
             return Ok(ExitClass::Interrupted);
         }
         let outcomes = self
@@ -182,7 +218,8 @@ impl Outlet {
         let (mut exceeded, mut undecided) = (Vec::new(), Vec::new());
         for outcome in outcomes {
             match outcome.state {
-                OutcomeState::Kept => {}
+                OutcomeState::Kept if self.quiet => {}
+                OutcomeState::Kept => say(&outcome.words),
                 OutcomeState::Exceeded => exceeded.push(outcome.words),
                 OutcomeState::Undecided => undecided.push(outcome.words),
             }
@@ -339,7 +376,7 @@ fn nothing_can_be_said(why: &str) -> Problem {
 mod tests {
     use super::*;
     use report::comparison::{ArmRun, Cell, CellRound, Method, StopReason};
-    use report::document::{Message, Workload};
+    use report::document::Message;
 
     /// A comparison of one run, which failed for this reason.
     fn failed(class: ExitClass) -> Comparison {

@@ -287,6 +287,53 @@ pub fn note_form(form: Format, path: Option<&Path>, quiet: bool) {
     }
 }
 
+/// Refuses one file for two things: a result would be lost under another, or under what it was made from. `outputs` and
+/// `inputs` are named as the user knows them.
+///
+/// # Errors
+/// Which two are one.
+pub fn apart(outputs: &[(&str, Option<&Path>)], inputs: &[(&str, &Path)]) -> Result<(), Problem> {
+    let mut seen: Vec<(&str, PathBuf)> = inputs
+        .iter()
+        .filter_map(|(name, path)| Some((*name, place_of(path)?)))
+        .collect();
+    let read = seen.len();
+    for (name, path) in outputs {
+        let Some((path, place)) = path.and_then(|path| Some((path, place_of(path)?))) else {
+            continue;
+        };
+        if let Some(at) = seen.iter().position(|(_, other)| *other == place) {
+            let other = seen[at].0;
+            let text = match at < read {
+                true => format!(
+                    "{name} would write over {}, which is {other}",
+                    path.display()
+                ),
+                false => format!("{other} and {name} name one file, {}", path.display()),
+            };
+            return Err(Problem::usage(text).with_cure("give each a file of its own"));
+        }
+        seen.push((name, place));
+    }
+    Ok(())
+}
+
+/// Which file that is, whether it is there or not; `None` for the standard streams and for what is no regular file, which
+/// takes the one after the other.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    if path.as_os_str() == "-" || path.exists() && !path.is_file() {
+        return None;
+    }
+    if let Ok(place) = fs::canonicalize(path) {
+        return Some(place);
+    }
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = fs::canonicalize(directory.unwrap_or(Path::new("."))).ok()?;
+    Some(directory.join(path.file_name()?))
+}
+
 /// Both happened; what went wrong with the first is told, if the second went wrong too.
 pub fn both(first: Result<(), Problem>, second: Result<(), Problem>) -> Result<(), Problem> {
     if let (Err(first), Err(_)) = (&first, &second) {
@@ -522,6 +569,41 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), "measured");
             fs::remove_file(path).unwrap();
         }
+    }
+
+    #[test]
+    fn one_file_is_not_for_two_things() {
+        let here = std::env::temp_dir();
+        let (one, other) = (
+            here.join("linerate-one.json"),
+            here.join("linerate-other.json"),
+        );
+        let dotted = here.join(".").join("linerate-one.json");
+        let said = |outputs: &[(&str, Option<&Path>)], inputs: &[(&str, &Path)]| {
+            apart(outputs, inputs).err().map(|problem| problem.text)
+        };
+        let (output, html) = (
+            ("--output", Some(one.as_path())),
+            ("--html", Some(dotted.as_path())),
+        );
+        let text = said(&[output, html], &[]).unwrap();
+        assert!(
+            text.starts_with("--output and --html name one file, "),
+            "{text}"
+        );
+        let text = said(&[("--html", None), output], &[("FILE", dotted.as_path())]).unwrap();
+        assert!(text.starts_with("--output would write over "), "{text}");
+        assert_eq!(said(&[output, ("--html", Some(&other))], &[]), None);
+        let stdout = Some(Path::new("-"));
+        assert_eq!(
+            said(&[("--output", stdout), ("--events", stdout)], &[]),
+            None
+        );
+        let nowhere = Some(Path::new("/dev/null"));
+        assert_eq!(
+            said(&[("--output", nowhere), ("--html", nowhere)], &[]),
+            None
+        );
     }
 
     #[test]

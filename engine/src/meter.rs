@@ -12,8 +12,8 @@ mod recorded;
 pub use errors::ErrorKind;
 pub use published::{Published, ServePublished, bump};
 pub use recorded::{
-    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, PartOfAnswer, ProcessReading, Recorded, Unfinished,
-    new_histogram,
+    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, OneReading, PartOfAnswer, ProcessReading, Recorded,
+    Unfinished, new_histogram,
 };
 
 use hdrhistogram::Histogram;
@@ -39,6 +39,10 @@ pub struct Meter {
     /// When the last of the count ended, ns.
     count_reached_ns: Option<u64>,
     open_loop: bool,
+    /// Who reads what the process has used, where that is not each meter.
+    reads: Option<Arc<OneReading>>,
+    /// The window was opened, and has not ended.
+    is_window_open: bool,
 }
 
 impl Meter {
@@ -48,9 +52,17 @@ impl Meter {
     }
 
     /// Like [`Meter::new`] for one of thousands in a process: its histograms begin small and grow
-    /// when a latency is longer than all before.
-    pub fn new_growing(open_loop: bool, count: Option<u64>, published: Arc<Published>) -> Self {
-        Self::with(Recorded::growing(), open_loop, count, published)
+    /// when a latency is longer than all before, and the process is read once for all of them.
+    pub fn new_growing(
+        open_loop: bool,
+        count: Option<u64>,
+        published: Arc<Published>,
+        reads: Arc<OneReading>,
+    ) -> Self {
+        Self {
+            reads: Some(reads),
+            ..Self::with(Recorded::growing(), open_loop, count, published)
+        }
     }
 
     fn with(
@@ -69,6 +81,8 @@ impl Meter {
             ended: 0,
             count_reached_ns: None,
             open_loop,
+            reads: None,
+            is_window_open: false,
         }
     }
 
@@ -88,7 +102,10 @@ impl Meter {
 
     /// Reads what the process has used so far. Call it when the window opens.
     pub fn open_window(&mut self) {
-        self.recorded.process_at_start = Some(ProcessReading::take());
+        self.is_window_open = true;
+        if self.reads.as_ref().is_none_or(|reads| reads.is_first()) {
+            self.recorded.process_at_start = Some(ProcessReading::take());
+        }
         if self.count == Some(0) {
             self.count_reached_ns = Some(self.recorded.window_start_ns);
         }
@@ -128,7 +145,8 @@ impl Meter {
     /// Ends the window at `end_ns` if it has not ended before. Call it at that moment, for the
     /// first call reads what the process has used.
     pub fn end_window(&mut self, end_ns: u64, interrupted: bool) {
-        if self.recorded.process_at_start.is_some() && self.recorded.process_at_end.is_none() {
+        let ends = std::mem::take(&mut self.is_window_open);
+        if ends && self.reads.as_ref().is_none_or(|reads| reads.is_last()) {
             self.recorded.process_at_end = Some(ProcessReading::take());
         }
         self.recorded.window_end_ns = self
@@ -527,6 +545,31 @@ mod tests {
     }
 
     #[test]
+    fn of_many_meters_the_first_and_the_last_read_the_process() {
+        let reads = Arc::new(OneReading::new(3));
+        let meter = || Meter::new_growing(false, None, Arc::default(), Arc::clone(&reads));
+        let mut meters = [meter(), meter(), meter()];
+        for meter in &mut meters {
+            meter.begin(10, 20);
+            meter.open_window();
+        }
+        for meter in &mut meters {
+            meter.end_window(20, false);
+            meter.end_window(20, false);
+        }
+        let has =
+            |read: fn(&Recorded) -> bool| meters.each_ref().map(|meter| read(meter.recorded()));
+        assert_eq!(
+            has(|one| one.process_at_start.is_some()),
+            [true, false, false]
+        );
+        assert_eq!(
+            has(|one| one.process_at_end.is_some()),
+            [false, false, true]
+        );
+    }
+
+    #[test]
     fn what_was_sent_before_the_window_and_never_answered_is_unfinished() {
         let mut meter = Meter::new(true, None, Arc::default());
         meter.begin(1_000, 2_000);
@@ -563,7 +606,8 @@ mod tests {
 
     #[test]
     fn growing_histograms_hold_what_the_others_hold() {
-        let mut meter = Meter::new_growing(false, None, Arc::default());
+        let mut meter =
+            Meter::new_growing(false, None, Arc::default(), Arc::new(OneReading::new(1)));
         meter.begin(0, u64::MAX);
         meter.operation(1, 1, 50_001);
         meter.operation(1, 1, 5_000_000_001);

@@ -1,6 +1,9 @@
 //! Whether a round has a result at all. A run in which everything failed is no success, whatever its rate of nothing.
 
-use crate::document::{Confirmation, Document, ErrorCount, ErrorKind, Measurement, Plan, Round};
+use crate::document::{
+    Closer, Confirmation, Direction, Document, ErrorCount, ErrorKind, Interval, Measurement, Plan,
+    Round, Workload,
+};
 use crate::units::{counted, grouped, human_ns};
 
 /// Why a round is no success.
@@ -83,6 +86,8 @@ pub fn nothing_succeeded(plan: &Plan, round: &Round) -> Option<Nothing> {
             grouped(failed),
             worst.map_or("unknown", |error| error.kind.words())
         )
+    } else if let Some(why) = target_went_away(plan, round) {
+        why
     } else {
         nothing_due_was_answered(plan, round)?
     };
@@ -90,6 +95,19 @@ pub fn nothing_succeeded(plan: &Plan, round: &Round) -> Option<Nothing> {
         text: why,
         worst: worst.map(|error| error.kind),
     })
+}
+
+/// The role of `serve` that answers this workload.
+fn role_for(plan: &Plan) -> &'static str {
+    match (plan.workload, plan.direction, plan.closer) {
+        (Workload::Stream, Some(Direction::Receive), _) => "source",
+        (Workload::Stream, Some(Direction::Both), _) => "duplex",
+        (Workload::Stream, ..) => "discard",
+        (Workload::Crr, _, Some(Closer::Server)) => "rr --close-after 1, with these sizes",
+        (Workload::Cc, _, Some(Closer::Server)) => "rr --close-after 0",
+        (Workload::Rr | Workload::Crr, ..) => "rr, with these sizes",
+        (Workload::Echo | Workload::Cc | Workload::Connect, ..) => "echo",
+    }
 }
 
 fn instead(plan: &Plan, round: &Round) -> String {
@@ -100,7 +118,10 @@ fn instead(plan: &Plan, round: &Round) -> String {
     };
     let role = match plan.workload.holds() {
         true => "check the address, and that a server listens there and accepts",
-        false => "check that the target plays the role that this workload needs",
+        false => &format!(
+            "check that the target plays the role that this workload needs (linerate serve --role {})",
+            role_for(plan)
+        ),
     };
     let worst = measured.errors.iter().max_by_key(|error| error.count);
     let why = match worst {
@@ -142,6 +163,30 @@ fn every_stream_was_lost(plan: &Plan, round: &Round) -> bool {
         // All that were opened, or again and again all but those that were open at the end.
         && (failed >= opened.max(plan.connections)
             || failed > plan.connections && failed + plan.connections >= opened)
+}
+
+/// A rate over a window in which there was a target for a part of it only says nothing of either part: no connection was
+/// left at the end, and nothing came for a tenth of the window or more.
+fn target_went_away(plan: &Plan, round: &Round) -> Option<String> {
+    let accounts = round.measured.connections.as_ref()?;
+    let stood = accounts.succeeded + accounts.unfinished > 0 || accounts.failed == 0;
+    if stood || plan.workload.reconnects() || plan.workload.holds() {
+        return None;
+    }
+    let is_silent = |one: &&Interval| {
+        one.operations + one.bytes_received == 0
+            && (one.bytes_sent == 0 || !plan.workload.is_bulk())
+    };
+    let silent = round.measured.intervals.iter().rev().take_while(is_silent);
+    let silent_ns: u64 = silent.map(|one| one.length_ns).sum();
+    (silent_ns > 0 && silent_ns >= round.window.length_ns / 10).then(|| {
+        format!(
+            "the target went away in round {}, and no connection was left at the end ({}): the rate of the whole window says \
+             nothing of it",
+            round.number,
+            accounts.words()
+        )
+    })
 }
 
 /// An open loop that answered only what was due before its window has measured nothing of what was asked for.

@@ -49,7 +49,10 @@ pub fn compare(args: &CompareArgs) -> Result<ExitClass, Problem> {
         let vary = varied(&cells);
         return measure(cells, vary, &args.method, &args.output);
     }
-    let outlet = Outlet::open(&args.output, &args.method.fail_on)?;
+    let again = source.again.as_deref().map(|path| ("analysed", path));
+    let read = source.files.iter().map(|path| ("compared", path.as_path()));
+    let inputs: Vec<_> = again.into_iter().chain(read).collect();
+    let outlet = Outlet::open(&args.output, &args.method.fail_on, &inputs)?;
     match (&source.again, &source.files[..]) {
         (Some(path), _) => outlet.again(path),
         (None, [old, new]) => {
@@ -177,6 +180,8 @@ fn measure(
     method: &MethodArgs,
     output: &OutputArgs,
 ) -> Result<ExitClass, Problem> {
+    let arms = cells.iter().flat_map(|cell| &cell.arms);
+    let workloads: Vec<_> = arms.map(|arm| arm.request.shape.workload()).collect();
     let experiment = Experiment::new(ExperimentRequest {
         cells,
         vary,
@@ -188,7 +193,8 @@ fn measure(
         seed: method.seed.unwrap_or_else(seed_of_the_clock),
     })?;
     experiment.check_engines()?;
-    let outlet = Outlet::open(output, &method.fail_on)?;
+    let outlet = Outlet::open(output, &method.fail_on, &[])?;
+    outlet.check_conditions(&workloads, vary)?;
     let command = comparison_outlet::command();
     let (book, log) = match output_log(output) {
         Ok(place) => match Book::create(&place, &experiment, command.clone(), now_unix_ns()) {
@@ -211,7 +217,7 @@ fn resume(path: &Path, method: &MethodArgs, output: &OutputArgs) -> Result<ExitC
     let rounds = earlier.rounds();
     let (experiment, book) = earlier.resume()?;
     experiment.check_engines()?;
-    let outlet = Outlet::open(output, &method.fail_on)?;
+    let outlet = Outlet::open(output, &method.fail_on, &[("gone on with", path)])?;
     lines.push(announcement(&experiment));
     lines.push(format!(
         "{} of it {} in {}",

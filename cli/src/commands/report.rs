@@ -13,7 +13,7 @@ use runner::trials::{self, Kind};
 use crate::args::report::ReportArgs;
 use crate::args::run_groups::Format;
 use crate::comparison_outlet;
-use crate::output::{Destination, note_form};
+use crate::output::{Destination, apart, note_form};
 use crate::problem::Problem;
 use crate::progress::say;
 use crate::render::{holds_one, render};
@@ -41,6 +41,15 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
         }
         path => path,
     };
+    let inputs: Vec<_> = args
+        .files
+        .iter()
+        .map(|path| ("read", path.as_path()))
+        .collect();
+    apart(
+        &[("--output", args.output.as_deref()), ("--html", page)],
+        &inputs,
+    )?;
     let mut documents: Vec<Labelled<Saved>> = args
         .files
         .iter()

@@ -17,7 +17,7 @@ use runner::plan::{Plan, forecast, spread_over_agents};
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
-use crate::output::{Destination, Lines, PAGE, Spare, both, note_form};
+use crate::output::{Destination, Lines, PAGE, Spare, apart, both, note_form};
 use crate::problem::Problem;
 use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
@@ -34,6 +34,12 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     let mut request = args.workload.request();
     spread_over_agents(&mut request);
     let plan = Plan::new(request)?;
+    if output.result.form() == Format::Hgrm && plan.workload().is_bulk() {
+        return Err(
+            Problem::usage("a stream has no latency, and hgrm shows nothing else")
+                .with_cure("take another --format"),
+        );
+    }
     let mut outlet = Outlet::open(output)?;
     let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
@@ -243,6 +249,14 @@ impl Outlet {
                     .with_cure("for the page alone on stdout: --format html"),
             );
         }
+        apart(
+            &[
+                ("--output", output.output.as_deref()),
+                ("--html", output.html.as_deref()),
+                ("--events", events.as_deref()),
+            ],
+            &[],
+        )?;
         note_form(format, output.output.as_deref(), output.quiet);
         Ok(Outlet {
             format,

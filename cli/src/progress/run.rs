@@ -134,6 +134,10 @@ impl State {
             Goal::Time(total_ns) => format!("/{}", seconds(total_ns)),
             Goal::Operations(_) => String::new(),
         };
+        let counted = match self.goal {
+            Goal::Time(_) => String::new(),
+            Goal::Operations(all) => format!("  {} of {}", grouped(self.operations), grouped(all)),
+        };
         let mut line = format!(
             "{}  {end_s:.1}{total} s  {}",
             self.title(),
@@ -148,7 +152,7 @@ impl State {
         if let Some(max) = interval.latency_max_ns.filter(|_| !self.workload.is_bulk()) {
             line += &format!("  max {}", human_ns(max as f64));
         }
-        line + &format!("  {} failed", grouped(interval.errors))
+        line + &format!("  {} failed{counted}", grouped(interval.errors))
     }
 }
 
@@ -315,7 +319,7 @@ mod tests {
         let (state, _) = running(Workload::Stream, Goal::Operations(5));
         assert_eq!(
             state.interval_line(&interval(0, 1, 0)),
-            "stream 2/5  1.0 s  1.00 Gbit/s  0 failed"
+            "stream 2/5  1.0 s  1.00 Gbit/s  0 failed  0 of 5"
         );
     }
 }

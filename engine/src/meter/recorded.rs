@@ -3,6 +3,7 @@
 use super::ErrorKind;
 use crate::os::{ProcessUse, process_use};
 use hdrhistogram::Histogram;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 /// The largest value that a histogram tells apart, ns: one hour. Longer ones are recorded as this.
 pub const HISTOGRAM_MAX_NS: u64 = 3_600_000_000_000;
@@ -80,6 +81,34 @@ impl ProcessReading {
             cpu_ns: crate::clock::process_cpu_ns(),
             usage: process_use(),
         }
+    }
+}
+
+/// Of thousands of meters in a process the first to open its window and the last to end it read what the process has
+/// used: the kernel goes through all threads for that (thread_group_cputime() in kernel/sched/cputime.c).
+#[derive(Debug)]
+pub struct OneReading {
+    has_begun: AtomicBool,
+    left: AtomicU32,
+}
+
+impl OneReading {
+    /// For so many meters.
+    pub fn new(meters: u32) -> Self {
+        Self {
+            has_begun: AtomicBool::new(false),
+            left: AtomicU32::new(meters),
+        }
+    }
+
+    /// Whether nobody has asked before.
+    pub(super) fn is_first(&self) -> bool {
+        !self.has_begun.swap(true, Relaxed)
+    }
+
+    /// Whether all others have asked before.
+    pub(super) fn is_last(&self) -> bool {
+        self.left.fetch_sub(1, Relaxed) == 1
     }
 }
 

@@ -108,11 +108,16 @@ impl Threshold {
 
     /// What every arm of every analysed cell says of it.
     pub fn check(&self, comparison: &Comparison) -> Vec<Outcome> {
+        let vary = comparison.method.vary;
+        let has = |cell: &&Cell| self.metric(cell.workload, vary).is_of(cell.workload);
+        // It is on those questions that have the metric; where none has, that is said.
+        let (having, lacking): (Vec<_>, Vec<_>) = comparison.cells.iter().partition(has);
+        let asked = if having.is_empty() { lacking } else { having };
         let of_cell = |cell: &Cell| match &cell.analysis {
             Some(analysis) => self.check_cell(cell, &comparison.method, analysis),
             None => Vec::new(),
         };
-        comparison.cells.iter().flat_map(of_cell).collect()
+        asked.into_iter().flat_map(of_cell).collect()
     }
 
     fn check_cell(&self, cell: &Cell, method: &Method, analysis: &Analysis) -> Vec<Outcome> {

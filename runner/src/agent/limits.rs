@@ -5,8 +5,10 @@ use crate::host::{available_bytes, process_memory};
 use crate::plan::{AgentPlan, Plan};
 use engine::endpoint::Target;
 use engine::os::raise_descriptor_limit;
+use engine::socket::{self, SocketOptions};
 use report::document::Message;
 use report::units::human_bytes;
+use socket2::Domain;
 
 /// Standard streams, wakers, rings, timers, files being read.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -34,6 +36,29 @@ pub(super) fn check_descriptors(
 /// Descriptors of a process with so many sockets of connections over `threads` workers.
 pub(crate) fn needed(sockets: u64, threads: u32) -> u64 {
     sockets + OWN_DESCRIPTORS + DESCRIPTORS_PER_THREAD * u64::from(threads)
+}
+
+/// Checks that the kernel has the congestion control that was asked for: what it says to a socket in the middle of
+/// preparing would be taken for a fault of the address.
+pub(super) fn check_congestion(plan: &Plan) -> Result<(), Failure> {
+    let Some(name) = &plan.socket.congestion_control else {
+        return Ok(());
+    };
+    let options = SocketOptions {
+        congestion_control: Some(name.clone()),
+        ..SocketOptions::default()
+    };
+    let Err(error) = socket::connecting(Domain::IPV4, None, false, &options) else {
+        return Ok(());
+    };
+    let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control");
+    let known = known.map_or_else(
+        |_| "what it has".to_owned(),
+        |names| names.trim().replace(' ', ", "),
+    );
+    Err(Failure::machine(format!(
+        "--congestion {name}: {error}; the kernel of this host has {known} (others may be modules that are not loaded)"
+    )))
 }
 
 /// What is known of an operation in flight: when it was due, and when it was sent.

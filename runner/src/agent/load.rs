@@ -36,6 +36,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         (plan.engine.choose_as(task.engine.as_deref(), &needs)).map_err(Failure::machine)?;
     check_engine(plan, &engine)?;
     limits::check_descriptors(plan, &task.agent, plan.threads)?;
+    limits::check_congestion(plan)?;
     limits::check_memory(plan)?;
     let (target, mut warnings) = target(task)?;
     let reconnects = plan.workload().reconnects();

@@ -36,6 +36,7 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
     let engine =
         (testee.engine.choose_as(task.engine.as_deref(), &needs)).map_err(Failure::machine)?;
     limits::check_descriptors(plan, &task.agent, testee.threads)?;
+    limits::check_congestion(plan)?;
     let listen = endpoint(task, testee)?;
     let (cpus, notes) = cpus_for(&task.cpus, testee.threads)?;
     let notes = notes

@@ -440,6 +440,19 @@ fn an_interrupt_leaves_the_complete_rounds() {
             .filter(|round| round["discarded"] == false);
         assert!((1..4).contains(&counted.count()), "{cell:#}");
         assert!(cell["analysis"].is_object());
+        // Looked at again it is what it is, and nobody has interrupted that.
+        let directory = Directory::new();
+        let path = directory.path().join("ended-early.json");
+        fs::write(&path, &finished.stdout).expect("a file");
+        let path = path.to_str().expect("UTF-8");
+        assert_eq!(call_line(&format!("compare --again {path}")).code(), 0);
+        let gate = call_line(&format!("compare --again {path} --fail-on rate<-99%"));
+        assert!([0, UNDECIDED].contains(&gate.code()), "{}", gate.stderr);
+        assert!(
+            gate.stderr.contains("rate<-99%"),
+            "what came of it: {}",
+            gate.stderr
+        );
     });
 }
 

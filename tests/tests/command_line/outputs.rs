@@ -3,7 +3,8 @@
 
 #![cfg(target_os = "linux")]
 
-use linerate_tests::binary::{Call, call, linerate, within};
+use linerate_tests::Directory;
+use linerate_tests::binary::{Call, call, call_line, linerate, within};
 use linerate_tests::process::{Finished, piped};
 use serde_json::Value;
 use std::fs;
@@ -258,5 +259,40 @@ fn what_has_no_end_is_no_document() {
         // Its stdin is empty.
         call.finish(Duration::from_secs(30))
             .assert_refused(2, &["stdin", "not JSON"]);
+    });
+}
+
+#[test]
+fn one_file_is_not_written_over_by_another_nor_by_what_is_made_of_it() {
+    within(60, || {
+        let directory = Directory::new();
+        let path = directory.path().join("x.json");
+        let name = path.to_str().expect("a name");
+        for other in ["--html", "--events"] {
+            let line = ["run", "rr", "-d", "100ms", "--output", name, other, name];
+            call(&line).assert_refused(2, &["--output and", "name one file"]);
+        }
+        assert!(!path.exists(), "nothing was made");
+        let result = fixture("rr_one_round.json");
+        fs::copy(&result, &path).expect("a copy");
+        for line in [
+            format!("report {name} --html {name}"),
+            format!("report {name} --format csv --output {name}"),
+            format!("compare {name} {name} --output {name}"),
+        ] {
+            call_line(&line).assert_refused(2, &["would write over"]);
+        }
+        let same = fs::read(&path).expect("it is there") == fs::read(&result).expect("a fixture");
+        assert!(same, "the only copy of a measurement");
+    });
+}
+
+#[test]
+fn a_form_that_cannot_hold_the_result_is_refused_before_measuring() {
+    within(60, || {
+        let stream = call(&["run", "stream", "-d", "20s", "--format", "hgrm"]);
+        stream.assert_refused(2, &["a stream has no latency"]);
+        let gate = "compare stream --engines epoll,blocking --fail-on p99>5%";
+        call_line(gate).assert_refused(2, &["--fail-on 'p99>5%': the workload has no such metric"]);
     });
 }

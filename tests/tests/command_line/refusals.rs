@@ -452,3 +452,51 @@ fn help_teaches_with_examples() {
         }
     });
 }
+
+#[test]
+fn a_target_that_goes_away_for_good_is_no_result() {
+    within(60, || {
+        // It serves for half a second, and then nobody does.
+        let mut testee = Call::start(&[
+            "serve",
+            "--listen",
+            "tcp://127.0.0.1:0",
+            "--role",
+            "echo",
+            "--drain",
+            "0s",
+        ]);
+        let heard = testee.hears("listening on");
+        let address = heard.split("listening on ").nth(1).expect("where");
+        let address = address.split(',').next().expect("where").to_owned();
+        let mut load = Call::start(&[
+            "run", "rr", &address, "-d", "3s", "-w", "0s", "-i", "100ms", "--format", "json",
+        ]);
+        load.hears("rr  0.5/3 s");
+        testee.kept().signal(libc::SIGKILL);
+        let ended = load.finish(Duration::from_secs(20));
+        assert_eq!(ended.code(), 4, "{}", ended.stderr);
+        let said = "the target went away in round 1, and no connection was left at the end";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        assert_eq!(ended.json()["status"], "failed");
+        testee.finish(Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_congestion_control_that_is_none_is_no_fault_of_an_address() {
+    within(60, || {
+        let server = Server::start(Family::Tcp4, raw::echo);
+        let target = format!(
+            "tcp://{}",
+            server.address.as_socket().expect("an IP address")
+        );
+        for line in [
+            "run rr --congestion nosuch".to_owned(),
+            format!("run rr {target} --congestion nosuch"),
+        ] {
+            call_line(&line)
+                .assert_refused(3, &["--congestion nosuch", "the kernel of this host has"]);
+        }
+    });
+}

@@ -5,7 +5,9 @@ use crate::options::BlockingOptions;
 use engine::clock::now_ns;
 use engine::control::{Order, Waker};
 use engine::driver::{EngineError, LoadJob};
+use engine::meter::OneReading;
 use engine::socket::Granted;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,8 @@ pub struct Stage {
     pub spare_source: AtomicU32,
     /// Connections opened, reconnects included.
     pub established: AtomicU64,
+    /// Who of the threads reads what the process has used.
+    pub reads: Arc<OneReading>,
     /// What was sent is owed an answer when the window is over.
     pub owes: bool,
     progress: Mutex<Progress>,
@@ -57,6 +61,7 @@ impl Stage {
                 .collect(),
             spare_source: AtomicU32::new(0),
             established: AtomicU64::new(0),
+            reads: Arc::new(OneReading::new(job.rules.share.count)),
             owes,
             progress: Mutex::default(),
             changed: Condvar::new(),

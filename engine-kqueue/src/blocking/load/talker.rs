@@ -63,7 +63,12 @@ impl<W: LoadWorkload> Talker<W> {
         let job = &stage.job;
         let rules = own_rules(job.rules.clone(), index);
         let look_every_ns = rules.look_every_ns();
-        let meter = Meter::new_growing(job.spec.is_open_loop(), rules.count(), published);
+        let meter = Meter::new_growing(
+            job.spec.is_open_loop(),
+            rules.count(),
+            published,
+            Arc::clone(&stage.reads),
+        );
         let line = Line::new(
             workload.hints().own_buffer_bytes(),
             Arc::clone(&region),
