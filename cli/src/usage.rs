@@ -101,7 +101,13 @@ fn before_its_workload(word: &str, path: &[&str]) -> Option<String> {
                 .get_short()
                 .is_some_and(|short| word == format!("-{short}"))
     });
-    is_known.then(|| format!("options stand behind the workload: linerate {command} rr {word} ..."))
+    let of_plan = match command {
+        "compare" => ", and those of a --plan in its file",
+        _ => "",
+    };
+    is_known.then(|| {
+        format!("options stand behind the workload{of_plan}: linerate {command} rr {word} ...")
+    })
 }
 
 /// A command that is spelt alike; never one that is hidden.

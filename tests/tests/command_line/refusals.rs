@@ -468,7 +468,7 @@ fn a_target_that_goes_away_for_good_is_no_result() {
         ]);
         let heard = testee.hears("listening on");
         let address = heard.split("listening on ").nth(1).expect("where");
-        let address = address.split(',').next().expect("where").to_owned();
+        let address = address.split([',', ' ']).next().expect("where").to_owned();
         let mut load = Call::start(&[
             "run", "rr", &address, "-d", "3s", "-w", "0s", "-i", "100ms", "--format", "json",
         ]);
