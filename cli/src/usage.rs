@@ -101,7 +101,7 @@ fn before_its_workload(word: &str, path: &[&str]) -> Option<String> {
                 .get_short()
                 .is_some_and(|short| word == format!("-{short}"))
     });
-    let of_plan = match command {
+    let of_plan = match *command {
         "compare" => ", and those of a --plan in its file",
         _ => "",
     };
