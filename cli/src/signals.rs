@@ -68,7 +68,7 @@ pub fn end_early(
 ) -> Result<(), Problem> {
     let (first, second, clear_last) = (cancel.clone(), cancel.clone(), clear.clone());
     let first = move || {
-        first.raise();
+        first.raise_first();
         if !quiet {
             clear();
             say("linerate: ending early with what was measured; once more ends at once");

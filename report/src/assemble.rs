@@ -51,7 +51,13 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     if let Some(held) = &mut measured.held {
         held.most_at_once = most_at_once(&measured.intervals).max(held.standing);
     }
-    let rates = rates(plan, &parts.load, &parts.testee);
+    let mut rates = rates(plan, &parts.load, &parts.testee);
+    if plan.workload.holds() && rates.operations_per_second.is_some() {
+        // Agents are dealt parts of one ramp: their windows end apart, and a sum of their rates is nobody's.
+        let window_s = window(&parts.load).length_ns as f64 / 1e9;
+        let operations = measured.totals.operations as f64;
+        rates.operations_per_second = Finite::ratio(operations, window_s);
+    }
     let cost = RoundCost {
         load: cost(
             &parts.load,

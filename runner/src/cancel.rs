@@ -19,6 +19,14 @@ impl Cancel {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Asks, unless somebody has.
+    pub fn raise_first(&self) {
+        // Who was faster wants the same.
+        let _ = self
+            .0
+            .compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// The count itself, for signal libraries that store into it.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)

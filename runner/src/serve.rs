@@ -50,7 +50,6 @@ pub(crate) fn run(
     observer: &mut dyn ServeObserver,
     cancel: &Cancel,
 ) -> Result<ServeTotals, Failure> {
-    let max_connections = share.max_connections;
     let control = Arc::new(Control::default());
     let (sender, ends) = channel();
     let report = move |end: WorkerEnd<ServeOutcome>| {
@@ -66,7 +65,7 @@ pub(crate) fn run(
         others: Processes::default(),
         told_full: Vec::new(),
     };
-    let needs = needs(plan, max_connections);
+    let needs = needs(plan, share);
     let mut states = Vec::new();
     for listener in &plan.listeners {
         let engine = listener.engine.choose(&needs).map_err(Failure::machine)?;
@@ -137,7 +136,8 @@ fn spread(plan: &ServePlan) -> Result<Share, Failure> {
 }
 
 /// What the workers of all listeners will take that may choose io_uring, or have to. They share its limits.
-fn needs(plan: &ServePlan, max_connections: u32) -> Vec<Needs> {
+fn needs(plan: &ServePlan, share: Share) -> Vec<Needs> {
+    let max_connections = share.max_connections;
     let on_rings = |listener: &&ListenerPlan| {
         let named = engines::find(&listener.engine.name);
         named.is_none_or(|driver| driver.capabilities().is_io_uring)
@@ -148,7 +148,7 @@ fn needs(plan: &ServePlan, max_connections: u32) -> Vec<Needs> {
             let needs = listener
                 .role
                 .needs(max_connections, None, listener.message_bytes);
-            vec![needs; listener.threads as usize]
+            vec![needs; (listener.threads * share.processes) as usize]
         })
         .collect()
 }
@@ -271,12 +271,19 @@ impl Running {
         let mut report_at = Instant::now() + Duration::from_secs(1);
         while !cancel.is_raised() && self.control.order() == Order::Run {
             self.next_end(LOOK)?;
+            if cancel.is_raised() {
+                // Whoever has asked may have ended the others too.
+                break;
+            }
             self.others.check()?;
             self.tell_full(states, observer);
             if Instant::now() >= report_at {
                 report_at += Duration::from_secs(1);
+                observer.every_second(&self.counts());
                 for (plan, listening) in self.listeners.iter().filter(|(plan, _)| plan.debug) {
-                    observer.counted(&plan.id, &ServeCounts::of(&listening.published));
+                    let mut counts = ServeCounts::of(&listening.published);
+                    self.others.add_counts(&plan.id, &mut counts);
+                    observer.counted(&plan.id, &counts);
                 }
             }
         }
@@ -288,8 +295,10 @@ impl Running {
         for (index, (plan, listening)) in self.listeners.iter().enumerate() {
             let counts = ServeCounts::of(&listening.published);
             let most = states[index].max_connections / u64::from(states[index].processes);
+            let full_elsewhere = self.others.full(&plan.id);
             let limit = match () {
                 () if self.told_full.contains(&index) => continue,
+                () if full_elsewhere.is_some() => full_elsewhere.unwrap_or(Limit::Descriptors),
                 () if counts.accept_backoffs_descriptors() > 0 => Limit::Descriptors,
                 () if counts.over_limit > 0 || counts.open() >= most => Limit::Connections(most),
                 () => continue,
@@ -299,11 +308,18 @@ impl Running {
         }
     }
 
-    fn open(&self) -> u64 {
+    /// What each listener of this process has counted.
+    fn counts(&self) -> Vec<(String, ServeCounts)> {
         self.listeners
             .iter()
-            .map(|(_, listening)| ServeCounts::of(&listening.published).open())
-            .sum()
+            .map(|(plan, listening)| (plan.id.clone(), ServeCounts::of(&listening.published)))
+            .collect()
+    }
+
+    /// Connections that are open in all processes, as far as is known.
+    fn open(&self) -> u64 {
+        let own: u64 = self.counts().iter().map(|(_, counts)| counts.open()).sum();
+        own + self.others.open()
     }
 
     fn drain(&mut self, plan: &ServePlan, cancel: &Cancel) -> Result<ServeTotals, Failure> {
@@ -324,11 +340,7 @@ impl Running {
                 ));
             }
         }
-        let listeners: Vec<_> = self
-            .listeners
-            .iter()
-            .map(|(plan, listening)| (plan.id.clone(), ServeCounts::of(&listening.published)))
-            .collect();
+        let listeners = self.counts();
         let cut_off = listeners.iter().map(|(_, counts)| counts.cut_off).sum();
         let mut totals = ServeTotals { listeners, cut_off };
         if !cancel.is_raised_twice() {

@@ -4,7 +4,7 @@ use crate::cancel::Cancel;
 use crate::error::{ExitClass, Failure};
 use crate::lines::{Line, read_line, write_line};
 use crate::plan::ServePlan;
-use crate::serve::{ListenerState, Said, ServeObserver, Share, Told, run};
+use crate::serve::{Limit, ListenerState, Said, ServeCounts, ServeObserver, Share, Told, run};
 use std::io::{BufReader, Read, Write};
 
 /// Serves what the first line of `input` says, until that ends.
@@ -46,12 +46,26 @@ pub fn main(input: impl Read + Send + 'static, mut output: impl Write) -> ExitCl
     class
 }
 
-/// Says that it listens.
+/// Says what happens.
 struct Announce<'a, W: Write>(&'a mut W);
+
+impl<W: Write> Announce<'_, W> {
+    fn say(&mut self, said: &Said) {
+        // Who is gone has closed the input too.
+        let _ = write_line(self.0, said);
+    }
+}
 
 impl<W: Write> ServeObserver for Announce<'_, W> {
     fn listening(&mut self, _: &[ListenerState]) {
-        // Who is gone has closed the input too.
-        let _ = write_line(self.0, &Said::Ready);
+        self.say(&Said::Ready);
+    }
+
+    fn every_second(&mut self, counts: &[(String, ServeCounts)]) {
+        self.say(&Said::Counts(counts.to_vec()));
+    }
+
+    fn full(&mut self, id: &str, limit: Limit) {
+        self.say(&Said::Full(id.to_owned(), limit));
     }
 }

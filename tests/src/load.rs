@@ -4,7 +4,7 @@ use engine::clock::now_ns;
 use engine::control::{Control, Order};
 use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome};
 use engine::endpoint::Target;
-use engine::load::{Rules, Share};
+use engine::load::{CONNECTS_AT_ONCE, Rules, Share};
 use engine::meter::{ErrorKind, Published, Recorded};
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Queue, Ramp, Stop};
@@ -52,6 +52,8 @@ pub struct Plan {
     pub queue: Queue,
     /// When what is held is closed.
     pub closing: Ramp,
+    /// Connects under way at the same time.
+    pub connects_at_once: u32,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ impl Plan {
             sources: Vec::new(),
             queue: Queue::Own,
             closing: Ramp::AtOnce,
+            connects_at_once: CONNECTS_AT_ONCE,
         }
     }
 
@@ -166,7 +169,7 @@ impl Plan {
                     total: self.connections,
                 },
                 ramp: self.spec.ramp(),
-                connects_at_once: engine::load::CONNECTS_AT_ONCE,
+                connects_at_once: self.connects_at_once,
                 closing: self.closing,
                 queue: self.queue,
                 poisson_seed: POISSON_SEED,

@@ -377,7 +377,7 @@ impl<S: Args> FromArgMatches for RunOptions<S> {
                 }
                 Some(long) => {
                     let takes = argument.get_action().takes_values();
-                    let value = takes.then(|| values.join(","));
+                    let value = (takes && !values.is_empty()).then(|| values.join(","));
                     options.options.push((long.to_owned(), value));
                 }
             }

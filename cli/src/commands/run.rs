@@ -56,7 +56,7 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     };
     said.iter().for_each(|line| watcher.note(line));
     forecast(&plan).iter().for_each(|line| watcher.note(line));
-    if plan.holds_until_told() && std::io::stdin().is_terminal() {
+    if plan.holds_until_told() && std::io::stdin().is_terminal() && is_in_foreground() {
         end_on_enter(&cancel);
     }
     let outcome = conduct(&plan, &mut watcher, &cancel);
@@ -82,9 +82,18 @@ fn end_on_enter(cancel: &Cancel) {
     let waiting = std::thread::Builder::new().name("enter".to_owned());
     let _ = waiting.spawn(move || {
         if std::io::stdin().read_line(&mut String::new()).is_ok() {
-            cancel.raise();
+            cancel.raise_first();
         }
     });
+}
+
+/// Whether a line that is typed is for this process: a job in the background that reads is stopped (SIGTTIN). By the
+/// foreground process group of the terminal and its own, fields 8 and 5 of proc_pid_stat(5).
+fn is_in_foreground() -> bool {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    matches!(fields[..], [_, _, group, _, _, foreground, ..] if group == foreground)
 }
 
 /// The log of a run with several rounds, and what is to be said of it. A single round is lost with its run.

@@ -1,5 +1,6 @@
 //! The load: the calling thread conducts, and a thread per connection talks.
 
+mod gate;
 mod stage;
 mod talker;
 

@@ -123,7 +123,7 @@ impl<W: LoadWorkload> Life<W> {
     pub fn connected<O: Out>(&mut self, index: u32, out: &mut O) {
         let now_ns = out.now_ns();
         self.observe(now_ns);
-        if self.state(index) != State::Connecting {
+        if !self.is_connecting(index) {
             return;
         }
         self.connecting -= 1;
@@ -146,7 +146,7 @@ impl<W: LoadWorkload> Life<W> {
     pub fn connect_failed<O: Out>(&mut self, index: u32, error: &io::Error, out: &mut O) {
         let now_ns = out.now_ns();
         self.observe(now_ns);
-        if self.state(index) != State::Connecting {
+        if !self.is_connecting(index) {
             return;
         }
         let errno = socket::errno_of(error);
@@ -161,6 +161,11 @@ impl<W: LoadWorkload> Life<W> {
             None => self.lose_connect(index, self.refusal(errno, error), now_ns),
         }
         self.settle(index);
+    }
+
+    /// Whether the connection is being opened, and what becomes of that is of interest still.
+    fn is_connecting(&self, index: u32) -> bool {
+        self.state(index) == State::Connecting && self.phase < Phase::Over
     }
 
     /// When to try the same connect again, if what went wrong was neither the peer nor time.

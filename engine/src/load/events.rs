@@ -230,6 +230,10 @@ impl<W: LoadWorkload> Life<W> {
         };
         let limit_ns = since_ns.saturating_add(self.rules.operation_timeout_ns);
         self.timers.arm(index, limit_ns);
+        if Self::ONCE && self.is_dismissed {
+            // It was being opened when the others were to be closed.
+            self.set_timer(index, out.now_ns());
+        }
         self.tell(index, out, |session, slot, out| session.opened(slot, out));
     }
 

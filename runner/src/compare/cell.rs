@@ -44,6 +44,13 @@ pub(super) fn cell_plan(
         let mut request = arm.request.clone();
         request.common.repeat = None;
         let plan = Plan::new(request)?;
+        if plan.holds_until_told() {
+            return Err(PlanError::Conflict {
+                option: "--hold without a duration",
+                with: "compare".to_owned(),
+                cure: "somebody would have to end each run by hand: say for how long, for example --hold 0s",
+            });
+        }
         let entrant = |label: String, role| Entrant {
             label,
             role,

@@ -22,8 +22,8 @@ pub(super) struct Holding {
 #[derive(Clone, Copy, Default)]
 struct Load {
     settled: bool,
-    /// Standing, and lost so far.
-    counts: (u64, u64),
+    /// Standing, and lost so far; `None` before it has said so.
+    counts: Option<(u64, u64)>,
 }
 
 impl Holding {
@@ -57,10 +57,10 @@ impl Holding {
     /// where all hold, what has changed or was not told for a while.
     pub fn add(&mut self, load: usize, counts: (u64, u64), now: Instant) -> Option<(u64, u64)> {
         if let Some(load) = self.loads.get_mut(load) {
-            load.counts = counts;
+            load.counts = Some(counts);
         }
-        let sum = |sum: (u64, u64), load: &Load| (sum.0 + load.counts.0, sum.1 + load.counts.1);
-        let all = self.loads.iter().fold((0, 0), sum);
+        let told = self.loads.iter().filter_map(|load| load.counts);
+        let all = told.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let is_new = self
             .told
             .is_none_or(|(at, told)| told != all || now >= at + TELL_EVERY);
@@ -80,10 +80,25 @@ impl Holding {
         self.has_begun() && self.length.is_none()
     }
 
-    /// They have been held for as long as was asked for.
+    /// They have been held for as long as was asked for, or there is nothing left to hold.
     pub fn is_over(&self, now: Instant) -> bool {
         let until = self.since.zip(self.length);
-        !self.has_ended && until.is_some_and(|(since, length)| now >= since + length)
+        let is_time = until.is_some_and(|(since, length)| now >= since + length);
+        !self.has_ended && (is_time || self.is_empty())
+    }
+
+    /// All hold, and none of them has a connection left to hold.
+    fn is_empty(&self) -> bool {
+        let none = |load: &Load| load.counts.is_some_and(|(standing, _)| standing == 0);
+        self.has_begun() && self.loads.iter().all(none)
+    }
+
+    /// All connections of a load are gone, and it is over.
+    pub fn leave(&mut self, load: usize) {
+        if let Some(load) = self.loads.get_mut(load) {
+            let (_, lost) = load.counts.unwrap_or_default();
+            load.counts = Some((0, lost));
+        }
     }
 
     /// They are being closed.
@@ -141,6 +156,11 @@ mod tests {
         holding.settle(1, Instant::now());
         assert!(holding.is_until_told());
         assert!(!holding.is_over(Instant::now() + Duration::from_secs(1_000_000)));
+        // The peer has closed all of them.
+        holding.add(0, (0, 9), Instant::now());
+        assert!(!holding.is_over(Instant::now()), "the other has some");
+        holding.leave(1);
+        assert!(holding.is_over(Instant::now()));
     }
 
     #[test]

@@ -60,14 +60,14 @@ fn conduct_with(
 ) -> Result<Document, RunError> {
     let mut record = Record::new(plan);
     record.add_seen(seen, observer);
-    let mut ended_as_agreed = false;
+    let (mut rounds, mut is_cut) = (0, false);
     for number in 1..=plan.repeat() {
         if cancel.is_raised() {
             break;
         }
         observer.round_started(number, plan.repeat());
         match one_round(launcher, plan, number, &mut record, observer, cancel) {
-            Ok(as_agreed) => ended_as_agreed = as_agreed,
+            Ok(cut) => (rounds, is_cut) = (number, is_cut || cut),
             Err(failure) => {
                 let ended_by_user = failure.class == ExitClass::Interrupted;
                 let document = Box::new(record.fail(&failure, ended_by_user, observer));
@@ -79,7 +79,7 @@ fn conduct_with(
         }
         observer.recorded(record.so_far());
     }
-    let (document, failure) = record.finish(cancel.is_raised() && !ended_as_agreed, observer);
+    let (document, failure) = record.finish(is_cut || rounds < plan.repeat(), observer);
     match failure {
         None => Ok(document),
         Some(failure) => Err(RunError {
@@ -90,7 +90,7 @@ fn conduct_with(
 }
 
 /// Runs one round: what its preparation found is recorded, and told, before anything is measured. Whether the user
-/// has ended it as was agreed.
+/// has cut it short.
 fn one_round(
     launcher: &dyn Launcher,
     plan: &Plan,
@@ -105,9 +105,9 @@ fn one_round(
     record.add_preparation(found, observer);
     prepared?;
     let outcome = round.measure(observer)?;
-    let ended_as_agreed = outcome.ended_as_agreed;
+    let is_cut = outcome.is_cut;
     record.add_round(number, outcome, observer)?;
-    Ok(ended_as_agreed)
+    Ok(is_cut)
 }
 
 #[cfg(test)]

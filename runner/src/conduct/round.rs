@@ -81,8 +81,8 @@ pub(super) struct RoundOutcome {
     pub clock_offset: Option<ClockOffset>,
     pub load: Vec<AgentResult>,
     pub testee: Vec<AgentResult>,
-    /// The user has ended it as was agreed: connections were held until then.
-    pub ended_as_agreed: bool,
+    /// The user has cut it short.
+    pub is_cut: bool,
 }
 
 /// A round in progress. Dropping it before its end aborts what is left of it.
@@ -300,7 +300,7 @@ impl<'a> Round<'a> {
         let offsets = self.compare_clocks()?;
         let of_testee = offsets.first().copied();
         self.start(&offsets, observer);
-        let ended_as_agreed = self.watch(observer)?;
+        let is_cut = self.watch(observer)?;
         let results = self.collect()?;
         let is_poisson = matches!(self.plan.shape.pace, Pace::Poisson(_));
         let mut outcome = RoundOutcome {
@@ -308,7 +308,7 @@ impl<'a> Round<'a> {
             clock_offset: of_testee.filter(|_| !self.machines.here),
             load: Vec::new(),
             testee: Vec::new(),
-            ended_as_agreed,
+            is_cut,
         };
         for (role, result) in results {
             match role {
@@ -367,8 +367,8 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// Relays intervals until the workers of every load agent have returned. Whether the user has ended it as was
-    /// agreed.
+    /// Relays intervals until the workers of every load agent have returned. Whether the user has cut it short, and not
+    /// ended what was to be held until then.
     fn watch(&mut self, observer: &mut dyn Observer) -> Result<bool, Failure> {
         let started = Instant::now();
         let warm = started + Duration::from_nanos(self.plan.warmup_ns + GO_AHEAD_NS);
@@ -382,7 +382,7 @@ impl<'a> Round<'a> {
         let mut together = Together::new(running.len(), self.plan.interval_ns);
         let mut holding = Holding::new(self.plan, running.len());
         let (mut warming, mut stopping) = (self.plan.warmup_ns > 0, false);
-        let mut ended_as_agreed = false;
+        let mut is_cut = false;
         while let Some(&next) = running.first() {
             let now = Instant::now();
             if warming && !stopping && now >= warm {
@@ -391,10 +391,10 @@ impl<'a> Round<'a> {
             }
             if self.hearing.is_cancelled() && !stopping {
                 stopping = true;
-                ended_as_agreed = holding.is_until_told();
-                observer.phase(match ended_as_agreed {
-                    true => Phase::Closing,
-                    false => Phase::Stopping,
+                is_cut = !holding.is_until_told();
+                observer.phase(match is_cut {
+                    true => Phase::Stopping,
+                    false => Phase::Closing,
                 });
                 deadline = self.stop(now);
             }
@@ -408,6 +408,7 @@ impl<'a> Round<'a> {
                 Some((agent, FromAgent::Over)) if running.contains(&agent) => {
                     running.retain(|&other| other != agent);
                     together.end(agent - first_load);
+                    holding.leave(agent - first_load);
                     if !stopping {
                         self.settle(agent - first_load, &mut holding, &mut together, observer);
                     }
@@ -415,6 +416,7 @@ impl<'a> Round<'a> {
                 // Who is told to end settles nothing any more.
                 Some((agent, FromAgent::Settled)) if running.contains(&agent) && stopping => {}
                 Some((agent, FromAgent::Settled)) if running.contains(&agent) => {
+                    together.end(agent - first_load);
                     self.settle(agent - first_load, &mut holding, &mut together, observer);
                 }
                 Some((agent, FromAgent::Held { standing, lost })) if running.contains(&agent) => {
@@ -442,7 +444,7 @@ impl<'a> Round<'a> {
         if let Some(part) = together.take_rest() {
             observer.window_part(self.number, &part);
         }
-        Ok(ended_as_agreed)
+        Ok(is_cut)
     }
 
     /// Ends the window of all, or the hold; returns until when they must have closed everything.

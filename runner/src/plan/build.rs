@@ -41,6 +41,7 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     let stop = match &shape.hold {
         Some(hold) => {
             conflicts::check_connect(common, hold)?;
+            check_ramp(shape.load.ramp().offset_ns(connections - 1))?;
             StopPlan::Count(connections.into())
         }
         None => stop(common, u64::from(threads) * u64::from(load_agents))?,
@@ -138,6 +139,12 @@ fn stop(request: &CommonRequest, threads: u64) -> Result<StopPlan, PlanError> {
     Ok(StopPlan::Count(count))
 }
 
+/// How long the ramp of so many connections takes, ns; 0 without one.
+fn ramp_ns(shape: &Shape, connections: u64) -> u64 {
+    let last = u32::try_from(connections.saturating_sub(1)).unwrap_or(u32::MAX);
+    shape.load.ramp().offset_ns(last)
+}
+
 fn interval(request: &CommonRequest, stop: StopPlan, shape: &Shape) -> Result<u64, PlanError> {
     // A ramp is a picture, and one as fast as it goes is over soon.
     let default_ns = match (shape.hold, shape.load.ramp()) {
@@ -151,8 +158,12 @@ fn interval(request: &CommonRequest, stop: StopPlan, shape: &Shape) -> Result<u6
         default_ns,
         INTERVAL_MIN_NS,
     )?;
-    match stop {
-        StopPlan::After(ns) if ns / interval_ns > INTERVALS_MAX => Err(PlanError::OutOfRange {
+    let length_ns = match stop {
+        StopPlan::After(ns) => ns,
+        StopPlan::Count(count) => ramp_ns(shape, count),
+    };
+    match length_ns {
+        ns if ns / interval_ns > INTERVALS_MAX => Err(PlanError::OutOfRange {
             option: "--interval",
             value: human_duration_ns(interval_ns),
             range: format!("such that the window has at most {INTERVALS_MAX} intervals"),
@@ -182,6 +193,20 @@ pub(super) fn cpus(
         ));
     }
     Ok(Some(cpus))
+}
+
+/// A ramp ends some day, and stands in the result.
+fn check_ramp(length_ns: u64) -> Result<(), PlanError> {
+    const RAMP_MAX_NS: u64 = 2 * 24 * 3600 * SECOND_NS;
+    match length_ns <= RAMP_MAX_NS {
+        true => Ok(()),
+        false => Err(PlanError::OutOfRange {
+            option: "--connections",
+            value: human_duration_ns(length_ns),
+            range: "such that the last is due within two days".to_owned(),
+            cure: "open them faster: a shorter --delay or --batch-delay, a higher --rate, or a larger --batch",
+        }),
+    }
 }
 
 /// Whether connections that were held are closed one after the other.

@@ -1,7 +1,8 @@
 //! A testee of several processes, each with its own limit of descriptors: the one that the user started, and others that
 //! listen on the same ports. They speak JSON lines over the pipes of the others, which end with their input.
 
-use super::state::{END_MARGIN, ListenerState, ServeTotals, Share};
+use super::state::{END_MARGIN, Limit, ListenerState, ServeTotals, Share};
+use crate::engines::AUTO;
 use crate::error::Failure;
 use crate::lines::{Line, read_line, write_line};
 use crate::plan::{ServePlan, ServeRequest};
@@ -13,6 +14,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// What an ended process has said is read within this.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What a further process is told.
@@ -31,6 +34,10 @@ pub(crate) enum Told {
 pub(crate) enum Said {
     /// It listens.
     Ready,
+    /// What its listeners have counted so far.
+    Counts(Vec<(String, ServeCounts)>),
+    /// A listener has come to a limit.
+    Full(String, Limit),
     /// What it did, listener by listener; the end.
     Totals(ServeTotals),
     /// Why it could not; the end.
@@ -46,6 +53,8 @@ struct Process {
     /// Its end is the order to end at once.
     input: Option<ChildStdin>,
     said: Receiver<Said>,
+    counts: Vec<(String, ServeCounts)>,
+    full: Vec<(String, Limit)>,
 }
 
 impl Processes {
@@ -70,7 +79,7 @@ impl Processes {
             match process.hear(READY_DEADLINE)? {
                 Said::Ready => {}
                 Said::Failed(failure) => return Err(failure),
-                Said::Totals(_) => return Err(died()),
+                _ => return Err(died()),
             }
         }
         Ok(processes)
@@ -82,16 +91,46 @@ impl Processes {
     /// One of them has ended.
     pub fn check(&mut self) -> Result<(), Failure> {
         for process in &mut self.0 {
-            match process.said.try_recv() {
-                Ok(Said::Failed(failure)) => return Err(failure),
-                Ok(_) => return Err(died()),
-                Err(_) => {}
+            let has_ended = process.child.try_wait().is_ok_and(|ended| ended.is_some());
+            // Why it has ended may be on its way.
+            let patience = if has_ended {
+                LAST_WORDS
+            } else {
+                Duration::ZERO
+            };
+            while let Ok(said) = process.said.recv_timeout(patience) {
+                match said {
+                    Said::Counts(counts) => process.counts = counts,
+                    Said::Full(id, limit) => process.full.push((id, limit)),
+                    Said::Failed(failure) => return Err(failure),
+                    Said::Ready | Said::Totals(_) => return Err(died()),
+                }
             }
-            if process.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if has_ended {
                 return Err(died());
             }
         }
         Ok(())
+    }
+
+    /// Adds what they have counted of a listener.
+    pub fn add_counts(&self, id: &str, counts: &mut ServeCounts) {
+        let all = self.0.iter().flat_map(|process| &process.counts);
+        for (_, others) in all.filter(|(other, _)| other == id) {
+            counts.add(others);
+        }
+    }
+
+    /// Connections that are open in them, as they said last.
+    pub fn open(&self) -> u64 {
+        let all = self.0.iter().flat_map(|process| &process.counts);
+        all.map(|(_, counts)| counts.open()).sum()
+    }
+
+    /// The limit that a listener has come to in one of them.
+    pub fn full(&self, id: &str) -> Option<Limit> {
+        let mut all = self.0.iter().flat_map(|process| &process.full);
+        all.find(|(other, _)| other == id).map(|(_, limit)| *limit)
     }
 
     /// Tells them to accept no more.
@@ -119,13 +158,16 @@ impl Processes {
         let end = Instant::now() + patience;
         let processes = self.0.iter_mut();
         processes
-            .map(
-                |process| match process.hear(end.saturating_duration_since(Instant::now()))? {
-                    Said::Totals(totals) => Ok(totals),
-                    Said::Failed(failure) => Err(failure),
-                    Said::Ready => Err(died()),
-                },
-            )
+            .map(|process| {
+                loop {
+                    match process.hear(end.saturating_duration_since(Instant::now()))? {
+                        Said::Totals(totals) => return Ok(totals),
+                        Said::Failed(failure) => return Err(failure),
+                        Said::Counts(_) | Said::Full(..) => {}
+                        Said::Ready => return Err(died()),
+                    }
+                }
+            })
             .collect()
     }
 }
@@ -172,7 +214,13 @@ impl Process {
                     }
                 })?;
         }
-        Ok(Self { child, input, said })
+        Ok(Self {
+            child,
+            input,
+            said,
+            counts: Vec::new(),
+            full: Vec::new(),
+        })
     }
 
     fn hear(&self, patience: Duration) -> Result<Said, Failure> {
@@ -195,13 +243,18 @@ fn died() -> Failure {
 /// What one of several processes serves: where the first listens, with its part of the connections.
 fn request_of(plan: &ServePlan, states: &[ListenerState], share: Share) -> ServeRequest {
     let mut request = plan.request.clone();
-    for (listener, state) in request.listeners.iter_mut().zip(states) {
+    let planned = plan.listeners.iter().zip(states);
+    for (listener, (plan_listener, state)) in request.listeners.iter_mut().zip(planned) {
         listener.endpoint = Some(state.endpoint.clone());
         (listener.kind, listener.interface) = (None, None);
         (listener.port, listener.path) = (None, None);
         listener.id = Some(state.id.clone());
         // The first says what there is to say.
         listener.debug = false;
+        // What the first took where it chose by itself.
+        if plan_listener.engine.name == AUTO {
+            listener.engine = Some(state.engine.to_owned());
+        }
     }
     request.max_connections = Some(share.max_connections);
     request.processes = None;

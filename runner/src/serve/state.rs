@@ -20,6 +20,11 @@ pub trait ServeObserver {
         let _ = (id, counts);
     }
 
+    /// Once a second: what each listener of this process has counted.
+    fn every_second(&mut self, counts: &[(String, ServeCounts)]) {
+        let _ = counts;
+    }
+
     /// A listener has come to one of this testee's own limits.
     fn full(&mut self, id: &str, limit: Limit) {
         let _ = (id, limit);
@@ -32,7 +37,8 @@ pub trait ServeObserver {
 }
 
 /// What keeps a testee from taking more connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// So many are open in a process, and it takes no more.
     Connections(u64),

@@ -191,6 +191,42 @@ fn a_load_that_dies_is_no_result() {
 }
 
 #[test]
+fn where_nothing_is_left_to_hold_nothing_is_waited_for() {
+    within(60, || {
+        let server = Server::start(Family::Tcp4, |conn, _| {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(conn);
+        });
+        let begun = std::time::Instant::now();
+        let shown = run(&format!("{} -c 10 --delay 1ms --hold 1h", target(&server)));
+        assert_eq!(shown.code(), 1, "{}", shown.stderr);
+        assert_eq!(outcomes(&shown.json()), [10, 0, 0, 10]);
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
+}
+
+#[test]
+fn the_rate_of_several_loads_is_that_of_the_whole_window() {
+    within(60, || {
+        // The last of them is due a second after the first.
+        let shown = run("-c 11 --delay 100ms --hold 0s --load-agents 2");
+        let document = shown.json();
+        let rate = document["rounds"][0]["rates"]["operations_per_second"].as_f64();
+        let window_s = number(&document, "/rounds/0/window/length_ns") as f64 / 1e9;
+        assert!(window_s >= 1.0, "{window_s} s");
+        let (rate, expected) = (rate.expect("a rate"), 11.0 / window_s);
+        assert!(
+            (rate - expected).abs() < 1e-6 * expected,
+            "{rate} and {expected}"
+        );
+    });
+}
+
+#[test]
 fn what_does_not_go_with_it_is_refused() {
     within(60, || {
         for (line, part) in [
@@ -205,10 +241,17 @@ fn what_does_not_go_with_it_is_refused() {
             ("--close ramp -e blocking", "such as --engine epoll"),
             ("--repeat 2 --hold", "for example --hold 10s"),
             ("--hold tcp://127.0.0.1:9", "write --hold last"),
+            ("--delay 100h -c 10M", "due within two days"),
+            (
+                "--delay 1s -c 100k --interval 10ms",
+                "at most 100000 intervals",
+            ),
         ] {
             let line = format!("run connect {line}");
             call(&line.split(' ').collect::<Vec<_>>()).assert_refused(2, &[part]);
         }
+        let line = "compare connect --engines epoll,blocking -c 5 --hold";
+        call_line(line).assert_refused(2, &["--hold without a duration does not go with compare"]);
     });
 }
 

@@ -448,6 +448,35 @@ fn whichever_process_of_a_testee_dies_none_is_left() {
     });
 }
 
+/// As a service manager does it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_to_every_process_lets_connections_end() {
+    within(60, || {
+        let (mut testee, target) = start("--processes 3 --drain 5s");
+        let address = target
+            .trim_start_matches("tcp://")
+            .parse()
+            .expect("an address");
+        let conns: Vec<_> = (0..12).map(|_| tcp(address)).collect();
+        conns.iter().for_each(echoes);
+        for (pid, _) in testee.processes() {
+            // SAFETY: kill takes two integers; the process carries the mark of this very call.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        conns.iter().for_each(echoes);
+        drop(conns);
+        let ended = testee.finish(Duration::from_secs(10));
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert!(
+            ended.stdout.contains("12 connections accepted"),
+            "{}",
+            ended.stdout
+        );
+    });
+}
+
 #[test]
 fn a_limit_of_the_testee_is_told_and_not_blamed_on_its_clients() {
     within(60, || {

@@ -7,8 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-const INTERRUPTED: i32 = 130;
-
 fn start(line: &str) -> Call {
     Call::start(&line.split_whitespace().collect::<Vec<_>>())
 }
@@ -47,7 +45,8 @@ fn a_killed_comparison_is_told_as_far_as_it_came_and_goes_on() {
 
         // The discarded round and two more were over, at least; of the one in progress there is nothing.
         let again = call(&["compare", "--again", text_of(&log), "--format", "json"]);
-        assert_eq!(again.code(), INTERRUPTED, "{}", again.stderr);
+        // Looking at it is interrupted by nobody.
+        assert_eq!(again.code(), 0, "{}", again.stderr);
         let so_far = again.json();
         assert_eq!(so_far["status"], "interrupted");
         let before = counted_rounds(&so_far);

@@ -19,6 +19,8 @@ linerate_tests::for_every_engine!(
     connections_are_opened_when_they_are_due,
     connections_are_closed_as_they_were_opened,
     a_run_that_ends_while_it_opens_accounts_for_all,
+    a_connect_that_hangs_is_unfinished_at_the_end,
+    only_so_many_connect_at_once,
 );
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -215,4 +217,56 @@ fn a_run_that_ends_while_it_opens_accounts_for_all(driver: &'static dyn Driver) 
         recorded.unfinished
     );
     assert!(eventually(PATIENCE, || server.open() == 0));
+}
+
+/// Its queue takes two, and nobody accepts them: the kernel drops every further SYN.
+fn full() -> (Directory, socket2::Socket) {
+    let directory = Directory::new();
+    let listener = raw::listen(Family::Tcp4, &directory, 1);
+    (directory, listener)
+}
+
+fn a_connect_that_hangs_is_unfinished_at_the_end(driver: &'static dyn Driver) {
+    let (_directory, listener) = full();
+    let address = listener.local_addr().expect("bound");
+    let mut plan = Plan::new(driver, &address, connect(Ramp::AtOnce));
+    plan.drain = Duration::from_millis(100);
+    let running = plan.connections(8).count(8).begin().expect("a load");
+    let begun = || running.total(|p| &p.connections_started) == 8;
+    assert!(eventually(PATIENCE, || begun()
+        && running.total(|p| &p.operations) >= 1));
+    std::thread::sleep(Duration::from_millis(100));
+    let loaded = dismissed(running);
+    let recorded = &loaded.recorded;
+    assert!(
+        (1..=3).contains(&recorded.operations),
+        "{}",
+        recorded.operations
+    );
+    assert_eq!(recorded.lost.iter().sum::<u64>(), 0, "nobody has ended one");
+    assert_eq!(recorded.errors_total(), 0, "{:?}", recorded.error_texts);
+    assert_eq!(recorded.operations + recorded.unfinished.count, 8);
+}
+
+fn only_so_many_connect_at_once(driver: &'static dyn Driver) {
+    let (_directory, listener) = full();
+    let address = listener.local_addr().expect("bound");
+    let mut plan = Plan::new(driver, &address, connect(Ramp::AtOnce));
+    plan.connects_at_once = 3;
+    let running = plan.connections(12).count(12).begin().expect("a load");
+    let hang = || {
+        let (started, opened) = (
+            running.total(|p| &p.connections_started),
+            running.total(|p| &p.operations),
+        );
+        started - opened == 3 && opened >= 1
+    };
+    assert!(eventually(PATIENCE, hang));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(hang(), "the others wait for a place");
+    let loaded = dismissed(running);
+    assert_eq!(
+        loaded.recorded.operations + loaded.recorded.unfinished.count,
+        12
+    );
 }

@@ -1,6 +1,7 @@
 //! What the conductor of a load and its threads share.
 
 use super::super::seats::Seat;
+use super::gate::Gate;
 use crate::options::BlockingOptions;
 use engine::clock::now_ns;
 use engine::control::{Order, Waker};
@@ -25,6 +26,8 @@ pub struct Stage {
     pub spare_source: AtomicU32,
     /// Connections opened, reconnects included.
     pub established: AtomicU64,
+    /// How many of them may connect at the same time, where each connects once.
+    pub gate: Arc<Gate>,
     /// Who of the threads reads what the process has used.
     pub reads: Arc<OneReading>,
     /// What was sent is owed an answer when the window is over.
@@ -61,6 +64,7 @@ impl Stage {
                 .collect(),
             spare_source: AtomicU32::new(0),
             established: AtomicU64::new(0),
+            gate: Gate::new(job.rules.connects_at_once),
             reads: Arc::new(OneReading::new(job.rules.share.count)),
             owes,
             progress: Mutex::default(),

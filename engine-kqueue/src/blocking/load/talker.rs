@@ -2,6 +2,7 @@
 
 use super::super::line::{End, Line, Next, Party, converse};
 use super::super::seats::Seat;
+use super::gate::{Gate, Place};
 use super::stage::Stage;
 use crate::sys;
 use engine::clock::now_ns;
@@ -152,8 +153,15 @@ impl<W: LoadWorkload> Talker<W> {
         debug_assert_eq!(speaks, None, "nobody speaks without a connection");
         let shared_spare = self.stage.spare_source.load(Relaxed);
         self.life.skip_to_spare_source(shared_spare);
-        match self.life.next_dial(now) {
-            Some(dial) => self.dial(dial),
+        let gate = self.enter_gate();
+        let dial = self
+            .life
+            .next_dial(if gate.is_some() { now_ns() } else { now });
+        match dial {
+            Some(dial) => {
+                self.dial(dial);
+                drop(gate);
+            }
             // Nothing is connected any more, and nobody is owed anything.
             None if self.life.phase() >= Phase::Draining => {}
             None => {
@@ -164,6 +172,15 @@ impl<W: LoadWorkload> Talker<W> {
                 self.stage.sleep_until(until_ns);
             }
         }
+    }
+
+    /// A place among those that connect at the same time, where each connection is opened once and this one is to be;
+    /// waits for it unless the run ends.
+    fn enter_gate(&mut self) -> Option<Place> {
+        let is_due = W::CONNECTS == Connects::Once && self.life.next_wake_ns() == 0;
+        is_due
+            .then(|| Gate::enter(&self.stage.gate, || self.stage.order() == Order::Run))
+            .flatten()
     }
 
     /// Whether this thread's failure is that of the whole run, which has not begun.
@@ -247,6 +264,8 @@ impl<W: LoadWorkload> Talker<W> {
                 }
                 self.life.connected(OWN, &mut line.speaker(now_ns()));
             }
+            // What a socket says that was shut down while it connected is not the peer's doing.
+            Err(_) if self.stage.order() == Order::Abort => {}
             Err(error) => {
                 let mut out = line.speaker(now_ns());
                 self.life.connect_failed(OWN, &error, &mut out);
