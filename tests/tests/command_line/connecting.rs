@@ -1,9 +1,9 @@
 //! `run connect` as its users meet it: what became of every connection, how it ends, and how many there can be.
 
-use linerate_tests::binary::{Call, alone, call, call_line, within};
+use linerate_tests::binary::{Call, call, call_line, within};
 use linerate_tests::process::Finished;
 use linerate_tests::raw::{self, Server};
-use linerate_tests::{Directory, Family, skip};
+use linerate_tests::{Directory, Family};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -259,7 +259,7 @@ fn what_does_not_go_with_it_is_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn sixty_thousand_connections_stand_at_the_same_time() {
-    alone(240, || {
+    linerate_tests::binary::alone(240, || {
         for engine in ["uring", "epoll"] {
             let line = format!("-c 60k --delay 0 --hold 1s -e {engine} --testee-engine {engine}");
             let shown = run(&line);
@@ -285,9 +285,9 @@ fn an_idle_connection_costs_at_most_a_kibibyte_of_user_memory() {
         return;
     };
     if limit.soft < 18_200 {
-        return skip("idle_memory", "fewer than 18,200 descriptors");
+        return linerate_tests::skip("idle_memory", "fewer than 18,200 descriptors");
     }
-    alone(240, || {
+    linerate_tests::binary::alone(240, || {
         let memory = |engine: &str, connections: u64| {
             let shown = run(&format!(
                 "-c {connections} --delay 0 --hold 0s -e {engine} --testee-engine {engine}"

@@ -310,6 +310,7 @@ fn answers_do_not_wait_for_more(driver: &'static dyn Driver) {
 }
 
 /// Threads that `testee` has made, and its system calls.
+#[cfg(target_os = "linux")]
 fn of_threads(testee: Testee) -> (u64, u64) {
     let (outcomes, _) = testee.stop();
     let outcome = outcomes.first().expect("one worker");
