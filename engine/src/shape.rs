@@ -186,9 +186,7 @@ impl Cursor {
             }
         }
     }
-}
 
-impl Cursor {
     /// How many gaps are to be drawn up to this offset, on average; 0 where nothing is drawn.
     fn drawn_before(&self, until_ns: u64) -> f64 {
         match *self {

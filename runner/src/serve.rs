@@ -7,6 +7,7 @@ pub(crate) use processes::{Said, Told};
 pub(crate) use state::Share;
 pub use state::{Limit, ListenerState, ServeObserver, ServeTotals};
 
+use crate::agent::limits;
 use crate::cancel::Cancel;
 use crate::engines::{self, Chosen};
 use crate::error::Failure;
@@ -100,9 +101,9 @@ const PROCESSES_UNASKED_MAX: u32 = 16;
 fn spread(plan: &ServePlan) -> Result<Share, Failure> {
     let limit = raise_descriptor_limit()
         .map_err(|error| Failure::machine(format!("read the descriptor limit: {error}")))?;
-    let workers: u64 = plan.listeners.iter().map(|l| u64::from(l.threads)).sum();
-    let own = 64 + 8 * workers;
-    let most = limit.soft.saturating_sub(own) / workers.max(1);
+    let threads = plan.listeners.iter().map(|l| l.threads).sum();
+    let workers = u64::from(threads);
+    let most = limit.soft.saturating_sub(limits::needed(0, threads)) / workers.max(1);
     let most = u32::try_from(most).unwrap_or(u32::MAX);
     let asked = plan.request.max_connections;
     let part = |processes| most_of(plan.max_connections, processes);
@@ -124,7 +125,7 @@ fn spread(plan: &ServePlan) -> Result<Share, Failure> {
             "--max-connections {} on {workers} threads of {processes} processes need {} descriptors in each, and the limit \
              is {}: raise it (ulimit -Hn, or LimitNOFILE= in a unit), take more --processes, or fewer connections",
             plan.max_connections,
-            u64::from(max_connections.max(1)) * workers + own,
+            limits::needed(u64::from(max_connections.max(1)) * workers, threads),
             limit.soft
         )));
     }

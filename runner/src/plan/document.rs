@@ -54,7 +54,7 @@ impl Plan {
         }
     }
 
-    fn document_target(&self) -> Target {
+    pub(super) fn document_target(&self) -> Target {
         let (endpoint, via) = match &self.target {
             TargetPlan::Foreign(endpoint) => (endpoint, None),
             TargetPlan::Own(testee) => (&testee.listen, self.request.common.testee_via.clone()),

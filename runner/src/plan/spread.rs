@@ -4,7 +4,7 @@ use super::{AgentPlan, Plan, PlanRequest};
 use crate::agent::limits;
 use crate::host::available_bytes;
 use engine::os::raise_descriptor_limit;
-use report::document::Role;
+use report::document::{Role, Target};
 use report::units::{grouped, human_bytes};
 
 /// What the kernel needs for one end of an established TCP connection that carries nothing, bytes, machine-wide
@@ -36,11 +36,9 @@ pub fn spread_over_agents(request: &mut PlanRequest) {
         common.threads.unwrap_or(1),
         common.testee_threads.unwrap_or(1),
     );
-    common.load_agents = common
-        .load_agents
-        .or_else(|| (2..=most).find(|n| fits(connections.div_ceil(*n), threads)))
-        .filter(|_| !fits(connections, threads))
-        .or(common.load_agents);
+    if common.load_agents.is_none() && !fits(connections, threads) {
+        common.load_agents = (2..=most).find(|n| fits(connections.div_ceil(*n), threads));
+    }
     if is_here && !unix && common.testee_agents.is_none() && !fits(connections, testee_threads) {
         let share = |n| super::agents::most_of(connections, n);
         common.testee_agents = (2..=most).find(|n| fits(share(*n), testee_threads));
@@ -58,14 +56,15 @@ pub fn forecast(plan: &Plan) -> Vec<String> {
             .iter()
             .filter(move |agent| agent.role == role && agent.is_here())
     };
+    let target = plan.document_target();
     let mut lines = vec![processes(
         plan,
         of(Role::Load).collect(),
         of(Role::Testee).collect(),
     )];
-    lines.extend(addresses(plan));
+    lines.extend(addresses(plan, &target));
     lines.extend(backlog(plan));
-    lines.extend(memory(plan));
+    lines.extend(memory(plan, &target));
     lines
 }
 
@@ -95,11 +94,11 @@ fn processes(plan: &Plan, loads: Vec<&AgentPlan>, testees: Vec<&AgentPlan>) -> S
     )
 }
 
-fn addresses(plan: &Plan) -> Option<String> {
+fn addresses(plan: &Plan, target: &Target) -> Option<String> {
     let (first, last) = limits::port_range()?;
     let ports = last.saturating_sub(first) + 1;
     let spread = limits::spread(plan);
-    let loopback = plan.document().target.loopback && plan.document().target.transport == "tcp";
+    let loopback = target.loopback && target.transport == "tcp";
     match (plan.sources.len(), loopback) {
         (0, true) if spread > 1 => Some(format!(
             "from {spread} source addresses of 127.0.0.0/8, each with {} local ports",
@@ -135,9 +134,9 @@ fn backlog(plan: &Plan) -> Option<String> {
     })
 }
 
-fn memory(plan: &Plan) -> Option<String> {
+fn memory(plan: &Plan, target: &Target) -> Option<String> {
     let available = available_bytes().ok()?;
-    let ends = 1 + u64::from(plan.document().target.loopback);
+    let ends = 1 + u64::from(target.loopback);
     let needed = u64::from(plan.connections) * ends * SOCKET_BYTES;
     let enough = if needed < available {
         ""
