@@ -27,5 +27,6 @@ pub mod socket;
 pub mod speaker;
 pub mod tcp_info;
 pub mod timers;
+pub mod websocket;
 pub mod worker;
 pub mod workload;

@@ -12,8 +12,8 @@ mod recorded;
 pub use errors::ErrorKind;
 pub use published::{Published, ServePublished, bump};
 pub use recorded::{
-    HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, OneReading, PartOfAnswer, ProcessReading, Recorded,
-    Unfinished, new_histogram,
+    Clients, HISTOGRAM_DIGITS, HISTOGRAM_MAX_NS, OneReading, PartOfAnswer, ProcessReading,
+    Recorded, Unfinished, new_histogram,
 };
 
 use hdrhistogram::Histogram;
@@ -172,6 +172,12 @@ impl Meter {
         true
     }
 
+    /// Whether this instant belongs to the window.
+    #[inline]
+    pub fn is_in_window(&self, at_ns: u64) -> bool {
+        self.in_window(at_ns)
+    }
+
     #[inline]
     fn in_window(&self, at_ns: u64) -> bool {
         at_ns >= self.recorded.window_start_ns && at_ns < self.recorded.window_end_ns
@@ -273,6 +279,30 @@ impl Meter {
         self.recorded.lost[kind as usize] += 1;
         bump(&self.published.connections_lost, 1);
         self.note_text(kind, text);
+    }
+
+    /// A client that was opened has shaken hands, and may send.
+    pub fn client_opened(&mut self) {
+        bump(&self.published.connections_opened, 1);
+    }
+
+    /// A client could not be opened.
+    pub fn client_not_opened(&mut self, kind: ErrorKind, text: impl FnOnce() -> String) {
+        self.recorded.unopened[kind as usize] += 1;
+        bump(&self.published.connections_failed, 1);
+        self.note_text(kind, text);
+    }
+
+    /// The handshake of a protocol is done that began with connecting at `started_ns`.
+    pub fn handshake(&mut self, started_ns: u64, now_ns: u64) {
+        let taken_ns = now_ns.saturating_sub(started_ns);
+        record(&mut self.recorded.handshake, taken_ns);
+    }
+
+    /// What one client got in the window: answers, the sum of their latencies, and the longest of them, ns.
+    pub fn client(&mut self, count: u64, sum_ns: u64, longest_ns: u64) {
+        let clients = self.recorded.clients.get_or_insert_default();
+        clients.add(count, sum_ns, longest_ns);
     }
 
     /// The request of a transaction was answered: its exchange took `now_ns - sent_ns`.

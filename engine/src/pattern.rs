@@ -13,6 +13,15 @@ pub const PERIOD: u32 = 65_521;
 /// A region that holds the pattern for [`PERIOD`] positions plus the longest send, so that any send of
 /// up to `longest` bytes is one contiguous range whatever its position.
 pub fn region(longest: u32) -> Region {
+    Region::new(bytes(longest, |random| random))
+}
+
+/// The same of printable ASCII characters, `0` to `o`.
+pub fn text(longest: u32) -> Vec<u8> {
+    bytes(longest, |random| b'0' + random % 64)
+}
+
+fn bytes(longest: u32, byte: impl Fn(u8) -> u8) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PERIOD as usize + longest as usize);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..PERIOD {
@@ -20,13 +29,13 @@ pub fn region(longest: u32) -> Region {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.push((state >> 32) as u8);
+        bytes.push(byte((state >> 32) as u8));
     }
     while bytes.len() < bytes.capacity() {
         let more = (bytes.capacity() - bytes.len()).min(PERIOD as usize);
         bytes.extend_from_within(..more);
     }
-    Region::new(bytes)
+    bytes
 }
 
 /// Where connection `index` begins in the period.

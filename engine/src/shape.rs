@@ -57,6 +57,8 @@ pub enum Pace {
     Constant(f64),
     /// Open loop, exponential gaps, this many per second on average in total.
     Poisson(f64),
+    /// Open loop: each connection at this distance (ns, at least 1), the first as soon as it is opened.
+    Each(u64),
 }
 
 impl Pace {
@@ -111,6 +113,11 @@ impl Cursor {
                     count: 0,
                 }
             }
+            Pace::Each(gap_ns) => Self::Constant {
+                offset_ns: 0.0,
+                gap_ns: gap_ns as f64,
+                count: 0,
+            },
             Pace::Poisson(per_second) => {
                 let mean_gap_ns = f64::from(total) * 1e9 / (f64::from(count) * per_second);
                 let mut state = seed ^ (u64::from(first) << 20).wrapping_mul(0x2545_f491_4f6c_dd1d);
@@ -231,6 +238,11 @@ impl Pacer {
     /// The schedule of connection `index` of `total`; `seed` is that of the Poisson gaps.
     pub fn new(pace: Pace, index: u32, total: u32, seed: u64) -> Self {
         Self::of_worker(pace, index, 1, total, seed)
+    }
+
+    /// A schedule of which nothing is ever due.
+    pub fn never() -> Self {
+        Self::of_worker(Pace::Closed, 0, 1, 1, 0)
     }
 
     /// The one schedule of connections `first .. first + count` of `total`, which are a worker's. Workers of

@@ -6,9 +6,12 @@ mod bulk;
 mod connect;
 mod echo;
 mod flights;
+mod numbered;
 mod request_response;
 mod serve_rr;
 mod transaction;
+mod web_socket;
+mod web_socket_server;
 
 pub use bulk::{Bulk, BulkServer};
 pub use connect::Connect;
@@ -17,12 +20,17 @@ pub use flights::{Flight, Flights};
 pub use request_response::RequestResponse;
 pub use serve_rr::RrServer;
 pub use transaction::Transaction;
+pub use web_socket::{NUMBER_BYTES, WebSocket};
+pub use web_socket_server::WebSocketServer;
 
 use crate::load::LoadWorkload;
 use crate::needs::Needs;
 use crate::region::Region;
 use crate::session::{Hints, How, Session};
 use crate::shape::{Pace, Ramp};
+use crate::websocket::frame::Kind;
+use crate::websocket::handshake::Opening;
+use std::sync::Arc;
 
 /// Who closes first, and so where TIME_WAIT lands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -78,6 +86,25 @@ pub enum LoadSpec {
         /// When each is due.
         ramp: Ramp,
     },
+    /// Messages over WebSockets that come back.
+    WebSocket {
+        /// What is asked for in the handshake.
+        opening: Arc<Opening>,
+        /// Bytes of a message, at least [`NUMBER_BYTES`].
+        message_bytes: u32,
+        /// Bytes of the payload of a frame at most.
+        frame_bytes: u32,
+        /// What messages are sent as.
+        kind: Kind,
+        /// Messages in flight per connection at most.
+        depth: u32,
+        /// When to send.
+        pace: Pace,
+        /// Every byte of an answer is compared.
+        verify: bool,
+        /// When each client is opened.
+        ramp: Ramp,
+    },
     /// Connect, request, response, close; or without the request: connect, close.
     Transaction {
         /// Bytes of request and response; `None` for connect-close.
@@ -119,6 +146,11 @@ pub enum ServeSpec {
         /// How to close then.
         how: How,
     },
+    /// Sends back the messages of WebSockets.
+    WebSocket {
+        /// Bytes of a message at most.
+        limit_message_bytes: u64,
+    },
 }
 
 impl ServeSpec {
@@ -130,6 +162,7 @@ impl ServeSpec {
             Self::Source { .. } => "source",
             Self::Duplex { .. } => "duplex",
             Self::Rr { .. } => "rr",
+            Self::WebSocket { .. } => "ws",
         }
     }
 
@@ -138,6 +171,11 @@ impl ServeSpec {
         match *self {
             Self::Echo => visitor.visit(EchoServer),
             Self::Discard => visitor.visit(BulkServer::new(false, 1)),
+            Self::WebSocket {
+                limit_message_bytes,
+            } => visitor.visit(WebSocketServer {
+                limit_message_bytes,
+            }),
             Self::Source { message_bytes } => visitor.visit(BulkServer::new(true, message_bytes)),
             Self::Duplex { message_bytes } => visitor.visit(BulkServer::new(true, message_bytes)),
             Self::Rr {
@@ -178,13 +216,14 @@ impl LoadSpec {
     /// Whether operations are sent on a schedule.
     pub fn is_open_loop(&self) -> bool {
         let (_, pace, _) = self.properties();
-        pace.is_open() || self.ramp() != Ramp::AtOnce
+        let opens_on_schedule = matches!(self, Self::Connect { ramp } if *ramp != Ramp::AtOnce);
+        pace.is_open() || opens_on_schedule
     }
 
     /// When its connections are opened.
     pub fn ramp(&self) -> Ramp {
         match *self {
-            Self::Connect { ramp } => ramp,
+            Self::Connect { ramp } | Self::WebSocket { ramp, .. } => ramp,
             _ => Ramp::AtOnce,
         }
     }
@@ -234,6 +273,24 @@ impl LoadSpec {
                 bitrate_bits_per_second,
             }),
             Self::Connect { .. } => visitor.visit(Connect),
+            Self::WebSocket {
+                ref opening,
+                message_bytes,
+                frame_bytes,
+                kind,
+                depth,
+                pace,
+                verify,
+                ..
+            } => visitor.visit(WebSocket {
+                opening: Arc::clone(opening),
+                message_bytes,
+                frame_bytes,
+                kind,
+                depth,
+                pace,
+                verify,
+            }),
             Self::Transaction {
                 exchange,
                 pace,

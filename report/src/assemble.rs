@@ -83,6 +83,11 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, operations);
         cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, operations);
     }
+    if let Some(clients) = &measured.clients {
+        let opened = clients.opened;
+        cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, opened);
+        cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, opened);
+    }
     Ok(Round {
         number: parts.number,
         ended_early: parts.ended_early,

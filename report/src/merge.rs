@@ -9,8 +9,8 @@ pub use together::Together;
 use std::collections::BTreeMap;
 
 use crate::document::{
-    ConnectionAccounts, ErrorCount, ErrorKind, Finite, Held, Interval, Latencies, LatencySummary,
-    Measurement, Totals, Unfinished,
+    ClientAnswers, Clients, ConnectionAccounts, ErrorCount, ErrorKind, Finite, Held, Interval,
+    Latencies, LatencySummary, Measurement, RampPoint, Totals, Unfinished,
 };
 use crate::histogram::{self, HistogramError};
 
@@ -33,11 +33,13 @@ pub fn measurements(
         connections: (parts.iter().filter_map(|part| part.connections))
             .reduce(ConnectionAccounts::and),
         held: held(parts),
+        clients: clients(parts)?,
         schedule_lag: latencies(parts.iter().map(|part| part.schedule_lag.as_ref()))?,
         latency: Latencies {
             service: latency_of(|latency| &latency.service)?,
             response: latency_of(|latency| &latency.response)?,
             connect: latency_of(|latency| &latency.connect)?,
+            handshake: latency_of(|latency| &latency.handshake)?,
             total: latency_of(|latency| &latency.total)?,
             error: latency_of(|latency| &latency.error)?,
         },
@@ -107,6 +109,57 @@ fn held(parts: &[&Measurement]) -> Option<Held> {
         lost_total: all.iter().map(|held| held.lost_total).sum(),
         lost: summed(all.iter().flat_map(|held| &held.lost)),
     })
+}
+
+fn clients(parts: &[&Measurement]) -> Result<Option<Clients>, HistogramError> {
+    let all: Vec<&Clients> = parts
+        .iter()
+        .filter_map(|part| part.clients.as_ref())
+        .collect();
+    if all.is_empty() {
+        return Ok(None);
+    }
+    let sum = |pick: fn(&Clients) -> u64| all.iter().map(|one| pick(one)).sum::<u64>();
+    Ok(Some(Clients {
+        started: sum(|one| one.started),
+        opened: sum(|one| one.opened),
+        failed_total: sum(|one| one.failed_total),
+        failed: summed(all.iter().flat_map(|one| &one.failed)),
+        lost_total: sum(|one| one.lost_total),
+        lost: summed(all.iter().flat_map(|one| &one.lost)),
+        answers: answers(&all),
+        mean_latency: latencies(all.iter().map(|one| one.mean_latency.as_ref()))?,
+        longest_latency: latencies(all.iter().map(|one| one.longest_latency.as_ref()))?,
+        ramp: ramp(&all),
+    }))
+}
+
+fn answers(all: &[&Clients]) -> Option<ClientAnswers> {
+    let known = || {
+        all.iter()
+            .filter_map(|one| Some((one.answers?, one.opened)))
+    };
+    let opened: u64 = known().map(|(_, opened)| opened).sum();
+    let sum: f64 = known()
+        .map(|(answers, opened)| answers.mean.get() * opened as f64)
+        .sum();
+    Some(ClientAnswers {
+        least: known().map(|(answers, _)| answers.least).min()?,
+        mean: Finite::ratio(sum, opened as f64)?,
+        most: known().map(|(answers, _)| answers.most).max()?,
+    })
+}
+
+/// Agents look at the same instants; one that has seen all of its clients settled looks no more.
+fn ramp(all: &[&Clients]) -> Vec<RampPoint> {
+    let length = all.iter().map(|one| one.ramp.len()).max().unwrap_or(0);
+    let at = |index: usize| {
+        let points = all
+            .iter()
+            .filter_map(|one| one.ramp.get(index).or(one.ramp.last()));
+        points.copied().reduce(RampPoint::and)
+    };
+    (0..length).filter_map(at).collect()
 }
 
 fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {

@@ -4,6 +4,7 @@ use crate::document::{
     Closer, Confirmation, Direction, Document, ErrorCount, ErrorKind, Interval, Measurement, Plan,
     Round, Workload,
 };
+use crate::text::clients;
 use crate::units::{counted, grouped, human_ns};
 
 /// Why a round is no success.
@@ -34,6 +35,10 @@ pub(crate) fn moved_nothing(plan: &Plan, round: &Round) -> bool {
 /// Of a run that opens each connection once: what kept it from being complete, in all rounds that it has; `None` if
 /// all were established and kept, and for all other workloads.
 pub fn incomplete(document: &Document) -> Option<String> {
+    if document.plan.workload.joins() {
+        let defects = clients::defects(document);
+        return (!defects.is_empty()).then(|| defects.join(", "));
+    }
     if !document.plan.workload.holds() {
         return None;
     }
@@ -105,6 +110,7 @@ fn role_for(plan: &Plan) -> &'static str {
         (Workload::Stream, ..) => "discard",
         (Workload::Crr, _, Some(Closer::Server)) => "rr --close-after 1, with these sizes",
         (Workload::Cc, _, Some(Closer::Server)) => "rr --close-after 0",
+        (Workload::Ws, ..) => "ws",
         (Workload::Rr | Workload::Crr, ..) => "rr, with these sizes",
         (Workload::Echo | Workload::Cc | Workload::Connect, ..) => "echo",
     }
@@ -123,7 +129,10 @@ fn instead(plan: &Plan, round: &Round) -> String {
             role_for(plan)
         ),
     };
-    let worst = measured.errors.iter().max_by_key(|error| error.count);
+    let of_clients = measured.clients.iter();
+    let of_clients = of_clients.flat_map(|all| all.failed.iter().chain(&all.lost));
+    let worst = measured.errors.iter().chain(of_clients);
+    let worst = worst.max_by_key(|error| error.count);
     let why = match worst {
         Some(error) => format!(
             "{} times {}{}",

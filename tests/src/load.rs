@@ -338,7 +338,9 @@ pub fn rr(request_bytes: u32, response_bytes: u32) -> LoadSpec {
 /// The same with another depth or pace.
 pub fn with(mut spec: LoadSpec, new_depth: u32, new_pace: Pace) -> LoadSpec {
     match &mut spec {
-        LoadSpec::RequestResponse { depth, pace, .. } => (*depth, *pace) = (new_depth, new_pace),
+        LoadSpec::RequestResponse { depth, pace, .. } | LoadSpec::WebSocket { depth, pace, .. } => {
+            (*depth, *pace) = (new_depth, new_pace);
+        }
         LoadSpec::Transaction { pace, .. } => *pace = new_pace,
         LoadSpec::Stream { .. } | LoadSpec::Connect { .. } => {}
     }

@@ -6,7 +6,7 @@ use report::document as doc;
 use report::units::{parse_duration_ns, parse_rate, parse_size};
 use runner::plan::{
     CcRequest, ConnectRequest, CrrRequest, EchoRequest, EndingRequest, ExchangeRequest,
-    PlanRequest, RrRequest, ShapeRequest, StreamRequest,
+    PlanRequest, RrRequest, ShapeRequest, StreamRequest, WebSocketRequest,
 };
 
 use super::run_groups::{PaceArgs, RunOutputArgs, ShapeArgs, WorkloadArgs, either};
@@ -132,6 +132,23 @@ Exit code: 0 all were established and kept; 1 some were not, or were lost; 4 non
 
 ", units!()))]
     Connect(Box<WorkloadArgs<ConnectShape>>),
+
+    /// Messages over WebSockets that come back: how a server answers many clients
+    #[command(after_help = concat!("\
+Examples:
+  linerate run ws                                       one client, one message in flight, its own testee
+  linerate run ws ws://127.0.0.1:9001/echo -c 64 --size 1K --text
+  linerate run ws --clients 10000 --ramp 1ms --message-every 1s --duration 300s   the C10K WebSocket test
+  linerate run ws ws://127.0.0.1:9001 -c 100 --rate 10k --header 'Authorization: Bearer x'
+
+Each client is opened once, after the go, as --ramp says, and sends from then on; one that cannot be opened
+or is lost is counted and not replaced. Unless --warmup says otherwise the window begins when the ramp is
+over. A message carries a number, so that its echo is known in whatever order it comes.
+
+Exit code: 0 all clients were opened and kept; 1 some were not, or were lost; 4 none was.
+
+", units!()))]
+    Ws(Box<WorkloadArgs<WsShape>>),
 }
 
 /// The shape of `run rr`.
@@ -213,6 +230,53 @@ pub struct ConnectShape {
     /// How they are closed: all at once, or as they were opened [default: all-at-once]
     #[arg(long, value_name = "HOW", value_enum)]
     pub close: Option<Closing>,
+}
+
+/// The shape of `run ws`.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shape")]
+pub struct WsShape {
+    /// Open a client every so often, over all processes and threads; 0: as fast as they go [default: 0]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
+    pub ramp: Option<u64>,
+
+    /// Open loop: each client sends a message so often, answered or not, the first as soon as it is opened
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns, conflicts_with = "rate")]
+    pub message_every: Option<u64>,
+
+    #[command(flatten)]
+    pub pace: PaceArgs,
+
+    /// Messages in flight per client [default: 1, with --message-every or --rate 16]
+    #[arg(long, value_name = "N", value_parser = count_u32, help_heading = "Shape")]
+    pub depth: Option<u32>,
+
+    #[command(flatten)]
+    pub message: MessageArgs,
+
+    /// Send text messages, of ASCII characters, instead of binary ones
+    #[arg(long, help_heading = "Shape")]
+    pub text: bool,
+
+    /// Send messages in fragments of at most so many bytes [default: in one frame]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Shape")]
+    pub fragment: Option<u64>,
+
+    /// Path and query of the request [default: those of the target, or /]
+    #[arg(long, value_name = "PATH", help_heading = "Handshake")]
+    pub path: Option<String>,
+
+    /// A further field of the request; may be given several times
+    #[arg(long, value_name = "'NAME: VALUE'", help_heading = "Handshake")]
+    pub header: Vec<String>,
+
+    /// The field Origin of the request
+    #[arg(long, value_name = "ORIGIN", help_heading = "Handshake")]
+    pub origin: Option<String>,
+
+    /// A subprotocol to ask for; may be given several times, best first
+    #[arg(long, value_name = "NAME", help_heading = "Handshake")]
+    pub subprotocol: Vec<String>,
 }
 
 /// How connections that were held are closed.
@@ -344,6 +408,7 @@ impl Workload {
             Self::Crr(args) => (args.plan.request(), &args.output),
             Self::Cc(args) => (args.plan.request(), &args.output),
             Self::Connect(args) => (args.plan.request(), &args.output),
+            Self::Ws(args) => (args.plan.request(), &args.output),
         }
     }
 
@@ -386,6 +451,10 @@ macro_rules! with_shape {
             }
             Workload::Connect => {
                 type $shape = run::ConnectShape;
+                $body
+            }
+            Workload::Ws => {
+                type $shape = run::WsShape;
                 $body
             }
         }
@@ -458,6 +527,25 @@ impl ShapeArgs for ConnectShape {
                 Closing::AllAtOnce => doc::Closing::AllAtOnce,
                 Closing::Ramp => doc::Closing::Ramp,
             }),
+        })
+    }
+}
+
+impl ShapeArgs for WsShape {
+    fn shape(&self) -> ShapeRequest {
+        ShapeRequest::Ws(WebSocketRequest {
+            ramp_ns: self.ramp,
+            message_every_ns: self.message_every,
+            pace: self.pace.request(),
+            depth: self.depth,
+            message_bytes: self.message.size,
+            fragment_bytes: self.fragment,
+            text: self.text,
+            verify: either(self.message.verify, self.message.no_verify),
+            path: self.path.clone(),
+            headers: self.header.clone(),
+            origin: self.origin.clone(),
+            subprotocols: self.subprotocol.clone(),
         })
     }
 }

@@ -176,6 +176,8 @@ pub enum Role {
     Duplex,
     // Answers every --request bytes with --response bytes
     Rr,
+    // Sends back the messages of WebSockets
+    Ws,
 }
 
 impl From<Role> for RoleName {
@@ -186,6 +188,7 @@ impl From<Role> for RoleName {
             Role::Source => RoleName::Source,
             Role::Duplex => RoleName::Duplex,
             Role::Rr => RoleName::Rr,
+            Role::Ws => RoleName::Ws,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection of the load, the whole run long.
 
 use super::rules::Rules;
-use super::session::{Began, LoadWorkload};
+use super::session::{Began, Connects, LoadWorkload};
 use crate::region::Region;
 use crate::shape::Pacer;
 use std::sync::Arc;
@@ -89,7 +89,10 @@ impl<W: LoadWorkload> Connection<W> {
         Self {
             session: workload.session(),
             slot: workload.slot(index, region),
-            pacer: Pacer::new(workload.pace(), index, total, rules.poisson_seed),
+            pacer: match W::CONNECTS {
+                Connects::Joining => Pacer::never(),
+                _ => Pacer::new(workload.pace(), index, total, rules.poisson_seed),
+            },
             began: Began::default(),
             opened_ns: 0,
             state: State::Idle,

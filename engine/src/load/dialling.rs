@@ -40,16 +40,22 @@ pub struct Dial {
 }
 
 impl<W: LoadWorkload> Life<W> {
-    /// Whether connecting is an operation or a part of one, and so begins at the go.
-    pub(super) const EACH: bool = !matches!(W::CONNECTS, Connects::Ahead);
+    /// Whether connections are opened after the go.
+    pub(super) const AFTER_GO: bool = !matches!(W::CONNECTS, Connects::Ahead);
+
+    /// Whether connecting is an operation or a part of one.
+    pub(super) const EACH: bool = matches!(W::CONNECTS, Connects::Each | Connects::Once);
 
     /// Whether each connection is opened once, and held.
     pub(super) const ONCE: bool = matches!(W::CONNECTS, Connects::Once);
 
+    /// Whether each connection is a client, which is opened once and operates.
+    pub(super) const JOINS: bool = matches!(W::CONNECTS, Connects::Joining);
+
     /// The load begins: connections that are opened ahead are opened now, by the ramp.
     pub fn begin(&mut self, now_ns: u64) {
         self.alive_ns = now_ns;
-        if !Self::EACH {
+        if !Self::AFTER_GO {
             self.ramp_up(now_ns);
         }
     }
@@ -79,8 +85,11 @@ impl<W: LoadWorkload> Life<W> {
         if !std::mem::take(&mut connection.is_retry) {
             self.accounts.started += 1;
             connection.began.started_ns = now_ns;
-            if !Self::EACH {
+            if !Self::AFTER_GO {
                 connection.began.intended_ns = now_ns;
+            }
+            if Self::JOINS {
+                self.meter.connection_started();
             }
             if Self::ONCE {
                 self.note_start(index, now_ns);
@@ -152,7 +161,7 @@ impl<W: LoadWorkload> Life<W> {
         let errno = socket::errno_of(error);
         // A refused connect says ECONNREFUSED; ECONNRESET says that it was established and reset
         // before we looked. To a transaction whose server closes by RST that is the agreed end.
-        if Self::EACH && errno == libc::ECONNRESET {
+        if Self::AFTER_GO && errno == libc::ECONNRESET {
             self.connected(index, out);
             return self.lost(index, errno, out);
         }
@@ -200,16 +209,24 @@ impl<W: LoadWorkload> Life<W> {
         connection.failures = connection.failures.saturating_add(1);
         let intended_ns = Self::EACH.then_some(connection.began.intended_ns);
         self.accounts.failed += 1;
-        self.meter
-            .failure(loss.kind, intended_ns, now_ns, || loss.text);
+        match Self::JOINS {
+            true => self.meter.client_not_opened(loss.kind, || loss.text),
+            false => self
+                .meter
+                .failure(loss.kind, intended_ns, now_ns, || loss.text),
+        }
         self.leave(index, Next::Rest);
     }
 
     /// Why the run cannot begin: before it is ready, and as long as nobody has answered a load that
     /// connects only after the go, the first failure ends it.
     pub fn refused(&self) -> Option<EngineError> {
+        let opened = match Self::JOINS {
+            true => self.joined,
+            false => self.established,
+        };
         let nobody_yet =
-            Self::EACH && !Self::ONCE && self.established == 0 && self.phase == Phase::Running;
+            Self::AFTER_GO && !Self::ONCE && opened == 0 && self.phase == Phase::Running;
         if self.is_prepared && !nobody_yet {
             return None;
         }
@@ -264,6 +281,7 @@ impl<W: LoadWorkload> Life<W> {
     /// Connects it at once; or, where that is a part of an operation, when one is due and permitted.
     pub(super) fn dial_or_operate(&mut self, index: u32, now_ns: u64) {
         if !Self::EACH || Self::ONCE {
+            // Nothing else is to be due or permitted.
             return self.queue_dial(index);
         }
         let connection = &mut self.connections[index as usize];

@@ -113,6 +113,7 @@ impl<W: LoadWorkload> Life<W> {
         connection.pacer.arrive(now_ns, &mut self.meter);
         let next_ns = connection.pacer.next_due_ns();
         let state = connection.state;
+        // A client that has left has none, and comes in no more.
         match (self.schedule.peek_mut(), next_ns) {
             (Some(mut first), Some(next_ns)) => first.0.0 = next_ns,
             (Some(first), None) => drop(std::collections::binary_heap::PeekMut::pop(first)),
@@ -138,6 +139,9 @@ impl<W: LoadWorkload> Life<W> {
         let connection = &mut self.connections[index as usize];
         if std::mem::take(&mut connection.timer_due) && connection.state.is_established() {
             self.tell(index, out, |session, slot, out| session.timer(slot, out));
+        }
+        if W::PARTS && self.phase == Phase::Draining && self.state(index) == State::Open {
+            return self.tell(index, out, |session, slot, out| session.part(slot, out));
         }
         if self.state(index) == State::Open && self.pacer(index).is_open() {
             self.tell(index, out, |session, slot, out| session.due(slot, out));
@@ -234,6 +238,15 @@ impl<W: LoadWorkload> Life<W> {
             // It was being opened when the others were to be closed.
             self.set_timer(index, out.now_ns());
         }
+        if Self::JOINS {
+            let now_ns = out.now_ns();
+            self.joined += 1;
+            self.meter.client_opened();
+            self.start_schedule(index, now_ns);
+        }
+        if W::PARTS && self.phase > Phase::Running {
+            return self.tell(index, out, |session, slot, out| session.part(slot, out));
+        }
         self.tell(index, out, |session, slot, out| session.opened(slot, out));
     }
 
@@ -272,6 +285,9 @@ impl<W: LoadWorkload> Life<W> {
             self.meter.connection_lost(loss.kind, || loss.text.clone());
             return self.leave(index, Next::Nothing);
         }
+        if Self::JOINS {
+            return self.lose_client(index, loss, now_ns);
+        }
         let operations =
             connection
                 .session
@@ -281,6 +297,25 @@ impl<W: LoadWorkload> Life<W> {
                 .failure(loss.kind, None, now_ns, || loss.text.clone());
         }
         self.leave(index, Next::Rest);
+    }
+
+    /// A client has left: with it what was in flight and what was due, and nothing takes its place.
+    fn lose_client(&mut self, index: u32, loss: &Loss, now_ns: u64) {
+        let connection = &mut self.connections[index as usize];
+        let text = || loss.text.clone();
+        match connection.state {
+            // After the window nobody is expected to stay.
+            State::Open if self.phase > Phase::Running => {}
+            State::Open => self.meter.connection_lost(loss.kind, text),
+            _ => self.meter.client_not_opened(loss.kind, text),
+        }
+        connection
+            .session
+            .fail(&mut connection.slot, loss, now_ns, &mut self.meter);
+        if self.phase == Phase::Running {
+            self.end_schedule(index, loss, now_ns);
+        }
+        self.leave(index, Next::Nothing);
     }
 
     /// From now on a connection is only waited for until it is closed.
@@ -294,7 +329,7 @@ impl<W: LoadWorkload> Life<W> {
         }
         connection.state = State::Closing;
         connection.next = match next {
-            Next::Another | Next::Rest if Self::ONCE => Next::Nothing,
+            Next::Another | Next::Rest if Self::ONCE || Self::JOINS => Next::Nothing,
             next => next,
         };
         self.exact_instants -= u32::from(connection.timer_ns != NEVER);

@@ -118,6 +118,10 @@ pub struct Life<W: LoadWorkload> {
     spare_source: u32,
     /// Connections established so far, reconnects included.
     established: u64,
+    /// Of clients: those that have shaken hands.
+    joined: u64,
+    /// When the go was, ns.
+    go_ns: u64,
 }
 
 impl<W: LoadWorkload> Life<W> {
@@ -156,6 +160,8 @@ impl<W: LoadWorkload> Life<W> {
             accounts: Accounts::default(),
             spare_source: 0,
             established: 0,
+            joined: 0,
+            go_ns: 0,
             workload,
             rules,
             region,
@@ -275,15 +281,14 @@ impl<W: LoadWorkload> Life<W> {
         self.connections[index as usize].timer_ns != connection::NEVER
     }
 
-    /// Whether a connection waits for something of its peer.
+    /// Whether a connection waits for something of its peer, its goodbye included.
     #[inline]
     pub fn waits(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
-        connection.state.is_established()
-            && connection
-                .session
-                .waiting_since_ns(&connection.slot)
-                .is_some()
+        let session = &connection.session;
+        (W::PARTS && connection.state == State::Open)
+            || connection.state.is_established()
+                && session.waiting_since_ns(&connection.slot).is_some()
     }
 
     #[inline]

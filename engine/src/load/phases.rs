@@ -1,18 +1,19 @@
 //! The phases of a load: the go, the measured window, the drain, the end.
 
 use super::connection::{NEVER, State};
+use super::outcome::Loss;
 use super::session::{LoadSession, LoadWorkload};
 use super::{Life, Phase, Progress};
 use crate::meter::{Meter, Recorded};
 use crate::session::How;
-use crate::shape::Ramp;
+use crate::shape::{EXACT_ARRIVALS, Pace, Pacer, Ramp};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 impl<W: LoadWorkload> Life<W> {
     /// Whether everything is prepared for the go; from then on failures are counted and end nothing.
     pub fn is_prepared(&mut self) -> bool {
-        self.is_prepared |= Self::EACH || self.ready == self.connections.len() as u32;
+        self.is_prepared |= Self::AFTER_GO || self.ready == self.connections.len() as u32;
         self.is_prepared
     }
 
@@ -33,19 +34,21 @@ impl<W: LoadWorkload> Life<W> {
             match connection.state {
                 State::Waiting => self.queue_to_speak(index),
                 // Lost between being ready and the go.
-                State::Idle if !Self::EACH && connection.dial_at_ns == NEVER => {
+                State::Idle if !Self::AFTER_GO && connection.dial_at_ns == NEVER => {
                     self.dial_or_operate(index, now_ns);
                 }
                 _ => {}
             }
         }
-        if Self::EACH {
+        if Self::AFTER_GO {
             self.ramp_up(now_ns);
         }
     }
 
     fn start_schedules(&mut self, go_ns: u64) {
-        if self.start_queue(go_ns) {
+        self.go_ns = go_ns;
+        // A client has its schedule from when it is opened.
+        if self.start_queue(go_ns) || Self::JOINS {
             return;
         }
         for (connection, index) in self.connections.iter_mut().zip(0..) {
@@ -54,6 +57,41 @@ impl<W: LoadWorkload> Life<W> {
                 self.schedule.push(Reverse((due_ns, index)));
             }
         }
+    }
+
+    /// The schedule of a client that has just been opened: what the whole load's has for it from now on, or its own.
+    pub(super) fn start_schedule(&mut self, index: u32, now_ns: u64) {
+        if self.queue.is_some() {
+            return;
+        }
+        let connection = &mut self.connections[index as usize];
+        let (pace, total) = (self.workload.pace(), self.rules.share.total);
+        let seed = self.rules.poisson_seed;
+        let mut pacer = Pacer::new(pace, connection.global_index, total, seed);
+        match pace {
+            Pace::Each(_) => pacer.start(now_ns),
+            _ => {
+                pacer.start(self.go_ns);
+                pacer.forget_before(now_ns, EXACT_ARRIVALS / u64::from(total));
+            }
+        }
+        connection.pacer = pacer;
+        let due_ns = pacer.next_due_ns();
+        self.schedule
+            .extend(due_ns.map(|due_ns| Reverse((due_ns, index))));
+    }
+
+    /// A client is lost: what was due for it and not sent has failed with it, and nothing more is due.
+    pub(super) fn end_schedule(&mut self, index: u32, loss: &Loss, now_ns: u64) {
+        let connection = &mut self.connections[index as usize];
+        while let Some(intended_ns) = connection.pacer.take() {
+            if self.meter.permit(intended_ns) {
+                let text = || loss.text.clone();
+                self.meter
+                    .failure(loss.kind, Some(intended_ns), now_ns, text);
+            }
+        }
+        connection.pacer = Pacer::never();
     }
 
     /// The instant from which the next event belongs to the window: an engine that keeps counters of its
@@ -171,6 +209,9 @@ impl<W: LoadWorkload> Life<W> {
         self.schedule.clear();
         self.forget_undialled(now_ns);
         for index in 0..self.connections.len() as u32 {
+            if W::PARTS && self.state(index) == State::Open {
+                self.queue_to_speak(index);
+            }
             self.settle(index);
         }
     }
@@ -247,11 +288,9 @@ impl<W: LoadWorkload> Life<W> {
             // Held, it waits for its turn to be closed.
             State::Open if Self::ONCE => self.rules.closing != Ramp::AtOnce,
             State::Open => {
-                W::OWES
-                    && connection
-                        .session
-                        .waiting_since_ns(&connection.slot)
-                        .is_some()
+                let session = &connection.session;
+                let waits = session.waiting_since_ns(&connection.slot).is_some();
+                W::OWES && (W::PARTS || waits)
             }
             State::Connecting | State::Shaking => Self::EACH,
             _ => false,
@@ -292,6 +331,7 @@ impl<W: LoadWorkload> Life<W> {
         }
         for index in 0..self.connections.len() as u32 {
             self.account_for(index, now_ns);
+            W::conclude(&self.connections[index as usize].slot, &mut self.meter);
         }
         self.give_up_schedules(now_ns);
         self.phase = Phase::Over;

@@ -17,6 +17,9 @@ pub enum Connects {
     Each,
     /// Opening the connection is the operation: each is opened once, after the go, and held until the end.
     Once,
+    /// Each connection is a client: opened once, after the go, and operating from then on until the end. One that cannot be
+    /// opened, or is lost, stays away.
+    Joining,
 }
 
 /// When a connection began.
@@ -84,6 +87,12 @@ pub trait LoadSession<L> {
         let _ = (slot, out);
     }
 
+    /// The window is over, and nothing more is asked for: where [`LoadWorkload::PARTS`], the session says goodbye when
+    /// nothing is in flight any more, and ends as planned.
+    fn part<O: LoadOut>(&mut self, slot: &mut L, out: &mut O) {
+        let _ = (slot, out);
+    }
+
     /// The peer will send nothing more.
     fn peer_finished<O: LoadOut>(&mut self, slot: &mut L, out: &mut O) {
         let _ = slot;
@@ -130,6 +139,9 @@ pub trait LoadWorkload: Clone + Send + 'static {
     /// count as they move, and it is cut.
     const OWES: bool;
 
+    /// Whether connections part with words ([`LoadSession::part`]), for which the drain waits.
+    const PARTS: bool = false;
+
     /// When operations are due.
     fn pace(&self) -> Pace;
     /// Operations in flight per connection at most.
@@ -140,6 +152,10 @@ pub trait LoadWorkload: Clone + Send + 'static {
     fn slot(&self, index: u32, region: &Arc<Region>) -> Self::Slot;
     /// A session for a connection just opened.
     fn session(&self) -> Self::Session;
+    /// The run is over: what is to be recorded of a connection as a whole.
+    fn conclude(slot: &Self::Slot, meter: &mut Meter) {
+        let _ = (slot, meter);
+    }
     /// What to prepare for.
     fn hints(&self) -> Hints;
     /// The memory that sessions send from, filled.

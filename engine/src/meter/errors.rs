@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Unsolicited,
     /// Bytes that differ from those expected.
     Mismatch,
+    /// The peer broke the protocol, or refused to speak it.
+    Protocol,
     /// No local port left (EADDRNOTAVAIL, EADDRINUSE).
     NoPorts,
     /// No descriptor left (EMFILE, ENFILE).
@@ -30,7 +32,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConnectRefused,
         Self::ConnectTimeout,
         Self::Reset,
@@ -39,6 +41,7 @@ impl ErrorKind {
         Self::Long,
         Self::Unsolicited,
         Self::Mismatch,
+        Self::Protocol,
         Self::NoPorts,
         Self::NoDescriptors,
         Self::Other,
@@ -55,6 +58,7 @@ impl ErrorKind {
             Self::Long => "long",
             Self::Unsolicited => "unsolicited",
             Self::Mismatch => "mismatch",
+            Self::Protocol => "protocol",
             Self::NoPorts => "no_ports",
             Self::NoDescriptors => "no_descriptors",
             Self::Other => "other",

@@ -20,6 +20,10 @@ pub struct Published {
     pub latency_sum_ns: AtomicU64,
     /// Connections that are opened once and whose opening has begun.
     pub connections_started: AtomicU64,
+    /// Of these, those that are clients and have shaken hands.
+    pub connections_opened: AtomicU64,
+    /// Of these, those that are clients and could not be opened.
+    pub connections_failed: AtomicU64,
     /// Of these, those that were established and lost, in the window or after it.
     pub connections_lost: AtomicU64,
     /// Largest latency since the agent last took it (it swaps in 0), ns.

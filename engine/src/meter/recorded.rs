@@ -65,6 +65,63 @@ pub struct Unfinished {
     pub part: Option<PartOfAnswer>,
 }
 
+/// How the answers of the window were spread over clients: one entry a client in each.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// How many clients.
+    pub count: u64,
+    /// How many answers all of them got,
+    pub answers: u64,
+    /// the one that got the least of them,
+    pub answers_least: u64,
+    /// and the one that got the most.
+    pub answers_most: u64,
+    /// The mean latency of each that got any, ns.
+    pub mean: Histogram<u64>,
+    /// The longest latency of each that got any, ns.
+    pub longest: Histogram<u64>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            answers: 0,
+            answers_least: u64::MAX,
+            answers_most: 0,
+            mean: growing_histogram(),
+            longest: growing_histogram(),
+        }
+    }
+}
+
+impl Clients {
+    /// One more client.
+    pub(super) fn add(&mut self, count: u64, sum_ns: u64, longest_ns: u64) {
+        self.count += 1;
+        self.answers += count;
+        self.answers_least = self.answers_least.min(count);
+        self.answers_most = self.answers_most.max(count);
+        if let Some(mean_ns) = sum_ns.checked_div(count) {
+            record(&mut self.mean, mean_ns);
+            record(&mut self.longest, longest_ns);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.answers += other.answers;
+        self.answers_least = self.answers_least.min(other.answers_least);
+        self.answers_most = self.answers_most.max(other.answers_most);
+        for (own, others) in [
+            (&mut self.mean, &other.mean),
+            (&mut self.longest, &other.longest),
+        ] {
+            own.add(others).expect("growing histograms take any bounds");
+        }
+    }
+}
+
 /// What the whole process had used at some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessReading {
@@ -135,6 +192,10 @@ pub struct Recorded {
     pub errors: [u64; ErrorKind::ALL.len()],
     /// Connections that were to be held and were lost, in the window or after it, by [`ErrorKind`].
     pub lost: [u64; ErrorKind::ALL.len()],
+    /// Clients that could not be opened, at any time, by [`ErrorKind`].
+    pub unopened: [u64; ErrorKind::ALL.len()],
+    /// What each client got; `None` unless that is asked for.
+    pub clients: Option<Box<Clients>>,
     /// Failures before the window (warm-up), all kinds.
     pub errors_before_window: u64,
     /// The first error of each kind in words.
@@ -147,6 +208,8 @@ pub struct Recorded {
     pub response: Histogram<u64>,
     /// Connecting, ns.
     pub connect: Histogram<u64>,
+    /// From the start of connecting to the end of the handshake of the protocol, ns, at any time.
+    pub handshake: Histogram<u64>,
     /// Whole transactions (connect to close), ns.
     pub total: Histogram<u64>,
     /// Failed operations, from the intended send to the failure, ns.
@@ -178,6 +241,8 @@ impl Recorded {
             bytes_received: 0,
             errors: [0; ErrorKind::ALL.len()],
             lost: [0; ErrorKind::ALL.len()],
+            unopened: [0; ErrorKind::ALL.len()],
+            clients: None,
             errors_before_window: 0,
             error_texts: Vec::with_capacity(ErrorKind::ALL.len()),
             unfinished: Unfinished {
@@ -189,6 +254,7 @@ impl Recorded {
             service: histogram(),
             response: histogram(),
             connect: histogram(),
+            handshake: histogram(),
             total: histogram(),
             failed: histogram(),
             lag: histogram(),
@@ -218,6 +284,12 @@ impl Recorded {
         for (own, others) in self.lost.iter_mut().zip(other.lost) {
             *own += others;
         }
+        for (own, others) in self.unopened.iter_mut().zip(other.unopened) {
+            *own += others;
+        }
+        if let Some(others) = &other.clients {
+            self.clients.get_or_insert_default().merge(others);
+        }
         self.errors_before_window += other.errors_before_window;
         for (kind, text) in &other.error_texts {
             if !self.error_texts.iter().any(|(own, _)| own == kind) {
@@ -235,6 +307,7 @@ impl Recorded {
             (&mut self.service, &other.service),
             (&mut self.response, &other.response),
             (&mut self.connect, &other.connect),
+            (&mut self.handshake, &other.handshake),
             (&mut self.total, &other.total),
             (&mut self.failed, &other.failed),
             (&mut self.lag, &other.lag),

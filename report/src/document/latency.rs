@@ -15,6 +15,9 @@ pub struct Latencies {
     pub response: Option<LatencySummary>,
     /// From asking for a connection until it was established.
     pub connect: Option<LatencySummary>,
+    /// From asking for a connection until the handshake of its protocol was done; null where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<LatencySummary>,
     /// Whole operations that open and close a connection: from asking for it until the peer's close is seen or our
     /// reset is sent. close(2) of what the peer has closed is not in it.
     pub total: Option<LatencySummary>,
@@ -25,11 +28,12 @@ pub struct Latencies {
 
 impl Latencies {
     /// Name and value of each distribution in the order in which they are shown.
-    pub fn named(&self) -> [(&'static str, Option<&LatencySummary>); 5] {
+    pub fn named(&self) -> [(&'static str, Option<&LatencySummary>); 6] {
         [
             ("response", self.response.as_ref()),
             ("service", self.service.as_ref()),
             ("connect", self.connect.as_ref()),
+            ("handshake", self.handshake.as_ref()),
             ("total", self.total.as_ref()),
             ("error", self.error.as_ref()),
         ]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Finite, Latencies, LatencySummary};
+use super::{Clients, Finite, Latencies, LatencySummary};
 use crate::units::{counted, grouped};
 
 /// A measured window.
@@ -35,6 +35,9 @@ pub struct Measurement {
     /// What became of the connections that were held; null unless holding them is the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// What became of clients; null unless connections are opened once and operate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
     /// Open loop: how late the generator noticed that operations were due. Waiting for a free place
     /// (depth) after that is part of the response time. Null in a closed loop.
     pub schedule_lag: Option<LatencySummary>,
@@ -152,6 +155,8 @@ pub enum ErrorKind {
     Unsolicited,
     /// The answer had other bytes than it should.
     Mismatch,
+    /// The peer broke the protocol, or refused to speak it.
+    Protocol,
     /// No local port was free.
     NoPorts,
     /// No descriptor was free.
@@ -174,6 +179,7 @@ impl ErrorKind {
             ErrorKind::Long => "long",
             ErrorKind::Unsolicited => "unsolicited",
             ErrorKind::Mismatch => "mismatch",
+            ErrorKind::Protocol => "protocol",
             ErrorKind::NoPorts => "no_ports",
             ErrorKind::NoDescriptors => "no_descriptors",
             ErrorKind::Other => "other",
@@ -192,6 +198,7 @@ impl ErrorKind {
             ErrorKind::Long => "answer too long",
             ErrorKind::Unsolicited => "bytes that nobody asked for",
             ErrorKind::Mismatch => "answer with wrong bytes",
+            ErrorKind::Protocol => "protocol broken or refused by the peer",
             ErrorKind::NoPorts => "no local port free",
             ErrorKind::NoDescriptors => "no descriptor free",
             ErrorKind::Other => "other",

@@ -14,6 +14,7 @@
 //!   therefore ignore fields that they do not know.
 
 mod check;
+mod clients;
 mod host;
 mod latency;
 mod limits;
@@ -26,6 +27,7 @@ mod summary;
 
 pub use check::{LoadError, load, unexplained_nulls};
 pub(crate) use check::{expect_schema, parse};
+pub use clients::{ClientAnswers, Clients, RampPoint};
 pub use host::{ClockOffset, Host, IoUringState, NetworkInterface};
 pub use latency::{Latencies, LatencySummary};
 pub use limits::{Limit, LimitValue, Limits, Unlimited};
@@ -34,8 +36,8 @@ pub use measurement::{
     Window,
 };
 pub use plan::{
-    CloseHow, Closer, Closing, Dialing, Direction, EngineRequest, Pace, PlacementRequest, Plan,
-    Queue, Sizes, Target, Workload,
+    CloseHow, Closer, Closing, Dialing, Direction, EngineRequest, MessageKind, Pace,
+    PlacementRequest, Plan, Queue, Sizes, Target, WebSocketPlan, Workload,
 };
 pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};
 pub use round::{

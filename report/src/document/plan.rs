@@ -49,6 +49,9 @@ pub struct Plan {
     /// How connections are opened, held and closed; null unless opening them is the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialing: Option<Dialing>,
+    /// What clients ask for and send over WebSockets; null for other workloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_socket: Option<WebSocketPlan>,
     /// Limit that linerate itself puts on a stream, total over all connections.
     pub bitrate_bits_per_second: Option<u64>,
     /// Limit that the kernel puts on each connection (`SO_MAX_PACING_RATE`).
@@ -91,17 +94,20 @@ pub enum Workload {
     Cc,
     /// Connect, each connection once, and hold: one operation is a connection that is established.
     Connect,
+    /// A message over a WebSocket is sent and comes back.
+    Ws,
 }
 
 impl Workload {
     /// All of them.
-    pub const ALL: [Workload; 6] = [
+    pub const ALL: [Workload; 7] = [
         Workload::Rr,
         Workload::Echo,
         Workload::Stream,
         Workload::Crr,
         Workload::Cc,
         Workload::Connect,
+        Workload::Ws,
     ];
 
     /// Whether bytes are what counts: then the result is a throughput, one operation is whatever one
@@ -120,10 +126,16 @@ impl Workload {
         matches!(self, Workload::Connect)
     }
 
+    /// Whether each connection is a client that is opened once, operates, and is not replaced.
+    pub fn joins(self) -> bool {
+        matches!(self, Workload::Ws)
+    }
+
     /// What its operations are called, in the plural.
     pub fn operations(self) -> &'static str {
         match self {
             Workload::Cc | Workload::Connect => "connections",
+            Workload::Ws => "messages",
             _ => "operations",
         }
     }
@@ -137,6 +149,7 @@ impl Workload {
             Workload::Crr => "crr",
             Workload::Cc => "cc",
             Workload::Connect => "connect",
+            Workload::Ws => "ws",
         }
     }
 }
@@ -212,6 +225,13 @@ pub enum Pace {
         /// each round has its own (`poisson_seed`).
         seed: Option<u64>,
     },
+    /// Open loop: each client has a schedule of its own, and its first operation is due as soon as it is opened.
+    Each {
+        /// From one operation of a client to its next.
+        every_ns: u64,
+        /// Operations per second in total while all clients are there.
+        rate_per_second: Finite,
+    },
 }
 
 /// Where operations that are due wait until a connection is free.
@@ -230,6 +250,9 @@ impl Pace {
         match self {
             Pace::Closed => None,
             Pace::Constant { rate_per_second }
+            | Pace::Each {
+                rate_per_second, ..
+            }
             | Pace::Poisson {
                 rate_per_second, ..
             } => Some(*rate_per_second),
@@ -254,6 +277,47 @@ pub struct Dialing {
     pub closing: Closing,
 }
 
+/// What clients ask for and send over WebSockets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WebSocketPlan {
+    /// Path and query of the request.
+    pub path: String,
+    /// Its field Origin; null without.
+    pub origin: Option<String>,
+    /// Subprotocols asked for, best first.
+    pub subprotocols: Vec<String>,
+    /// Further fields, `Name: value`.
+    pub headers: Vec<String>,
+    /// What messages are sent as.
+    pub sends: MessageKind,
+    /// Bytes of the payload of a frame at most; null: a message is a frame.
+    pub fragment_bytes: Option<u64>,
+    /// From the opening of one client to that of the next; null: as fast as they go.
+    pub client_every_ns: Option<u64>,
+    /// From one message of a client to its next; null unless each has a schedule of its own.
+    pub message_every_ns: Option<u64>,
+}
+
+/// What messages of WebSockets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl MessageKind {
+    /// The name in text.
+    pub fn name(self) -> &'static str {
+        match self {
+            MessageKind::Text => "text",
+            MessageKind::Binary => "binary",
+        }
+    }
+}
+
 /// How connections that were held are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -271,7 +335,7 @@ pub struct Sizes {
     pub request_bytes: Option<u64>,
     /// Bytes of one response (rr, crr).
     pub response_bytes: Option<u64>,
-    /// Bytes of one message (echo, stream).
+    /// Bytes of one message (echo, stream, ws).
     pub message_bytes: Option<u64>,
 }
 

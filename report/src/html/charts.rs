@@ -259,8 +259,13 @@ pub(super) fn ramp_over_time(plan: &Plan, round: &Round) -> Option<Lines> {
             marks: Vec::new(),
         })
         .collect();
-    plan.workload.holds().then(|| Lines {
-        title: "Connections over time".to_owned(),
+    let (title, since) = match plan.workload.joins() {
+        true => ("Clients over time", "time since the go"),
+        false => ("Connections over time", "time since the window began"),
+    };
+    let comes_up = plan.workload.holds() || plan.workload.joins();
+    comes_up.then(|| Lines {
+        title: title.to_owned(),
         description: format!(
             "{} established, {} failed and {} lost at the end of {}",
             human_count((last.established + last.closed) as f64),
@@ -269,7 +274,7 @@ pub(super) fn ramp_over_time(plan: &Plan, round: &Round) -> Option<Lines> {
             human_duration_ns((last.at_s * 1e9) as u64)
         ),
         x: Scale::linear(0.0, last.at_s, 8, |s| trimmed(&format!("{s:.2} s"))),
-        x_title: "time since the window began".to_owned(),
+        x_title: since.to_owned(),
         y: Scale::linear(0.0, plan.connections as f64 * 1.05, 4, |value| {
             trimmed(&human_count(value))
         }),

@@ -10,7 +10,7 @@ use crate::document::{Document, Round, Status};
 use crate::histogram::HistogramError;
 use crate::saved::View;
 use crate::text::layout::{Block, Paper};
-use crate::text::{self, cost, headline, measured, next, ramp, rounds, shown_round};
+use crate::text::{self, clients, cost, headline, measured, next, ramp, rounds, shown_round};
 use crate::units::{human_bit_rate, human_count, human_ns};
 
 /// Everything below the title.
@@ -67,7 +67,7 @@ fn throughput(
         ),
     };
     with_figure(page, level, title, &blocks, |page| {
-        match charts::ramp_over_time(plan, round) {
+        match charts::ramp_over_time(plan, round).filter(|_| plan.workload.holds()) {
             Some(lines) => {
                 let caption = format!("{}: {}.", lines.title(), lines.description());
                 lines_figure(page, figures, &lines, &caption);
@@ -76,7 +76,17 @@ fn throughput(
         }
         of_round(page, document);
     });
-    if plan.workload.holds() {
+    if plan.workload.joins() {
+        let blocks = Paper::blocks_of(|paper| clients::table(plan, round, paper));
+        with_figure(page, level, "Clients", &blocks, |page| {
+            if let Some(lines) = charts::ramp_over_time(plan, round) {
+                let caption = format!("{}: {}.", lines.title(), lines.description());
+                lines_figure(page, figures, &lines, &caption);
+            }
+            of_round(page, document);
+        });
+    }
+    if plan.workload.holds() || plan.workload.joins() {
         let blocks = Paper::blocks_of(|paper| ramp::memory(round, paper));
         sections(page, level, &blocks);
     }

@@ -1,5 +1,6 @@
 //! What the answer must not be quoted without: operations that failed, a schedule that was not kept.
 
+use super::clients;
 use crate::assemble::counted;
 use crate::document::{Document, Unfinished};
 use crate::units::{grouped, human_ns, human_percent};
@@ -19,10 +20,9 @@ pub(crate) fn overload(document: &Document) -> Option<f64> {
 
 /// What goes into the first sentence, each defect in a few words.
 pub(crate) fn all(document: &Document) -> Vec<String> {
-    [failures(document), unanswered(document)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let of_operations = [failures(document), unanswered(document)];
+    let of_operations = of_operations.into_iter().flatten();
+    of_operations.chain(clients::defects(document)).collect()
 }
 
 /// What has no answer in the rounds that count, together.

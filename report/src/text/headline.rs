@@ -1,7 +1,7 @@
 //! The answer in one sentence, and the conditions under which it holds.
 
 use super::layout::{Paint, Paper};
-use super::{defects, generator, ramp, rounds, shown_round};
+use super::{clients, defects, generator, ramp, rounds, shown_round};
 use crate::document::{
     Confirmation, Direction, Document, MetricSummary, Pace, Plan, Queue, Round, Status,
 };
@@ -38,6 +38,7 @@ pub(crate) fn sentence(document: &Document) -> String {
 fn connections(plan: &Plan) -> String {
     match plan.workload.holds() {
         true => String::new(),
+        false if plan.workload.joins() => format!(", {}", counted(plan.connections, "client")),
         false => format!(", {}", counted(plan.connections, "connection")),
     }
 }
@@ -178,6 +179,9 @@ pub(crate) fn conditions(document: &Document, paper: &mut Paper) {
         Some(dialing) => ramp::conditions(dialing),
         None => pace(plan),
     }];
+    if let Some(web_socket) = &plan.web_socket {
+        parts.extend(clients::conditions(web_socket));
+    }
     if !plan.workload.is_bulk() && plan.dialing.is_none() {
         parts.push(format!("depth {} per connection", plan.depth));
     }
@@ -212,6 +216,14 @@ fn pace(plan: &Plan) -> String {
             "open loop, {} operations/s due at equal distances{}",
             human_count(rate_per_second.get()),
             queue(plan)
+        ),
+        Pace::Each {
+            every_ns,
+            rate_per_second,
+        } => format!(
+            "open loop, one due for each client every {} ({}/s in all)",
+            human_duration_ns(*every_ns),
+            human_count(rate_per_second.get())
         ),
         Pace::Poisson {
             rate_per_second, ..

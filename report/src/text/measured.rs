@@ -123,6 +123,7 @@ fn meaning(name: &str) -> &'static str {
     match name {
         "service" => "from when the request was really sent until its answer was complete.",
         "response" => "from when the operation was due until it was complete, waiting included.",
+        "handshake" => "from asking for a connection until the handshake of its protocol was done.",
         "connect" => "from asking for a connection until it was established.",
         "total" => {
             "the whole operation, from asking for a connection until the peer closed it or we reset it."

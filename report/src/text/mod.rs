@@ -1,6 +1,7 @@
 //! The document for people: the answer first, then what it rests on.
 
 pub mod checkup;
+pub(crate) mod clients;
 pub mod comparison;
 pub(crate) mod cost;
 mod defects;
@@ -46,10 +47,13 @@ pub(crate) fn write(document: &Document, paper: &mut Paper) {
         } else {
             measured::throughput(document, round, paper);
         }
+        if document.plan.workload.joins() {
+            clients::section(&document.plan, round, paper);
+        }
         measured::latency(&document.plan, round, paper);
         measured::errors(round, paper);
         cost::section(round, paper);
-        if document.plan.workload.holds() {
+        if document.plan.workload.holds() || document.plan.workload.joins() {
             ramp::memory(round, paper);
         }
         cost::network(round, paper);

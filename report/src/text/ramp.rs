@@ -1,13 +1,13 @@
 //! Connections that are opened once and held: what became of them, and how they came up, as a picture.
 
 use super::layout::{Paper, Table};
-use crate::document::{Closing, Dialing, Plan, Round};
+use crate::document::{Closing, Dialing, Plan, RampPoint, Round};
 use crate::units::{grouped, human_bytes, human_count, human_duration_ns, human_ns};
 
 /// Where the connections of a round were at the end of an interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Standing {
-    /// Since the window began, s.
+    /// Since they began to be opened, s.
     pub(crate) at_s: f64,
     pub(crate) dialing: u64,
     pub(crate) established: u64,
@@ -16,8 +16,23 @@ pub(crate) struct Standing {
     pub(crate) failed: u64,
 }
 
+impl Standing {
+    fn of_clients(point: &RampPoint) -> Self {
+        Self {
+            at_s: point.at_ns as f64 / 1e9,
+            dialing: point.started.saturating_sub(point.opened + point.failed),
+            established: point.opened.saturating_sub(point.lost),
+            closed: point.lost,
+            failed: point.failed,
+        }
+    }
+}
+
 /// How the connections of a round came up, interval by interval.
 pub(crate) fn over_time(round: &Round) -> Vec<Standing> {
+    if let Some(clients) = &round.measured.clients {
+        return clients.ramp.iter().map(Standing::of_clients).collect();
+    }
     let (mut started, mut opened, mut failed, mut closed) = (0, 0, 0, 0);
     let intervals = round.measured.intervals.iter();
     intervals
@@ -128,7 +143,7 @@ const COLUMNS: usize = 60;
 const ROWS: usize = 8;
 
 /// The ramp over time: established, and on top of it what is being opened and what has failed.
-fn picture(plan: &Plan, round: &Round, paper: &mut Paper) {
+pub(crate) fn picture(plan: &Plan, round: &Round, paper: &mut Paper) {
     let points = over_time(round);
     let (Some(last), true) = (points.last(), points.len() > 1) else {
         return;

@@ -3,6 +3,7 @@
 
 mod starting;
 
+use super::ramp_series::RampSeries;
 use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN, Series};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
 use crate::engines::{self, Chosen};
@@ -20,6 +21,7 @@ use engine::meter::{Published, Recorded};
 use engine::shape::Queue;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{EngineUse, Message, Side, Unknown, Window};
+use report::histogram::HistogramError;
 use report::units::human_ns;
 use starting::{start_workers, target};
 use std::io::Write;
@@ -154,6 +156,8 @@ struct Round {
     give_up_ns: Option<u64>,
     edges: Edges,
     series: Series,
+    /// Where connections are clients: how they come up.
+    ramp: Option<RampSeries>,
     /// Where connections are held: how that stands.
     holding: Option<Holding>,
     ends: Vec<WorkerEnd<LoadOutcome>>,
@@ -185,7 +189,13 @@ impl Round {
             give_up_ns: window_end_ns.map(|end| end + plan.drain_ns + END_MARGIN_NS),
             edges: Edges::new(clocks, rss_before_bytes),
             workers: published.len(),
-            series: Series::new(published, plan.interval_ns, window_start_ns),
+            ramp: RampSeries::of(plan, &task.agent, &published, go_ns),
+            series: Series::new(
+                published,
+                plan.interval_ns,
+                window_start_ns,
+                plan.workload().holds(),
+            ),
             holding: Holding::of(plan, task.agent.share.connections),
             ends: Vec::new(),
             recorded: Recorded::new(),
@@ -230,7 +240,10 @@ impl Round {
             .as_ref()
             .filter(|holding| holding.until_ns.is_none());
         let look_at_ns = holding.map_or(u64::MAX, |holding| holding.look_at_ns);
-        self.next_instant_of_window_ns().min(look_at_ns)
+        let ramp_ns = self.ramp.as_ref().map_or(u64::MAX, RampSeries::next_ns);
+        self.next_instant_of_window_ns()
+            .min(look_at_ns)
+            .min(ramp_ns)
     }
 
     fn next_instant_of_window_ns(&self) -> u64 {
@@ -253,6 +266,9 @@ impl Round {
         let now = now_ns();
         if self.give_up_ns.is_some_and(|at| now >= at) {
             return self.give_up(agent);
+        }
+        if let Some(ramp) = &mut self.ramp {
+            ramp.look(now);
         }
         if !self.edges.has_begun() {
             if now >= self.window_start_ns && !self.stopped {
@@ -365,8 +381,12 @@ impl Round {
         }
         let held_ns = self.holding.as_ref().map(Holding::length_ns);
         let intervals = self.series.into_intervals();
-        let measured = side::measurement(&recorded, opened, accounts, intervals, held_ns)
-            .map_err(|error| Failure::machine(error.to_string()))?;
+        let broken = |error: HistogramError| Failure::machine(error.to_string());
+        let mut measured =
+            side::measurement(&recorded, opened, accounts, intervals, held_ns).map_err(broken)?;
+        if let Some(ramp) = self.ramp {
+            measured.clients = Some(side::clients(&recorded, ramp.into_points()).map_err(broken)?);
+        }
         let syscalls = backend
             .as_ref()
             .map(|counters| counters.system_calls)

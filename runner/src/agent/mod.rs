@@ -5,6 +5,7 @@
 
 pub(crate) mod limits;
 mod load;
+mod ramp_series;
 mod samples;
 mod side;
 mod testee;

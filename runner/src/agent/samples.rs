@@ -242,6 +242,8 @@ pub(super) struct Series {
     workers: Vec<Arc<Published>>,
     length_ns: u64,
     window_start_ns: u64,
+    /// Opening connections is what the window is about.
+    counts_connections: bool,
     last_at_ns: u64,
     last: Sums,
     /// Connections that were lost in the window, once it is over and they are held.
@@ -250,9 +252,15 @@ pub(super) struct Series {
 }
 
 impl Series {
-    pub fn new(workers: Vec<Arc<Published>>, length_ns: u64, window_start_ns: u64) -> Self {
+    pub fn new(
+        workers: Vec<Arc<Published>>,
+        length_ns: u64,
+        window_start_ns: u64,
+        counts_connections: bool,
+    ) -> Self {
         Self {
             workers,
+            counts_connections,
             length_ns,
             window_start_ns,
             last_at_ns: window_start_ns,
@@ -403,8 +411,10 @@ impl Series {
             sums.bytes_sent += worker.bytes_sent.load(Relaxed);
             sums.bytes_received += worker.bytes_received.load(Relaxed);
             sums.errors += worker.errors.load(Relaxed);
-            sums.connections_started += worker.connections_started.load(Relaxed);
-            sums.connections_lost += worker.connections_lost.load(Relaxed);
+            if self.counts_connections {
+                sums.connections_started += worker.connections_started.load(Relaxed);
+                sums.connections_lost += worker.connections_lost.load(Relaxed);
+            }
             sums.latency_sum_ns = sums
                 .latency_sum_ns
                 .wrapping_add(worker.latency_sum_ns.load(Relaxed));
@@ -422,7 +432,7 @@ mod tests {
     /// A series of 1 ms that began at 5 ms, and its worker.
     fn series() -> (Arc<Published>, Series) {
         let worker = Arc::new(Published::default());
-        let series = Series::new(vec![Arc::clone(&worker)], MS, 5 * MS);
+        let series = Series::new(vec![Arc::clone(&worker)], MS, 5 * MS, true);
         (worker, series)
     }
 

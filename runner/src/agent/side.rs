@@ -9,8 +9,9 @@ use engine::proactor::BackendCounters;
 use engine::socket::Granted;
 use engine::tcp_info::TcpInfoSummary;
 use report::document::{
-    ConnectionAccounts, EngineOption, EngineUse, ErrorCount, Held, Latencies, LatencySummary,
-    Measurement, SocketOption, Spread, TcpInfo, Totals, Unfinished, Unknown, Worker,
+    ClientAnswers, Clients, ConnectionAccounts, EngineOption, EngineUse, ErrorCount, Finite, Held,
+    Latencies, LatencySummary, Measurement, RampPoint, SocketOption, Spread, TcpInfo, Totals,
+    Unfinished, Unknown, Worker,
 };
 use report::histogram::{Histogram, HistogramError};
 use report::units::format_size;
@@ -156,15 +157,48 @@ pub(super) fn measurement(
             lost_total: recorded.lost.iter().sum(),
             lost: by_kind(&recorded.lost, recorded),
         }),
+        clients: None,
         schedule_lag: summary(&recorded.lag)?,
         latency: Latencies {
             service: summary(&recorded.service)?,
             response: summary(&recorded.response)?,
             connect: summary(&recorded.connect)?,
+            handshake: summary(&recorded.handshake)?,
             total: summary(&recorded.total)?,
             error: summary(&recorded.failed)?,
         },
         intervals,
+    })
+}
+
+/// What became of clients, beside what is measured; `ramp` is how they came up.
+///
+/// # Errors
+/// When a histogram cannot be encoded.
+pub(super) fn clients(
+    recorded: &Recorded,
+    ramp: Vec<RampPoint>,
+) -> Result<Clients, HistogramError> {
+    let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
+    let all = recorded.clients.as_deref();
+    let last = ramp.last().copied().unwrap_or_default();
+    Ok(Clients {
+        opened: all.map_or(0, |all| all.count),
+        started: last.started,
+        failed_total: recorded.unopened.iter().sum(),
+        failed: by_kind(&recorded.unopened, recorded),
+        lost_total: recorded.lost.iter().sum(),
+        lost: by_kind(&recorded.lost, recorded),
+        answers: all.and_then(|all| {
+            Some(ClientAnswers {
+                least: all.answers_least,
+                mean: Finite::ratio(all.answers as f64, all.count as f64)?,
+                most: all.answers_most,
+            })
+        }),
+        mean_latency: all.map(|all| summary(&all.mean)).transpose()?.flatten(),
+        longest_latency: all.map(|all| summary(&all.longest)).transpose()?.flatten(),
+        ramp,
     })
 }
 
@@ -197,6 +231,7 @@ fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
         ErrorKind::Long => Document::Long,
         ErrorKind::Unsolicited => Document::Unsolicited,
         ErrorKind::Mismatch => Document::Mismatch,
+        ErrorKind::Protocol => Document::Protocol,
         ErrorKind::NoPorts => Document::NoPorts,
         ErrorKind::NoDescriptors => Document::NoDescriptors,
         ErrorKind::Other => Document::Other,

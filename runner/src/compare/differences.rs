@@ -1,6 +1,6 @@
 //! What differs between the plans of two saved results: the work that was done, or the way in which.
 
-use report::document::{Document, Pace, Plan, Queue, Sizes};
+use report::document::{Document, Pace, Plan, Queue, Sizes, WebSocketPlan};
 use report::units::{format_rate, format_size, human_count, human_duration_ns};
 
 /// What differs, in words: `--connections 1 and 8`.
@@ -14,7 +14,7 @@ pub(super) struct Differences {
 /// faster. Engines, options, profiles and lengths are ways of doing or measuring it.
 pub(super) fn between(old: &Document, new: &Document) -> Differences {
     type Fact = fn(&Plan) -> String;
-    let work: [(&str, Fact); 13] = [
+    let work: [(&str, Fact); 14] = [
         ("--direction", |plan| {
             or_none(plan.direction.map(|direction| direction.name().to_owned()))
         }),
@@ -31,6 +31,9 @@ pub(super) fn between(old: &Document, new: &Document) -> Differences {
         }),
         ("--depth", |plan| plan.depth.to_string()),
         ("sizes", |plan| sizes(&plan.sizes)),
+        ("messages", |plan| {
+            or_none(plan.web_socket.as_ref().map(messages))
+        }),
         ("--verify", |plan| plan.verify.to_string()),
         ("--closer", |plan| {
             or_none(
@@ -134,10 +137,21 @@ fn pace(pace: &Pace) -> String {
     match pace {
         Pace::Closed => "none (closed loop)".to_owned(),
         Pace::Constant { rate_per_second } => format!("{}/s", human_count(rate_per_second.get())),
+        Pace::Each { every_ns, .. } => {
+            format!("one per client every {}", human_duration_ns(*every_ns))
+        }
         Pace::Poisson {
             rate_per_second, ..
         } => format!("{}/s (Poisson)", human_count(rate_per_second.get())),
     }
+}
+
+/// How messages of WebSockets go; what the handshake asks for is a way of being let in.
+fn messages(plan: &WebSocketPlan) -> String {
+    let fragments = plan.fragment_bytes.map_or_else(String::new, |bytes| {
+        format!(" in fragments of {}", format_size(bytes))
+    });
+    format!("{}{fragments}", plan.sends.name())
 }
 
 fn sizes(sizes: &Sizes) -> String {

@@ -3,7 +3,7 @@
 use super::checks::{bitrate, duration, in_range, size};
 use super::{
     CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
-    TesteePlan, agents, conflicts, connect,
+    TesteePlan, agents, conflicts, connect, web_socket,
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
@@ -11,7 +11,7 @@ use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::shape::Ramp;
 use engine::socket::SocketOptions;
-use report::document;
+use report::document::{self, Workload};
 use report::units::human_duration_ns;
 
 /// More than the ports of a hundred source addresses.
@@ -37,20 +37,22 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     )?;
     let load_agents = agents::agents("--load-agents", common.load_agents, connections)?;
     let threads = threads("--threads", common.threads, connections / load_agents)?;
-    let shape = shape.resolve()?;
+    let workload = shape.workload();
+    let shape = shape.resolve(common)?;
+    check_ramp(ramp_ns(&shape, connections.into()))?;
     let stop = match &shape.hold {
         Some(hold) => {
             conflicts::check_connect(common, hold)?;
-            check_ramp(shape.load.ramp().offset_ns(connections - 1))?;
             StopPlan::Count(connections.into())
         }
         None => stop(common, u64::from(threads) * u64::from(load_agents))?,
     };
     let default_warmup_ns = match stop {
         StopPlan::Count(_) => 0,
-        StopPlan::After(_) => SECOND_NS,
+        // A client is measured once all of them are there.
+        StopPlan::After(_) => SECOND_NS + ramp_ns(&shape, connections.into()),
     };
-    let target = target(common, connections)?;
+    let target = target(common, workload, connections)?;
     let interval_ns = interval(common, stop, &shape)?;
     let socket = socket_options(common, &shape, &target)?;
     let engine = engine_choice("--engine", common.engine.as_deref(), true)?;
@@ -85,7 +87,11 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
             common
                 .connect_timeout_ns
                 .or(common.timeout_ns.filter(|_| shape.hold.is_some())),
-            5 * SECOND_NS,
+            match workload {
+                // What the C10K WebSocket test waits for.
+                Workload::Ws => 2 * SECOND_NS,
+                _ => 5 * SECOND_NS,
+            },
             1_000_000,
         )?,
         drain_ns: duration("--drain", common.drain_ns, SECOND_NS, 0)?,
@@ -204,7 +210,7 @@ fn check_ramp(length_ns: u64) -> Result<(), PlanError> {
             option: "--connections",
             value: human_duration_ns(length_ns),
             range: "such that the last is due within two days".to_owned(),
-            cure: "open them faster: a shorter --delay or --batch-delay, a higher --rate, or a larger --batch",
+            cure: "open them faster: a shorter --delay, --ramp or --batch-delay, a higher --rate, or a larger --batch",
         }),
     }
 }
@@ -250,9 +256,16 @@ fn endpoint(text: &str) -> Result<Endpoint, PlanError> {
 
 // ---- the target ----------------------------------------------------------------------------
 
-fn target(request: &CommonRequest, connections: u32) -> Result<TargetPlan, PlanError> {
+fn target(
+    request: &CommonRequest,
+    workload: Workload,
+    connections: u32,
+) -> Result<TargetPlan, PlanError> {
     if let Some(text) = &request.target {
-        let endpoint = endpoint(text)?;
+        let endpoint = match workload {
+            Workload::Ws => web_socket::endpoint_of(text)?,
+            _ => endpoint(text)?,
+        };
         if matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
             return Err(PlanError::Endpoint(format!(
                 "target '{text}': port 0 is no port to connect to; name the port that the server listens on"

@@ -34,6 +34,7 @@ impl Plan {
             pace: self.document_pace(),
             queue: shape.queue,
             dialing: shape.dialing,
+            web_socket: shape.web_socket.clone(),
             bitrate_bits_per_second: shape.bitrate_bits_per_second,
             pacing_rate_bits_per_second: shape.pacing_rate_bits_per_second,
             depth: self.depth(),
@@ -75,6 +76,10 @@ impl Plan {
             Pace::Closed => document::Pace::Closed,
             Pace::Constant(rate) => document::Pace::Constant {
                 rate_per_second: finite(rate),
+            },
+            Pace::Each(every_ns) => document::Pace::Each {
+                every_ns,
+                rate_per_second: finite(f64::from(self.connections) * 1e9 / every_ns as f64),
             },
             Pace::Poisson(rate) => document::Pace::Poisson {
                 rate_per_second: finite(rate),

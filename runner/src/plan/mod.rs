@@ -15,6 +15,7 @@ mod request;
 mod serve;
 mod shape;
 mod spread;
+mod web_socket;
 
 pub use agents::{AgentPlan, AgentShare};
 pub(crate) use agents::{deal, most_of, testee_limit};
@@ -27,6 +28,7 @@ pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
 pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
 pub use shape::*;
 pub use spread::{forecast, spread_over_agents};
+pub use web_socket::WebSocketRequest;
 
 use crate::engines::EngineChoice;
 use engine::address::Address;

@@ -2,6 +2,7 @@
 
 use super::build::{common_options, cpus, engine_choice};
 use super::checks::{duration, in_range, refuse, size};
+use super::web_socket::{LIMIT_MESSAGE_BYTES, LIMIT_MESSAGE_BYTES_MAX};
 use super::{PlanError, SocketRequest};
 use crate::engines::EngineChoice;
 use crate::listening::reuseport_balances;
@@ -38,6 +39,8 @@ pub enum RoleName {
     Duplex,
     /// Answers every request of n bytes with m bytes.
     Rr,
+    /// Sends back the messages of WebSockets.
+    Ws,
 }
 
 impl std::str::FromStr for RoleName {
@@ -50,10 +53,11 @@ impl std::str::FromStr for RoleName {
             "source" => Ok(Self::Source),
             "duplex" => Ok(Self::Duplex),
             "rr" => Ok(Self::Rr),
+            "ws" => Ok(Self::Ws),
             _ => Err(PlanError::Unreadable {
                 option: "--role",
                 value: text.to_owned(),
-                why: "roles are echo, discard, source, duplex and rr".to_owned(),
+                why: "roles are echo, discard, source, duplex, rr and ws".to_owned(),
             }),
         }
     }
@@ -95,6 +99,9 @@ pub struct ListenerRequest {
     /// Bytes of one write (source, duplex); default 128 KiB.
     #[serde(default)]
     pub message_bytes: Option<u64>,
+    /// Bytes of a message at most (ws); default 64 MiB.
+    #[serde(default)]
+    pub max_message_bytes: Option<u64>,
     /// Close after so many responses (rr); default never.
     #[serde(default)]
     pub close_after: Option<u32>,
@@ -136,6 +143,7 @@ impl ListenerRequest {
             request_bytes: None,
             response_bytes: None,
             message_bytes: None,
+            max_message_bytes: None,
             close_after: None,
             close: None,
             debug: false,
@@ -391,13 +399,17 @@ fn check_role_options(request: &ListenerRequest) -> Result<(), PlanError> {
         ("--response", request.response_bytes.is_some() && !is_rr),
         ("--close-after", request.close_after.is_some() && !is_rr),
         ("--size", request.message_bytes.is_some() && !sends),
+        (
+            "--max-message",
+            request.max_message_bytes.is_some() && request.role != RoleName::Ws,
+        ),
     ];
     match wrong.iter().find(|(_, wrong)| *wrong) {
         None => Ok(()),
         Some((option, _)) => Err(PlanError::Conflict {
             option,
             with: format!("the role {:?}", request.role).to_lowercase(),
-            cure: "requests, responses and close-after belong to rr, a size to source and duplex",
+            cure: "requests, responses and close-after belong to rr, a size to source and duplex, a largest message to ws",
         }),
     }
 }
@@ -407,6 +419,14 @@ fn role(request: &ListenerRequest) -> Result<ServeSpec, PlanError> {
     Ok(match request.role {
         RoleName::Echo => ServeSpec::Echo,
         RoleName::Discard => ServeSpec::Discard,
+        RoleName::Ws => ServeSpec::WebSocket {
+            limit_message_bytes: in_range(
+                "--max-message",
+                request.max_message_bytes.unwrap_or(LIMIT_MESSAGE_BYTES),
+                1,
+                LIMIT_MESSAGE_BYTES_MAX,
+            )?,
+        },
         RoleName::Source => ServeSpec::Source { message_bytes },
         RoleName::Duplex => ServeSpec::Duplex { message_bytes },
         RoleName::Rr => ServeSpec::Rr {

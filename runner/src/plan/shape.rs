@@ -2,16 +2,20 @@
 //! have cannot be asked of it. A workload is a shape here, an arm of [`ShapeRequest`], and its file in
 //! the engine; nothing else of the runner knows it by name.
 
+use super::CommonRequest;
 use super::PlanError;
 use super::checks::{bitrate, in_range, refuse, size};
 use super::connect::{ConnectRequest, Hold};
+use super::web_socket::WebSocketRequest;
 use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{self, LoadSpec, ServeSpec};
-use report::document::{CloseHow, Closer, Dialing, Direction, Queue, Sizes, Workload};
+use report::document::{
+    CloseHow, Closer, Dialing, Direction, Queue, Sizes, WebSocketPlan, Workload,
+};
 use serde::{Deserialize, Serialize};
 
-const DEPTH_MAX: u32 = 65_536;
+pub(super) const DEPTH_MAX: u32 = 65_536;
 const RATE_MAX_PER_SECOND: f64 = 1e9;
 
 /// What one operation is. `None` asks for the default.
@@ -30,6 +34,8 @@ pub enum ShapeRequest {
     Cc(CcRequest),
     /// Connect, each connection once, and hold.
     Connect(ConnectRequest),
+    /// Messages over WebSockets that come back.
+    Ws(WebSocketRequest),
 }
 
 /// When operations start.
@@ -146,7 +152,7 @@ pub(crate) struct Shape {
 }
 
 /// The parts of the document's plan that only some workloads have.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Described {
     pub sizes: Sizes,
     /// Operations in flight per connection; 1 where there can be no others.
@@ -160,6 +166,7 @@ pub(crate) struct Described {
     pub closer: Option<Closer>,
     pub close: Option<CloseHow>,
     pub dialing: Option<Dialing>,
+    pub web_socket: Option<WebSocketPlan>,
 }
 
 impl ShapeRequest {
@@ -172,6 +179,7 @@ impl ShapeRequest {
             Workload::Crr => Self::Crr(CrrRequest::default()),
             Workload::Cc => Self::Cc(CcRequest::default()),
             Workload::Connect => Self::Connect(ConnectRequest::default()),
+            Workload::Ws => Self::Ws(WebSocketRequest::default()),
         }
     }
 
@@ -184,6 +192,7 @@ impl ShapeRequest {
             Self::Crr(_) => Workload::Crr,
             Self::Cc(_) => Workload::Cc,
             Self::Connect(_) => Workload::Connect,
+            Self::Ws(_) => Workload::Ws,
         }
     }
 
@@ -191,7 +200,7 @@ impl ShapeRequest {
     ///
     /// # Errors
     /// What cannot be, with what to write instead.
-    pub(super) fn resolve(&self) -> Result<Shape, PlanError> {
+    pub(super) fn resolve(&self, common: &CommonRequest) -> Result<Shape, PlanError> {
         match self {
             Self::Rr(rr) => rr.resolve(),
             Self::Echo(echo) => echo.resolve(),
@@ -199,6 +208,7 @@ impl ShapeRequest {
             Self::Crr(crr) => transaction(Some(crr.exchange), crr.ending, crr.pace),
             Self::Cc(cc) => transaction(None, cc.ending, cc.pace),
             Self::Connect(connect) => held(connect),
+            Self::Ws(web_socket) => web_socket.resolve(common),
         }
     }
 }
@@ -366,7 +376,7 @@ fn held(request: &ConnectRequest) -> Result<Shape, PlanError> {
 }
 
 impl PaceRequest {
-    fn resolve(&self) -> Result<Pace, PlanError> {
+    pub(super) fn resolve(&self) -> Result<Pace, PlanError> {
         let Some(rate) = self.rate_per_second else {
             return match self.poisson {
                 false => Ok(Pace::Closed),
@@ -393,7 +403,7 @@ impl PaceRequest {
 }
 
 impl PaceRequest {
-    fn queue(&self) -> Result<Option<Queue>, PlanError> {
+    pub(super) fn queue(&self) -> Result<Option<Queue>, PlanError> {
         match (self.rate_per_second, self.queue) {
             (None, Some(_)) => Err(PlanError::Missing {
                 option: "--queue",
@@ -423,7 +433,7 @@ fn depth(asked: Option<u32>) -> Result<u32, PlanError> {
     in_range("--depth", asked.unwrap_or(1), 1, DEPTH_MAX)
 }
 
-fn of_messages(bytes: u32) -> Sizes {
+pub(super) fn of_messages(bytes: u32) -> Sizes {
     Sizes {
         message_bytes: Some(bytes.into()),
         ..Sizes::default()

@@ -17,14 +17,18 @@ const AGENTS_UNASKED_MAX: u32 = 32;
 /// Takes as many processes as the connections of a run that opens each once have to be spread over, on each side of
 /// this machine that nobody has said it for.
 pub fn spread_over_agents(request: &mut PlanRequest) {
-    if !request.shape.workload().holds() {
+    let workload = request.shape.workload();
+    if !workload.holds() && !workload.joins() {
         return;
     }
     let Ok(limit) = raise_descriptor_limit() else {
         return;
     };
     let common = &mut request.common;
-    let connections = common.connections.unwrap_or(super::connect::CONNECTIONS);
+    let connections = common.connections.unwrap_or(match workload.holds() {
+        true => super::connect::CONNECTIONS,
+        false => 1,
+    });
     let fits = |share: u32, threads: u32| limits::needed(share.into(), threads) <= limit.soft;
     let most = AGENTS_UNASKED_MAX.min(connections);
     let is_here = common.target.is_none() && common.testee_via.is_none();

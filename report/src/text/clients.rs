@@ -1,0 +1,109 @@
+//! Clients, which are opened once and operate: what became of them, and how alike they were served.
+
+use super::layout::{Paper, Table};
+use super::ramp;
+use crate::document::{Clients, Document, LatencySummary, Plan, Round, WebSocketPlan};
+use crate::units::{grouped, human_duration_ns, human_ns};
+
+/// What became of the clients, how alike they were served, and how they came up.
+pub(crate) fn section(plan: &Plan, round: &Round, paper: &mut Paper) {
+    table(plan, round, paper);
+    ramp::picture(plan, round, paper);
+}
+
+/// What became of the clients, and how alike they were served.
+pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
+    let Some(clients) = &round.measured.clients else {
+        return;
+    };
+    paper.heading("Clients");
+    let mut table = Table::new();
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    row("asked for", grouped(plan.connections));
+    row("opened", grouped(clients.opened));
+    let lost = clients.lost_total;
+    row(
+        "  there at the end",
+        grouped(clients.opened.saturating_sub(lost)),
+    );
+    row("  lost before that", grouped(lost));
+    row("failed", grouped(clients.failed_total));
+    row(
+        "not opened to the end",
+        grouped(never_opened(plan, clients)),
+    );
+    if let Some(answers) = &clients.answers {
+        let (least, most) = (grouped(answers.least), grouped(answers.most));
+        let mean = grouped(answers.mean.get().round() as u64);
+        row(
+            "answers to a client",
+            format!("{least} to {most}, {mean} on average"),
+        );
+    }
+    let spread = |all: &LatencySummary| {
+        let (least, most) = (human_ns(all.min_ns as f64), human_ns(all.max_ns as f64));
+        format!(
+            "{least} to {most}, half of them {}",
+            human_ns(all.p50_ns as f64)
+        )
+    };
+    if let Some(mean) = &clients.mean_latency {
+        row("mean latency of a client", spread(mean));
+    }
+    if let Some(longest) = &clients.longest_latency {
+        row("longest of a client", spread(longest));
+    }
+    paper.table(&table);
+    for (name, errors) in [("failed", &clients.failed), ("lost", &clients.lost)] {
+        for one in errors {
+            let text = one.text.as_deref().unwrap_or(one.kind.words());
+            paper.note(&format!("{name}: {} times, {text}.", grouped(one.count)));
+        }
+    }
+    paper.blank();
+}
+
+/// Clients that were never begun, or of which nobody knows what became of them.
+pub(crate) fn never_opened(plan: &Plan, clients: &Clients) -> u64 {
+    let ended = clients.opened + clients.failed_total;
+    plan.connections.saturating_sub(ended)
+}
+
+/// `3 of 10,000 clients could not be opened, 2 were lost`, over the rounds; nothing where all is well.
+pub(crate) fn defects(document: &Document) -> Vec<String> {
+    let all: Vec<&Clients> = document
+        .rounds
+        .iter()
+        .filter_map(|round| round.measured.clients.as_ref())
+        .collect();
+    let asked = document.plan.connections * all.len() as u64;
+    let sum = |pick: &dyn Fn(&Clients) -> u64| all.iter().map(|one| pick(one)).sum::<u64>();
+    let parts = [
+        (sum(&|one| one.failed_total), "could not be opened"),
+        (
+            sum(&|one| never_opened(&document.plan, one)),
+            "were not opened to the end",
+        ),
+        (sum(&|one| one.lost_total), "were lost"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    parts
+        .map(|(count, what)| format!("{} of {} clients {what}", grouped(count), grouped(asked)))
+        .collect()
+}
+
+/// What is said over the WebSockets, and how they come up.
+pub(crate) fn conditions(plan: &WebSocketPlan) -> Vec<String> {
+    let mut parts = vec![match plan.client_every_ns {
+        Some(ns) => format!("a client opened every {}", human_duration_ns(ns)),
+        None => "clients opened as fast as they go".to_owned(),
+    }];
+    let fragments = plan.fragment_bytes.map_or_else(String::new, |bytes| {
+        format!(" in fragments of at most {} B", grouped(bytes))
+    });
+    parts.push(format!("{} messages{fragments}", plan.sends.name()));
+    if plan.path != "/" {
+        parts.push(format!("path {}", plan.path));
+    }
+    parts
+}
