@@ -127,8 +127,8 @@ impl Fill for TesteeArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// Connections open at the same time [default: 1, for connect 100]
-    #[arg(short, long, value_name = "N", value_parser = count_u32)]
+    /// Connections open at the same time; of ws: --clients [default: 1, for connect 100]
+    #[arg(short, long, alias = "clients", value_name = "N", value_parser = count_u32)]
     pub connections: Option<u32>,
 
     /// Load processes, each with its share of the connections and its own limit of descriptors [default: 1, for

@@ -329,6 +329,3 @@ fn control<O: Out>(opcode: Opcode, payload: &[u8], out: &mut O) {
     let header_bytes = frame::put_header(space, true, opcode, payload.len(), None);
     space[header_bytes..].copy_from_slice(payload);
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,3 +7,4 @@ mod life;
 mod pairs;
 mod roles;
 mod sizes;
+mod web_socket;

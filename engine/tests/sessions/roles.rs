@@ -82,6 +82,7 @@ fn owed_bytes(spec: &ServeSpec, input: usize) -> Option<usize> {
     match *spec {
         ServeSpec::Echo => Some(input),
         ServeSpec::Discard => Some(0),
+        ServeSpec::WebSocket { .. } => unreachable!("its input is its own: see web_socket.rs"),
         ServeSpec::Source { .. } | ServeSpec::Duplex { .. } => None,
         ServeSpec::Rr {
             request_bytes,

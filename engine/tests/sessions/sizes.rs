@@ -4,6 +4,7 @@ use crate::conversation::echo_spec;
 use engine::load::LoadWorkload;
 use engine::session::How;
 use engine::shape::Pace;
+use engine::websocket::frame::Kind;
 use engine::workload::{
     Closer, Direction, LoadSpec, LoadVisitor, ServeSpec, ServeVisitor, ServeWorkload,
 };
@@ -41,6 +42,7 @@ fn a_connection_costs_at_most_512_bytes_of_session_and_slot() {
             closer: Closer::Client,
             how: How::Fin,
         },
+        crate::web_socket::load(64, 64, Kind::Binary, 1, true),
     ];
     for spec in loads {
         let bytes = spec.dispatch(SizeOfLoad);
@@ -57,6 +59,9 @@ fn a_connection_costs_at_most_512_bytes_of_session_and_slot() {
         ServeSpec::Discard,
         ServeSpec::Source { message_bytes: 1 },
         rr,
+        ServeSpec::WebSocket {
+            limit_message_bytes: 1,
+        },
     ];
     for spec in roles {
         let bytes = spec.dispatch(SizeOfServe);

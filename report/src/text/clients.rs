@@ -32,7 +32,9 @@ pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
         "not opened to the end",
         grouped(never_opened(plan, clients)),
     );
-    if let Some(answers) = &clients.answers {
+    // One client is what the latency says.
+    let several = clients.opened > 1;
+    if let Some(answers) = clients.answers.filter(|_| several) {
         let (least, most) = (grouped(answers.least), grouped(answers.most));
         let mean = grouped(answers.mean.get().round() as u64);
         row(
@@ -47,10 +49,10 @@ pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
             human_ns(all.p50_ns as f64)
         )
     };
-    if let Some(mean) = &clients.mean_latency {
+    if let Some(mean) = clients.mean_latency.as_ref().filter(|_| several) {
         row("mean latency of a client", spread(mean));
     }
-    if let Some(longest) = &clients.longest_latency {
+    if let Some(longest) = clients.longest_latency.as_ref().filter(|_| several) {
         row("longest of a client", spread(longest));
     }
     paper.table(&table);
