@@ -123,6 +123,8 @@ fn clients(parts: &[&Measurement]) -> Result<Option<Clients>, HistogramError> {
     Ok(Some(Clients {
         started: sum(|one| one.started),
         opened: sum(|one| one.opened),
+        standing: sum(|one| one.standing),
+        not_opened: sum(|one| one.not_opened),
         failed_total: sum(|one| one.failed_total),
         failed: summed(all.iter().flat_map(|one| &one.failed)),
         lost_total: sum(|one| one.lost_total),

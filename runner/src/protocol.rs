@@ -10,7 +10,7 @@ use crate::error::{ExitClass, Failure};
 use crate::host::CounterDelta;
 use crate::plan::{AgentPlan, Plan};
 use crate::profile::{Drift, ProfileTask};
-use report::document::{AppliedProfile, Host, Interval, Message, Side};
+use report::document::{AppliedProfile, Host, Interval, Message, RampPoint, Side};
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of the messages.
@@ -75,6 +75,8 @@ pub enum FromAgent {
         /// Lost so far.
         lost: u64,
     },
+    /// How clients have come up so far (load agents).
+    Joining(RampPoint),
     /// All workers of the load have returned.
     Over,
     /// What came out.

@@ -11,6 +11,7 @@ pub mod settings;
 pub mod testee;
 mod turns;
 pub mod variants;
+pub mod web_socket;
 
 use engine::driver::{Driver, Probe};
 use socket2::{Domain, SockAddr};

@@ -20,6 +20,26 @@ pub fn needs(test: &str, program: &str) -> bool {
     there
 }
 
+/// A Python that has `module`, which Debian's `package` brings; says that the test is skipped if there is none. The
+/// system's Python is the one that such packages are for.
+pub fn python_with(test: &str, module: &str, package: &str) -> Option<Command> {
+    let import = format!("import {module}");
+    let has_it = |python: &&str| {
+        let mut probe = piped(python);
+        probe.args(["-c", &import]);
+        let probed = Kept::start(&mut probe).finish(Duration::from_secs(60));
+        probed.status.success()
+    };
+    if !needs(test, "python3") {
+        return None;
+    }
+    let found = ["/usr/bin/python3", "python3"].into_iter().find(has_it);
+    if found.is_none() {
+        crate::skip(test, &format!("{package} is not installed"));
+    }
+    found.map(piped)
+}
+
 /// A child that is killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Kept {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use report::Labelled;
-use report::document::{AppliedProfile, Document, Interval, Message, Status};
+use report::document::{AppliedProfile, Document, Interval, Message, RampPoint, Status};
 use report::events::Event;
 use report::findings::Finding;
 use report::saved::View;
@@ -126,7 +126,15 @@ fn progress(plan: &Plan, output: &OutputArgs) -> Progress {
         (Some(count), _) => Goal::Operations(count),
         (None, length_ns) => Goal::Time(length_ns.unwrap_or_default()),
     };
-    Progress::start(kind, State::new(plan.workload(), plan.repeat(), goal))
+    Progress::start(
+        kind,
+        State::new(
+            plan.workload(),
+            plan.repeat(),
+            goal,
+            plan.connections().into(),
+        ),
+    )
 }
 
 /// Shows and records what happens.
@@ -202,6 +210,10 @@ impl Observer for Watcher<'_> {
 
     fn held(&mut self, standing: u64, lost: u64) {
         self.progress.held(standing, lost);
+    }
+
+    fn joining(&mut self, point: &RampPoint) {
+        self.progress.joining(point);
     }
 
     fn recorded(&mut self, so_far: &Document) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use report::document::{Interval, Workload};
+use report::document::{Interval, RampPoint, Workload};
 use report::units::{grouped, human_bit_rate, human_count, human_ns};
 
 use super::{Kind, Screen, Shown, bar};
@@ -33,11 +33,14 @@ pub struct State {
     started: u64,
     lost: u64,
     last: Option<Interval>,
+    /// How many clients are asked for, and how they have come up.
+    clients: u64,
+    joining: Option<RampPoint>,
 }
 
 impl State {
     /// A run that has not begun.
-    pub fn new(workload: Workload, rounds: u32, goal: Goal) -> Self {
+    pub fn new(workload: Workload, rounds: u32, goal: Goal, clients: u64) -> Self {
         State {
             workload,
             rounds,
@@ -50,6 +53,8 @@ impl State {
             started: 0,
             lost: 0,
             last: None,
+            clients,
+            joining: None,
         }
     }
 
@@ -64,7 +69,8 @@ impl State {
     /// Share of the goal that is reached, and the same in words.
     fn reached(&self, now: Instant) -> (f64, String) {
         let Some(start) = self.window else {
-            return (0.0, self.phase.to_owned());
+            let clients = self.joining.map(|point| self.clients(&point));
+            return (0.0, clients.unwrap_or_else(|| self.phase.to_owned()));
         };
         let window_ns = u64::try_from(now.duration_since(start).as_nanos()).unwrap_or(u64::MAX);
         match self.goal {
@@ -117,6 +123,21 @@ impl State {
             ("closed", self.lost),
             ("error", self.errors),
             ("not initiated", all.saturating_sub(self.started)),
+        ];
+        parts
+            .map(|(name, count)| format!("{name} {}", grouped(count)))
+            .join("  ")
+    }
+
+    /// Where the clients are that come up.
+    fn clients(&self, point: &RampPoint) -> String {
+        let ended = point.opened + point.failed;
+        let parts = [
+            ("opening", point.started.saturating_sub(ended)),
+            ("open", point.opened.saturating_sub(point.lost)),
+            ("lost", point.lost),
+            ("failed", point.failed),
+            ("not initiated", self.clients.saturating_sub(point.started)),
         ];
         parts
             .map(|(name, count)| format!("{name} {}", grouped(count)))
@@ -184,7 +205,7 @@ impl Progress {
         self.0.tell(|state| {
             (state.round, state.window, state.last) = (number, None, None);
             (state.operations, state.errors) = (0, 0);
-            (state.started, state.lost) = (0, 0);
+            (state.started, state.lost, state.joining) = (0, 0, None);
         });
     }
 
@@ -228,6 +249,13 @@ impl Progress {
         });
     }
 
+    /// Clients come up.
+    pub fn joining(&self, point: &RampPoint) {
+        self.0.tell(|state| state.joining = Some(*point));
+        self.0
+            .plain(|state| format!("{}  {}", state.title(), state.clients(point)));
+    }
+
     /// A line that stays, above the bar.
     pub fn note(&self, text: &str) {
         self.0.note(text);
@@ -259,7 +287,7 @@ mod tests {
 
     fn running(workload: Workload, goal: Goal) -> (State, Instant) {
         let start = Instant::now();
-        let mut state = State::new(workload, 5, goal);
+        let mut state = State::new(workload, 5, goal, 10_000);
         (state.round, state.window) = (2, Some(start));
         state.last = Some(interval(2, 182_000, 0));
         (state, start)
@@ -296,6 +324,23 @@ mod tests {
             "{}",
             line(&state, 0)
         );
+    }
+
+    #[test]
+    fn clients_that_come_up_are_counted_out() {
+        let (mut state, start) = running(Workload::Ws, Goal::Time(1));
+        state.window = None;
+        let point = RampPoint {
+            started: 4_000,
+            opened: 3_900,
+            failed: 7,
+            lost: 2,
+            ..RampPoint::default()
+        };
+        state.joining = Some(point);
+        let expected = "opening 93  open 3,898  lost 2  failed 7  not initiated 6,000";
+        assert_eq!(state.clients(&point), expected);
+        assert!(state.bar_line(start, 120).contains(expected));
     }
 
     #[test]

@@ -12,6 +12,10 @@ pub struct Clients {
     pub started: u64,
     /// Those that have shaken hands.
     pub opened: u64,
+    /// Of these, those that were there at the end of the window.
+    pub standing: u64,
+    /// Those that were not opened to the end, or not begun at all.
+    pub not_opened: u64,
     /// Those that could not be opened, all kinds.
     pub failed_total: u64,
     /// Those that could not be opened, by kind.

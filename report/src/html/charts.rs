@@ -271,7 +271,7 @@ pub(super) fn ramp_over_time(plan: &Plan, round: &Round) -> Option<Lines> {
             human_count((last.established + last.closed) as f64),
             human_count(last.failed as f64),
             human_count(last.closed as f64),
-            human_duration_ns((last.at_s * 1e9) as u64)
+            human_ns(last.at_s * 1e9)
         ),
         x: Scale::linear(0.0, last.at_s, 8, |s| trimmed(&format!("{s:.2} s"))),
         x_title: since.to_owned(),

@@ -21,41 +21,15 @@ pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("asked for", grouped(plan.connections));
     row("opened", grouped(clients.opened));
-    let lost = clients.lost_total;
-    row(
-        "  there at the end",
-        grouped(clients.opened.saturating_sub(lost)),
-    );
-    row("  lost before that", grouped(lost));
+    row("  there at the end", grouped(clients.standing));
+    row("  lost before that", grouped(clients.lost_total));
     row("failed", grouped(clients.failed_total));
-    row(
-        "not opened to the end",
-        grouped(never_opened(plan, clients)),
-    );
-    // One client is what the latency says.
-    let several = clients.opened > 1;
-    if let Some(answers) = clients.answers.filter(|_| several) {
-        let (least, most) = (grouped(answers.least), grouped(answers.most));
-        let mean = grouped(answers.mean.get().round() as u64);
-        row(
-            "answers to a client",
-            format!("{least} to {most}, {mean} on average"),
-        );
-    }
-    let spread = |all: &LatencySummary| {
-        let (least, most) = (human_ns(all.min_ns as f64), human_ns(all.max_ns as f64));
-        format!(
-            "{least} to {most}, half of them {}",
-            human_ns(all.p50_ns as f64)
-        )
-    };
-    if let Some(mean) = clients.mean_latency.as_ref().filter(|_| several) {
-        row("mean latency of a client", spread(mean));
-    }
-    if let Some(longest) = clients.longest_latency.as_ref().filter(|_| several) {
-        row("longest of a client", spread(longest));
-    }
+    row("not opened to the end", grouped(clients.not_opened));
     paper.table(&table);
+    // One client is what the latency says.
+    if clients.opened > 1 {
+        spread(clients, paper);
+    }
     for (name, errors) in [("failed", &clients.failed), ("lost", &clients.lost)] {
         for one in errors {
             let text = one.text.as_deref().unwrap_or(one.kind.words());
@@ -65,10 +39,29 @@ pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
     paper.blank();
 }
 
-/// Clients that were never begun, or of which nobody knows what became of them.
-pub(crate) fn never_opened(plan: &Plan, clients: &Clients) -> u64 {
-    let ended = clients.opened + clients.failed_total;
-    plan.connections.saturating_sub(ended)
+/// How alike the clients were served.
+fn spread(clients: &Clients, paper: &mut Paper) {
+    if let Some(answers) = &clients.answers {
+        let (least, most) = (grouped(answers.least), grouped(answers.most));
+        let mean = grouped(answers.mean.get().round() as u64);
+        let text = format!("from {least} to {most}, {mean} on average");
+        paper.hanging("answers to each:", &text);
+    }
+    let latencies = [
+        ("mean latency of each:", &clients.mean_latency),
+        ("longest of each:", &clients.longest_latency),
+    ];
+    for (name, all) in latencies {
+        if let Some(all) = all {
+            paper.hanging(name, &from_to(all));
+        }
+    }
+}
+
+fn from_to(all: &LatencySummary) -> String {
+    let (least, most) = (human_ns(all.min_ns as f64), human_ns(all.max_ns as f64));
+    let half = human_ns(all.p50_ns as f64);
+    format!("from {least} to {most}, of half of them at most {half}")
 }
 
 /// `3 of 10,000 clients could not be opened, 2 were lost`, over the rounds; nothing where all is well.
@@ -82,10 +75,7 @@ pub(crate) fn defects(document: &Document) -> Vec<String> {
     let sum = |pick: &dyn Fn(&Clients) -> u64| all.iter().map(|one| pick(one)).sum::<u64>();
     let parts = [
         (sum(&|one| one.failed_total), "could not be opened"),
-        (
-            sum(&|one| never_opened(&document.plan, one)),
-            "were not opened to the end",
-        ),
+        (sum(&|one| one.not_opened), "were not opened to the end"),
         (sum(&|one| one.lost_total), "were lost"),
     ];
     let parts = parts.into_iter().filter(|(count, _)| *count > 0);

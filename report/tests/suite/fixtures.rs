@@ -6,7 +6,7 @@ use report::assemble::{self, RoundParts};
 use report::document::*;
 use report::histogram;
 
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "rr_one_round",
     "rr_five_rounds",
     "stream_foreign_target",
@@ -15,6 +15,7 @@ pub const NAMES: [&str; 8] = [
     "failed_before_it_began",
     "rr_under_a_profile",
     "connect_with_losses",
+    "ws_ten_thousand_clients",
 ];
 
 pub fn all() -> Vec<(&'static str, Document)> {
@@ -29,6 +30,7 @@ pub fn all() -> Vec<(&'static str, Document)> {
             failed_before_it_began(),
             rr_under_a_profile(),
             connect_with_losses(),
+            ws_ten_thousand_clients(),
         ])
         .collect()
 }
@@ -86,6 +88,7 @@ pub fn plan(workload: Workload) -> Plan {
         repeat: 1,
         pace: Pace::Closed,
         dialing: None,
+        web_socket: None,
         queue: None,
         bitrate_bits_per_second: None,
         pacing_rate_bits_per_second: None,
@@ -596,6 +599,89 @@ fn connect_with_losses() -> Document {
     ]);
     document(
         "linerate run connect -c 1000 --batch 200",
+        plan,
+        vec![parts],
+    )
+}
+
+/// The C10K WebSocket test against a server that not all clients get in to, and that loses some.
+fn ws_ten_thousand_clients() -> Document {
+    let plan = Plan {
+        connections: 10_000,
+        warmup_ns: 11 * SECOND_NS,
+        pace: Pace::Each {
+            every_ns: SECOND_NS,
+            rate_per_second: 10_000_u32.into(),
+        },
+        depth: 16,
+        sizes: Sizes {
+            message_bytes: Some(64),
+            ..Sizes::default()
+        },
+        connect_timeout_ns: 2 * SECOND_NS,
+        verify: true,
+        web_socket: Some(WebSocketPlan {
+            path: "/echo".to_owned(),
+            origin: None,
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+            sends: MessageKind::Binary,
+            fragment_bytes: None,
+            client_every_ns: Some(1_000_000),
+            message_every_ns: Some(SECOND_NS),
+        }),
+        ..plan(Workload::Ws)
+    };
+    let mut parts = rr_parts(1, 99_800);
+    for side in parts.load.iter_mut().chain(&mut parts.testee) {
+        side.process.rss_before_bytes = Some(8_388_608);
+        side.measured.totals.connections_opened = 9_990;
+    }
+    let measured = &mut parts.load[0].measured;
+    measured.latency.response = measured.latency.service.clone();
+    measured.latency.connect = measured.latency.service.clone();
+    measured.latency.handshake = measured.latency.service.clone();
+    let errors = |kind, count, text: &str| {
+        vec![ErrorCount {
+            kind,
+            count,
+            text: Some(text.to_owned()),
+        }]
+    };
+    let late = "connecting to tcp://127.0.0.1:40001 took longer than 2000 ms";
+    let point = |step: u64| RampPoint {
+        at_ns: step * SECOND_NS,
+        started: (step * 1_000).min(10_000),
+        opened: (step * 1_000)
+            .min(9_990)
+            .saturating_sub(20 * u64::from(step < 11)),
+        failed: if step < 8 { 0 } else { 10 },
+        lost: u64::from(step > 5),
+    };
+    measured.clients = Some(Clients {
+        started: 10_000,
+        opened: 9_990,
+        standing: 9_987,
+        not_opened: 0,
+        failed_total: 10,
+        failed: errors(ErrorKind::ConnectTimeout, 10, late),
+        lost_total: 3,
+        lost: errors(
+            ErrorKind::Reset,
+            3,
+            "the connection was lost: Connection reset by peer (os error 104)",
+        ),
+        answers: Some(ClientAnswers {
+            least: 4,
+            mean: 10_u32.into(),
+            most: 11,
+        }),
+        mean_latency: measured.latency.service.clone(),
+        longest_latency: measured.latency.service.clone(),
+        ramp: (1..=11).map(point).collect(),
+    });
+    document(
+        "linerate run ws --clients 10000 --ramp 1ms --message-every 1s --path /echo",
         plan,
         vec![parts],
     )

@@ -144,6 +144,7 @@ fn poison(value: &mut serde_json::Value, text: &str) {
         "wanted",
         "queue",
         "closing",
+        "sends",
     ];
     match value {
         serde_json::Value::String(old) => *old = text.to_owned(),

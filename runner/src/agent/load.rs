@@ -267,8 +267,8 @@ impl Round {
         if self.give_up_ns.is_some_and(|at| now >= at) {
             return self.give_up(agent);
         }
-        if let Some(ramp) = &mut self.ramp {
-            ramp.look(now);
+        if let Some(point) = self.ramp.as_mut().and_then(|ramp| ramp.look(now)) {
+            agent.say(&FromAgent::Joining(point))?;
         }
         if !self.edges.has_begun() {
             if now >= self.window_start_ns && !self.stopped {
@@ -385,7 +385,9 @@ impl Round {
         let mut measured =
             side::measurement(&recorded, opened, accounts, intervals, held_ns).map_err(broken)?;
         if let Some(ramp) = self.ramp {
-            measured.clients = Some(side::clients(&recorded, ramp.into_points()).map_err(broken)?);
+            let asked = u64::from(task.agent.share.connections);
+            let clients = side::clients(&recorded, asked, ramp.into_points());
+            measured.clients = Some(clients.map_err(broken)?);
         }
         let syscalls = backend
             .as_ref()

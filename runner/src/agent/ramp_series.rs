@@ -22,7 +22,12 @@ pub(super) struct RampSeries {
     /// Until then each must have been opened, or have failed.
     until_ns: u64,
     points: Vec<RampPoint>,
+    /// When it is told next how they have come up so far, monotonic ns.
+    tell_at_ns: u64,
 }
+
+/// People look at it.
+const TELL_EVERY_NS: u64 = 1_000_000_000;
 
 impl RampSeries {
     /// `None` unless connections are clients.
@@ -47,6 +52,7 @@ impl RampSeries {
             next_ns: Some(go_ns + step_ns),
             until_ns: go_ns + ramp_ns + plan.connect_timeout_ns + step_ns,
             points: Vec::with_capacity(2 * POINTS as usize),
+            tell_at_ns: go_ns + TELL_EVERY_NS,
         })
     }
 
@@ -55,10 +61,10 @@ impl RampSeries {
         self.next_ns.unwrap_or(u64::MAX)
     }
 
-    /// Looks, if it is time.
-    pub fn look(&mut self, now_ns: u64) {
+    /// Looks, if it is time, and returns what it is time to tell.
+    pub fn look(&mut self, now_ns: u64) -> Option<RampPoint> {
         if now_ns < self.next_ns() {
-            return;
+            return None;
         }
         let point = self.read(now_ns);
         let is_settled = point.opened + point.failed >= self.clients;
@@ -66,6 +72,11 @@ impl RampSeries {
         let passed = (now_ns - self.go_ns) / self.step_ns;
         let next_ns = self.go_ns + (passed + 1) * self.step_ns;
         self.next_ns = (!is_settled && next_ns <= self.until_ns).then_some(next_ns);
+        let is_due = is_settled || now_ns >= self.tell_at_ns;
+        is_due.then(|| {
+            self.tell_at_ns = now_ns + TELL_EVERY_NS;
+            point
+        })
     }
 
     fn read(&self, now_ns: u64) -> RampPoint {

@@ -171,23 +171,29 @@ pub(super) fn measurement(
     })
 }
 
-/// What became of clients, beside what is measured; `ramp` is how they came up.
+/// What became of `asked` clients, beside what is measured; `ramp` is how they came up.
 ///
 /// # Errors
 /// When a histogram cannot be encoded.
 pub(super) fn clients(
     recorded: &Recorded,
+    asked: u64,
     ramp: Vec<RampPoint>,
 ) -> Result<Clients, HistogramError> {
     let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
     let all = recorded.clients.as_deref();
     let last = ramp.last().copied().unwrap_or_default();
+    let opened = all.map_or(0, |all| all.count);
+    let failed = recorded.unopened.iter().sum::<u64>();
+    let lost = recorded.lost.iter().sum::<u64>();
     Ok(Clients {
-        opened: all.map_or(0, |all| all.count),
+        opened,
+        standing: opened.saturating_sub(lost),
+        not_opened: asked.saturating_sub(opened + failed),
         started: last.started,
-        failed_total: recorded.unopened.iter().sum(),
+        failed_total: failed,
         failed: by_kind(&recorded.unopened, recorded),
-        lost_total: recorded.lost.iter().sum(),
+        lost_total: lost,
         lost: by_kind(&recorded.lost, recorded),
         answers: all.and_then(|all| {
             Some(ClientAnswers {

@@ -3,6 +3,7 @@
 
 mod hearing;
 mod holding;
+mod joining;
 mod link;
 mod log;
 mod observer;

@@ -1,6 +1,6 @@
 //! What a run tells while it is conducted, and to whom.
 
-use report::document::{self, AppliedProfile, Document, Interval, Message};
+use report::document::{self, AppliedProfile, Document, Interval, Message, RampPoint};
 use report::findings::Finding;
 
 /// Watches a run. Every method is called on the conducting thread.
@@ -44,6 +44,11 @@ pub trait Observer {
     /// Connections are held: how many stand, and how many have been lost so far.
     fn held(&mut self, standing: u64, lost: u64) {
         let _ = (standing, lost);
+    }
+
+    /// Clients come up: how many there are so far.
+    fn joining(&mut self, point: &RampPoint) {
+        let _ = point;
     }
 
     /// Something to know before believing the numbers; it is in the document too.

@@ -3,6 +3,7 @@
 
 use super::hearing::Hearing;
 use super::holding::Holding;
+use super::joining::Joining;
 use super::link::Launcher;
 use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
@@ -381,6 +382,7 @@ impl<'a> Round<'a> {
         let first_load = running.first().copied().unwrap_or(0);
         let mut together = Together::new(running.len(), self.plan.interval_ns);
         let mut holding = Holding::new(self.plan, running.len());
+        let mut joining = Joining::new(running.len());
         let (mut warming, mut stopping) = (self.plan.warmup_ns > 0, false);
         let mut is_cut = false;
         while let Some(&next) = running.first() {
@@ -424,6 +426,11 @@ impl<'a> Round<'a> {
                     let told = holding.add(agent - first_load, (standing, lost), now);
                     if let Some((standing, lost)) = told {
                         observer.held(standing, lost);
+                    }
+                }
+                Some((agent, FromAgent::Joining(point))) if running.contains(&agent) => {
+                    if let Some(all) = joining.add(agent - first_load, point) {
+                        observer.joining(&all);
                     }
                 }
                 Some((agent, FromAgent::Interval(interval))) => {
@@ -486,7 +493,10 @@ impl<'a> Round<'a> {
                     self.hearing.set_gone(agent);
                 }
                 // An interval that the user's stop has cut off.
-                Some((_, FromAgent::Interval(_) | FromAgent::Held { .. })) => {}
+                Some((
+                    _,
+                    FromAgent::Interval(_) | FromAgent::Held { .. } | FromAgent::Joining(_),
+                )) => {}
                 Some((agent, said)) => return Err(self.hearing.confused(agent, "result", &said)),
                 None if Instant::now() >= deadline => {
                     return Err(self.hearing.silent(late, "result"));

@@ -5,9 +5,9 @@ mod page;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use linerate_tests::Directory;
 use linerate_tests::binary::{call, within};
-use linerate_tests::process::{Kept, needs, piped};
-use linerate_tests::{Directory, skip};
+use linerate_tests::process::{Kept, python_with};
 use page::{Page, report_fixture};
 use report::units::{human_bit_rate, human_count, human_ns};
 use serde_json::Value;
@@ -205,20 +205,9 @@ print(json.dumps([[f.name, f.type, [[s.name, s.labels, s.value] for s in f.sampl
 #[test]
 fn prometheus_own_parser_reads_the_metrics() {
     let test = "prometheus_own_parser_reads_the_metrics";
-    if !needs(test, "python3") {
+    let module = "prometheus_client.parser";
+    let Some(mut parser) = python_with(test, module, "python3-prometheus-client") else {
         return;
-    }
-    // The system's Python is the one that Debian's package is for.
-    let python = ["/usr/bin/python3", "python3"].into_iter().find(|python| {
-        let mut probe = piped(python);
-        probe.args(["-c", "import prometheus_client.parser"]);
-        Kept::start(&mut probe)
-            .finish(Duration::from_secs(60))
-            .status
-            .success()
-    });
-    let Some(python) = python else {
-        return skip(test, "python3-prometheus-client is not installed");
     };
     within(120, move || {
         let directory = Directory::new();
@@ -228,7 +217,6 @@ fn prometheus_own_parser_reads_the_metrics() {
             "prom",
             &path,
         );
-        let mut parser = piped(python);
         parser
             .args(["-c", PARSE])
             .stdin(std::fs::File::open(&path).unwrap());

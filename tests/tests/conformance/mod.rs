@@ -12,3 +12,4 @@ mod schedule;
 mod serving;
 mod streams;
 mod transactions;
+mod web_sockets;

@@ -1,6 +1,6 @@
 //! socat, ncat and Python as clients of the testee.
 
-use super::python;
+use super::{port, python};
 use engine::driver::Driver;
 use engine::session::How;
 use engine::workload::ServeSpec;
@@ -30,10 +30,6 @@ fn through(mut command: Command, bytes: Vec<u8>) -> Vec<u8> {
     let status = client.wait(Duration::from_secs(10));
     assert!(status.success(), "{command:?}: {status}");
     heard
-}
-
-fn port(testee: &Testee) -> String {
-    testee.address.as_socket().expect("TCP").port().to_string()
 }
 
 fn socat_gets_its_bytes_back(driver: &'static dyn Driver) {
