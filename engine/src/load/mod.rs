@@ -195,6 +195,12 @@ impl<W: LoadWorkload> Life<W> {
         self.established
     }
 
+    /// Clients that have shaken hands so far.
+    #[inline]
+    pub fn joined(&self) -> u64 {
+        self.joined
+    }
+
     /// Spare source addresses beyond the first that had to be used because ports ran out.
     pub fn spare_source(&self) -> u32 {
         self.spare_source

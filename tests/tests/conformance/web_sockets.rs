@@ -224,7 +224,12 @@ fn where_nobody_is_a_websocket_the_run_cannot_begin(driver: &'static dyn Driver)
     let server = Server::start(Family::Tcp4, |conn, _| {
         let _ = conn.hear(20);
         conn.say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
-        let _ = conn.hear_all();
+        // Until the client is gone.
+        while conn
+            .0
+            .recv(&mut [std::mem::MaybeUninit::uninit()])
+            .is_ok_and(|length| length > 0)
+        {}
     });
     let plan = Plan::new(driver, &server.address, spec(64, Pace::Closed)).duration_ms(10_000);
     let error = plan.try_run().expect_err("nobody to talk to").to_string();
@@ -325,11 +330,10 @@ fn clients_that_are_lost_stay_away_and_are_counted(driver: &'static dyn Driver) 
         "{}",
         recorded.operations
     );
-    assert_eq!(
-        recorded.unfinished.count, 0,
-        "who has left owes nothing: {:?}",
-        recorded.unfinished
-    );
+    // Who has left is owed nothing, though eighty would have been due; of the others only what a stall put off.
+    let unfinished = &recorded.unfinished;
+    assert_eq!(unfinished.count, unfinished.never_sent, "{unfinished:?}");
+    assert!(unfinished.count <= 8, "{unfinished:?}");
 }
 
 fn the_end_is_a_goodbye(driver: &'static dyn Driver) {

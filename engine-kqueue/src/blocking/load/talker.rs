@@ -177,7 +177,8 @@ impl<W: LoadWorkload> Talker<W> {
     /// A place among those that connect at the same time, where each connection is opened once and this one is to be;
     /// waits for it unless the run ends.
     fn enter_gate(&mut self) -> Option<Place> {
-        let is_due = W::CONNECTS == Connects::Once && self.life.next_wake_ns() == 0;
+        let is_once = matches!(W::CONNECTS, Connects::Once | Connects::Joining);
+        let is_due = is_once && self.life.next_wake_ns() == 0;
         is_due
             .then(|| Gate::enter(&self.stage.gate, || self.stage.order() == Order::Run))
             .flatten()
@@ -185,7 +186,12 @@ impl<W: LoadWorkload> Talker<W> {
 
     /// Whether this thread's failure is that of the whole run, which has not begun.
     fn ends_the_run(&mut self) -> bool {
-        if self.stage.established.load(Relaxed) > 0 && self.life.is_prepared() {
+        let somebody = match W::CONNECTS {
+            // A client is nobody before it has shaken hands.
+            Connects::Joining => self.stage.joined.load(Relaxed),
+            _ => self.stage.established.load(Relaxed) > 0,
+        };
+        if somebody && self.life.is_prepared() {
             return false;
         }
         let Some(refused) = self.life.refused() else {
@@ -398,6 +404,9 @@ impl<W: LoadWorkload> Party for Talker<W> {
         self.cross(now, &line.counters);
         let (bytes, mut out) = line.speak(now, len);
         self.life.received(OWN, bytes, &mut out);
+        if W::CONNECTS == Connects::Joining && self.life.joined() > 0 {
+            self.stage.note_joined();
+        }
     }
 
     #[inline]
