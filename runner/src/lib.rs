@@ -13,6 +13,7 @@ pub mod conduct;
 pub mod doctor;
 pub mod engines;
 pub mod error;
+pub mod event_record;
 pub mod host;
 mod lines;
 mod listening;

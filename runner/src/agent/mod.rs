@@ -3,6 +3,7 @@
 //! It obeys the messages of [`crate::protocol`] on its input and answers on its output. When its input
 //! ends it stops its workers, removes what it made and returns.
 
+mod event_record;
 pub(crate) mod limits;
 mod load;
 mod samples;
