@@ -201,7 +201,7 @@ impl<W: LoadWorkload> Life<W> {
         let connection = &mut self.connections[index as usize];
         connection.failures = connection.failures.saturating_add(1);
         let intended_ns = Self::EACH.then_some(connection.began.intended_ns);
-        self.ended(index, loss.ending(), || now_ns);
+        self.ended(index, loss.ending_of_connect(), || now_ns);
         self.meter
             .failure(loss.kind, intended_ns, now_ns, || loss.text);
         self.leave(index, Next::Rest);

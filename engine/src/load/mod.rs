@@ -305,7 +305,7 @@ impl<W: LoadWorkload> Life<W> {
         match ending {
             Ending::Normal => self.accounts.succeeded += 1,
             Ending::Unfinished => self.accounts.unfinished += 1,
-            Ending::Failed { .. } => self.accounts.failed += 1,
+            Ending::ConnectTimeout | Ending::Failed { .. } => self.accounts.failed += 1,
         }
         self.record(index, Happening::Exit(ending), now_ns);
     }

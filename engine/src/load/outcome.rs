@@ -37,7 +37,15 @@ impl Loss {
         }
     }
 
-    /// How it ends the connection.
+    /// How it ends a connect.
+    pub(super) fn ending_of_connect(&self) -> Ending {
+        match self.kind {
+            ErrorKind::ConnectTimeout => Ending::ConnectTimeout,
+            _ => self.ending(),
+        }
+    }
+
+    /// How it ends a connection that was established. The system may say ETIMEDOUT of one too.
     pub(super) fn ending(&self) -> Ending {
         Ending::Failed {
             kind: self.kind,

@@ -35,7 +35,9 @@ pub enum Ending {
     Normal,
     /// The run ended before it was open, or before it had every answer.
     Unfinished,
-    /// It could not be opened, or was lost.
+    /// It was not established within the connect timeout.
+    ConnectTimeout,
+    /// It could not be opened in another way, or was lost.
     Failed {
         /// In what way.
         kind: ErrorKind,
@@ -57,7 +59,8 @@ impl ClientEvent {
             Happening::Received(sequence) => (3, 0, sequence, 0),
             Happening::Exit(Ending::Normal) => (4, 0, 0, 0),
             Happening::Exit(Ending::Unfinished) => (4, 1, 0, 0),
-            Happening::Exit(Ending::Failed { kind, errno }) => (4, 2, kind as u64, errno),
+            Happening::Exit(Ending::ConnectTimeout) => (4, 2, 0, 0),
+            Happening::Exit(Ending::Failed { kind, errno }) => (4, 3, kind as u64, errno),
         };
         let errno = u64::from(errno as u32);
         let client = u64::from(self.client);
@@ -73,6 +76,7 @@ impl ClientEvent {
             (3, _) => Happening::Received(number),
             (_, 0) => Happening::Exit(Ending::Normal),
             (_, 1) => Happening::Exit(Ending::Unfinished),
+            (_, 2) => Happening::Exit(Ending::ConnectTimeout),
             _ => Happening::Exit(Ending::Failed {
                 kind: ErrorKind::ALL[number as usize],
                 errno,
@@ -100,6 +104,7 @@ mod tests {
             Happening::Received(0),
             Happening::Exit(Ending::Normal),
             Happening::Exit(Ending::Unfinished),
+            Happening::Exit(Ending::ConnectTimeout),
             failed(ErrorKind::Other, i32::MIN),
             failed(ErrorKind::Reset, -1),
         ];

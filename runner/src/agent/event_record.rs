@@ -4,7 +4,6 @@ use super::side::document_kind;
 use crate::error::Failure;
 use crate::event_record::EventRecordTask;
 use crate::protocol::Task;
-use engine::meter::ErrorKind;
 use engine::record::{ClientEvent, Ending, EventRecord, Happening, RingReader};
 use report::document::EventRecordUse;
 use report::event_record::{CHUNK_RECORDS_MAX, ChunkHeader, Event, Exit, What, chunk_into};
@@ -145,35 +144,43 @@ impl<W: Write> Filing<W> {
     fn run(&mut self, record: &EventRecord, stopped: &Receiver<()>) -> EventRecordUse {
         loop {
             let is_over = stopped.recv_timeout(EMPTIED_EVERY) != Err(RecvTimeoutError::Timeout);
-            self.take_all(record);
+            let mut turns = 1;
+            while self.take_all(record) && is_over && turns < LAST_TURNS {
+                turns += 1;
+            }
             if is_over {
                 return self.usage();
             }
         }
     }
 
-    /// Empties every ring into the file.
-    fn take_all(&mut self, record: &EventRecord) {
+    /// Empties every ring into the file. Whether there may be more in them.
+    fn take_all(&mut self, record: &EventRecord) -> bool {
         for (number, ring) in record.new_readers() {
             self.workers.entry(number).or_default().rings.push(ring);
         }
         let mut workers = std::mem::take(&mut self.workers);
+        let mut has_more = false;
         for (number, worker) in &mut workers {
             // A worker that records as fast as this empties its ring does not keep the others waiting.
+            let mut is_empty = false;
             for _ in 0..CHUNKS_PER_TURN {
                 worker.take(&mut self.events);
                 let dropped = worker.dropped();
+                is_empty = self.events.len() < CHUNK_RECORDS_MAX;
                 if self.events.is_empty() && dropped == worker.dropped_said {
                     break;
                 }
                 worker.dropped_said = dropped;
                 self.write_chunk(*number as u16, dropped);
-                if self.events.len() < CHUNK_RECORDS_MAX {
+                if is_empty {
                     break;
                 }
             }
+            has_more |= !is_empty;
         }
         self.workers = workers;
+        has_more
     }
 
     fn write_chunk(&mut self, worker: u16, dropped: u64) {
@@ -205,8 +212,11 @@ impl<W: Write> Filing<W> {
     }
 }
 
-/// Twice what the rings of a worker hold.
+/// Twice what the ring of a worker holds.
 const CHUNKS_PER_TURN: usize = 16;
+
+/// Of the last turn, after which workers record nothing: the rings of ten million threads hold no more.
+const LAST_TURNS: u32 = 2_500;
 
 /// The event as the file has it.
 fn event(event: ClientEvent) -> Event {
@@ -227,10 +237,7 @@ fn exit(ending: Ending) -> Exit {
     match ending {
         Ending::Normal => Exit::Normal,
         Ending::Unfinished => Exit::Unfinished,
-        Ending::Failed {
-            kind: ErrorKind::ConnectTimeout,
-            ..
-        } => Exit::ConnectTimeout,
+        Ending::ConnectTimeout => Exit::ConnectTimeout,
         Ending::Failed { kind, errno } => Exit::Crash {
             reason: document_kind(kind),
             errno,
@@ -242,6 +249,7 @@ fn exit(ending: Ending) -> Exit {
 mod tests {
     use super::*;
     use crate::event_record::EventFile;
+    use engine::meter::ErrorKind;
     use report::event_record::{FileHeader, REASONS, Recording, file_header_bytes};
     use std::io::{self, Cursor};
 
@@ -264,6 +272,19 @@ mod tests {
             client,
             what: Happening::Sent(sequence),
         }
+    }
+
+    #[test]
+    fn the_last_turn_empties_the_rings_of_thousands_of_threads() {
+        let record = EventRecord::default();
+        let mut recorders: Vec<_> = (0..6_000).map(|_| record.recorder(0, 6_000)).collect();
+        for (recorder, client) in recorders.iter_mut().zip(0..) {
+            (0..64).for_each(|number| recorder.record(sent(client, number)));
+        }
+        let (stop, stopped) = channel();
+        drop(stop);
+        let usage = filing(header()).run(&record, &stopped);
+        assert_eq!((usage.events, usage.written), (384_000, 384_000));
     }
 
     /// A disk that takes so many bytes.
