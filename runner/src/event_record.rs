@@ -1,6 +1,6 @@
 //! The file of an event record: begun before the run, and appended to by every load agent.
 
-use crate::agent::boot_id;
+use crate::boot::boot_id;
 use engine::clock::now_ns;
 use report::event_record::{FileHeader, file_header_bytes};
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@
 //! No argument parsing and no printing live here.
 
 pub mod agent;
+mod boot;
 pub mod build_info;
 pub mod cancel;
 pub mod compare;

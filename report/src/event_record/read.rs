@@ -19,6 +19,8 @@ pub struct Recording<R> {
     /// Those with records, in the order of the file.
     pub(super) chunks: Vec<Chunk>,
     flaws: Flaws,
+    /// Bytes of records that were read in chunks that are then not taken.
+    in_vain: u64,
     /// Events that each worker has dropped in each round.
     dropped: BTreeMap<(u32, u16, u16), u64>,
 }
@@ -78,6 +80,7 @@ impl<R: Read + Seek> Recording<R> {
             header,
             chunks: Vec::new(),
             flaws: Flaws::default(),
+            in_vain: 0,
             dropped: BTreeMap::new(),
         };
         recording.look_through()?;
@@ -88,6 +91,14 @@ impl<R: Read + Seek> Recording<R> {
         let mut at = FILE_HEADER_BYTES as u64;
         let mut buffer = Vec::new();
         while at < self.file.length {
+            if self.in_vain > IN_VAIN_MAX * self.file.length {
+                self.flaws.add(Flaw {
+                    from: at,
+                    to: self.file.length,
+                    why: "too many chunks before it are damaged".to_owned(),
+                });
+                return Ok(());
+            }
             at = match self.chunk_at(at, &mut buffer)? {
                 Ok(next) => next,
                 Err((from, why)) => self.skip(at, from, why)?,
@@ -118,12 +129,14 @@ impl<R: Read + Seek> Recording<R> {
         }
         buffer.resize(header.records_bytes(), 0);
         let length = self.file.read(records_at, buffer)?;
+        self.in_vain += length as u64;
         if length < buffer.len() {
             return self.cut_chunk(at, &header, &buffer[..length]);
         }
         if crc32fast::hash(buffer) != header.records_crc || !are_valid(&header, buffer) {
             return Ok(Err((records_at, "the records of a chunk are damaged")));
         }
+        self.in_vain -= length as u64;
         self.take(&header, records_at, header.records);
         Ok(Ok(records_at + length as u64))
     }
@@ -243,6 +256,10 @@ impl<R: Read + Seek> Recording<R> {
         dropped.fold(0, |sum, dropped| sum.saturating_add(*dropped))
     }
 }
+
+/// Headers that are whole and promise records that are not could make a short file take for ever: no more than so many times
+/// its length is read for them.
+const IN_VAIN_MAX: u64 = 8;
 
 const ENDS_IN_HEADER: &str = "the file ends in the header of a chunk";
 

@@ -253,6 +253,20 @@ fn a_write_that_was_cut_short_costs_its_own_chunk() {
     assert_eq!((flaw.from, flaw.to), (from, to), "{flaw}");
 }
 
+/// Headers alone, each of which promises half a MiB.
+#[test]
+fn a_file_of_promises_is_given_up_before_it_is_read_for_ever() {
+    let event = (1_000, 0, What::Start);
+    let chunk = Chunk::of(0, &[event; 1 << 14]).bytes();
+    let mut bytes = file(&[]);
+    (0..20_000).for_each(|_| bytes.extend(&chunk[..72]));
+    let recording = open(&bytes).unwrap();
+    assert_eq!(recording.events_count(), 0);
+    let flaws = recording.flaws();
+    assert_eq!(flaws.bytes(), bytes.len() as u64 - 64, "{flaws:?}");
+    assert!(flaws.listed().len() < 3, "one damage: {flaws:?}");
+}
+
 #[test]
 fn clocks_of_agents_are_brought_to_the_conductors() {
     let mut bytes = file(&[Chunk::of(0, &[(5_000, 0, What::Start)])]);

@@ -10,6 +10,7 @@ mod samples;
 mod side;
 mod testee;
 
+use crate::boot::boot_id;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::engines::{AUTO, EngineChoice};
 use crate::error::{ExitClass, Failure};
@@ -323,13 +324,6 @@ fn own_hello() -> AgentHello {
         boot_id: boot_id(),
         network_namespace: network_namespace(),
     }
-}
-
-/// Names the running kernel, on Linux (random(4)).
-pub(crate) fn boot_id() -> Option<String> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .map(|text| text.trim().to_owned())
 }
 
 /// Names the network namespace of this process, on Linux (namespaces(7)).

@@ -7,7 +7,7 @@ use super::link::Launcher;
 use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
 use super::profiles;
-use crate::agent::boot_id;
+use crate::boot::boot_id;
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
 use crate::error::Failure;
