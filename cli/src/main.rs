@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Sysctl(args) => commands::sysctl::sysctl(&args),
         Command::Report(args) => commands::report::report(&args),
+        Command::Events(args) => commands::events::events(&args),
         Command::Agent(args) => return commands::agent::agent(&args),
         Command::Supervise(_) => commands::supervise::supervise(),
     };

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use runner::event_record::EventFile;
+
 use crate::args::run_groups::Format;
 use crate::problem::Problem;
 use crate::progress::say;
@@ -410,6 +412,20 @@ fn tolerate_closed_pipe(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// Makes the file of an event record, which agents append to.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn event_file(path: &Path) -> Result<EventFile, Problem> {
+    if path.as_os_str() == "-" {
+        return Err(Problem::usage(
+            "--event-record -: it is written by several processes, and read from a file",
+        )
+        .with_cure("name a file"));
+    }
+    EventFile::create(path).map_err(|error| cannot_open(path, error))
 }
 
 /// Found before anything was measured.

@@ -120,6 +120,7 @@ impl Load {
             control: Arc::clone(&control),
             wake: control.seat().unwrap(),
             published: Arc::clone(&published),
+            event_record: None,
             spec: self.spec,
             rules: Rules {
                 target: Target {
@@ -459,6 +460,7 @@ fn a_peer_that_refuses_is_the_peers_failure() {
             wake: control.seat().unwrap(),
             control,
             published: Arc::default(),
+            event_record: None,
             spec,
             rules: Rules {
                 target: Target {

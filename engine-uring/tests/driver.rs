@@ -67,6 +67,7 @@ fn run(
             control: loading.clone(),
             wake: loading.seat().unwrap(),
             published: Arc::default(),
+            event_record: None,
             spec: load,
             rules: Rules {
                 target: Target {

@@ -10,6 +10,7 @@ use crate::meter::{Published, Recorded, ServePublished};
 use crate::needs::Needs;
 use crate::options::{EngineOption, Options};
 use crate::proactor::BackendCounters;
+use crate::record::{EventRecord, Recorder};
 use crate::socket::{Granted, SocketOptions};
 use crate::tcp_info::TcpInfoSummary;
 use crate::workload::{LoadSpec, ServeSpec};
@@ -143,6 +144,8 @@ pub struct LoadJob {
     pub wake: WakeEnd,
     /// Counters that the agent samples while the worker runs.
     pub published: Arc<Published>,
+    /// Where every event of its clients is recorded, if that is wanted.
+    pub event_record: Option<Arc<EventRecord>>,
     /// What to say.
     pub spec: LoadSpec,
     /// With whom, when and for how long.
@@ -151,6 +154,14 @@ pub struct LoadJob {
     pub socket: SocketOptions,
     /// Engine options as written, key to value.
     pub engine_options: Vec<(String, String)>,
+}
+
+impl LoadJob {
+    /// A recorder for one of the `threads` that share this worker's connections, if events are recorded.
+    pub fn recorder(&self, threads: u32) -> Option<Recorder> {
+        let record = self.event_record.as_ref();
+        record.map(|record| record.recorder(self.worker, threads))
+    }
 }
 
 /// What a load worker brings home.

@@ -1,5 +1,5 @@
 //! The vocabulary and the rules of linerate: what a connection says ([`session`], [`workload`]),
-//! when it says it ([`shape`]), how a load's connections live ([`load`]), what is recorded of it ([`meter`]), and the two contracts that an
+//! when it says it ([`shape`]), how a load's connections live ([`load`]), what is recorded of it ([`meter`], and [`record`] event by event), and the two contracts that an
 //! I/O backend can fulfil: [`proactor::Proactor`] (our own loops) and [`driver::Driver`] (everybody).
 //!
 //! No serde, no clap, no printing and no files live here.
@@ -20,6 +20,7 @@ pub mod os;
 pub mod outbox;
 pub mod pattern;
 pub mod proactor;
+pub mod record;
 pub mod region;
 pub mod session;
 pub mod shape;

@@ -9,6 +9,7 @@
 //! - [`text`], [`markdown`], [`html`], [`json`], [`csv`], [`hgrm`], [`prometheus`]: renderers, pure functions of the
 //!   document.
 //! - [`pooled`]: the latency of a whole run, as a distribution.
+//! - [`event_record`]: what `--event-record` writes, every event of every client, and what is read of it.
 //! - [`events`]: what `--events` writes, one JSON object per line.
 //! - [`checkup`] and [`findings`]: what a machine's state does to a measurement, for `doctor` and for warnings.
 //! - [`warnings`]: what a sceptic would hold against a result, found in the result itself.
@@ -22,6 +23,7 @@ pub mod checkup;
 pub mod comparison;
 pub mod csv;
 pub mod document;
+pub mod event_record;
 pub mod events;
 pub mod findings;
 pub mod foreign;

@@ -1,8 +1,8 @@
 //! Whether a round has a result at all. A run in which everything failed is no success, whatever its rate of nothing.
 
 use crate::document::{
-    Closer, Confirmation, Direction, Document, ErrorCount, ErrorKind, Interval, Measurement, Plan,
-    Round, Workload,
+    Closer, Confirmation, Direction, Document, ErrorCount, ErrorKind, EventRecordUse, Interval,
+    Measurement, Plan, Round, Workload,
 };
 use crate::text::clients;
 use crate::units::{counted, grouped, human_ns};
@@ -66,6 +66,37 @@ pub fn incomplete(document: &Document) -> Option<String> {
         counted(of, "connection"),
         parts.join(", ")
     ))
+}
+
+/// Events that were to be recorded and are in no file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingEvents {
+    /// What is missing, of how much, and why.
+    pub text: String,
+    /// Why a file took no more, if that is why.
+    pub failure: Option<String>,
+}
+
+/// What the event record of these rounds lacks; `None` where it is complete, or none was asked for.
+pub fn missing_events(rounds: &[Round]) -> Option<MissingEvents> {
+    let sides = rounds.iter().flat_map(|round| &round.load);
+    let records: Vec<&EventRecordUse> = sides
+        .filter_map(|side| side.event_record.as_ref())
+        .collect();
+    let sum = |pick: fn(&EventRecordUse) -> u64| records.iter().map(|one| pick(one)).sum();
+    let (missing, events): (u64, u64) = (sum(EventRecordUse::missing), sum(|one| one.events));
+    let failure = records.iter().find_map(|one| one.failure.clone());
+    if missing == 0 && failure.is_none() {
+        return None;
+    }
+    let why = failure.as_deref();
+    let text = format!(
+        "the event record lacks {} of {}: {}",
+        grouped(missing),
+        counted(events, "event"),
+        why.unwrap_or("they came faster than they could be written")
+    );
+    Some(MissingEvents { text, failure })
 }
 
 fn total(errors: &[ErrorCount]) -> u64 {

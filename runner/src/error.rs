@@ -1,7 +1,7 @@
 //! How things end: exit classes, and why a run could not be completed.
 
 use report::document::{Document, ErrorKind, Message, Status};
-use report::success::incomplete;
+use report::success::{incomplete, missing_events};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -67,7 +67,11 @@ impl ExitClass {
         match document.status {
             Status::Interrupted => Self::Interrupted,
             Status::Failed => class_of_errors().unwrap_or(Self::Peer),
-            Status::Ok if mismatches(document) || incomplete(document).is_some() => {
+            Status::Ok
+                if mismatches(document)
+                    || incomplete(document).is_some()
+                    || missing_events(&document.rounds).is_some() =>
+            {
                 Self::CheckFailed
             }
             Status::Ok => Self::Done,

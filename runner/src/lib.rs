@@ -6,6 +6,7 @@
 //! No argument parsing and no printing live here.
 
 pub mod agent;
+mod boot;
 pub mod build_info;
 pub mod cancel;
 pub mod compare;
@@ -13,6 +14,7 @@ pub mod conduct;
 pub mod doctor;
 pub mod engines;
 pub mod error;
+pub mod event_record;
 pub mod host;
 mod lines;
 mod listening;

@@ -7,6 +7,7 @@
 //! skipped: both ends are the same version, which `hello` checks.
 
 use crate::error::{ExitClass, Failure};
+use crate::event_record::EventRecordTask;
 use crate::host::CounterDelta;
 use crate::plan::{AgentPlan, Plan};
 use crate::profile::{Drift, ProfileTask};
@@ -14,7 +15,7 @@ use report::document::{AppliedProfile, Host, Interval, Message, RampPoint, Side}
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// From the conductor to an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -122,6 +123,8 @@ pub struct Task {
     pub describe_host: bool,
     /// The profile of this side.
     pub profile: Option<ProfileTask>,
+    /// Where a load writes every event of its clients, if it is to.
+    pub event_record: Option<EventRecordTask>,
 }
 
 /// Where an agent's worker threads run.
@@ -222,6 +225,7 @@ mod tests {
             cpus: CpuWish::List(vec![3]),
             describe_host: true,
             profile: None,
+            event_record: None,
         };
         let ToAgent::Plan(back) = there_and_back(&ToAgent::Plan(Box::new(task.clone()))) else {
             panic!("another message came back");

@@ -6,6 +6,7 @@ use engine::driver::{Driver, EngineError, LoadJob, LoadOutcome};
 use engine::endpoint::Target;
 use engine::load::{CONNECTS_AT_ONCE, Rules, Share};
 use engine::meter::{ErrorKind, Published, Recorded};
+use engine::record::EventRecord;
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Queue, Ramp, Stop};
 use engine::socket::SocketOptions;
@@ -54,6 +55,8 @@ pub struct Plan {
     pub closing: Ramp,
     /// Connects under way at the same time.
     pub connects_at_once: u32,
+    /// Where every event is recorded.
+    pub event_record: Option<Arc<EventRecord>>,
 }
 
 impl Plan {
@@ -79,6 +82,7 @@ impl Plan {
             queue: Queue::Own,
             closing: Ramp::AtOnce,
             connects_at_once: CONNECTS_AT_ONCE,
+            event_record: None,
         }
     }
 
@@ -156,6 +160,7 @@ impl Plan {
             control: Arc::clone(control),
             wake: control.seat().expect("a seat"),
             published,
+            event_record: self.event_record.clone(),
             spec: self.spec.clone(),
             rules: Rules {
                 target: Target {

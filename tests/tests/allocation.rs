@@ -11,6 +11,7 @@ use linerate_tests::testee::Testee;
 use linerate_tests::variants::VARIANTS;
 use linerate_tests::{Family, drivers, within};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -49,6 +50,9 @@ const ALLOWED: u64 = 24;
 /// The workload whose connections share a queue.
 const ONE_QUEUE: &str = "rr, open loop with one queue";
 
+/// The workload whose every event is recorded. Nobody takes them: what finds no room allocates nothing either.
+const RECORDED: &str = "rr, recorded";
+
 fn workloads() -> Vec<(&'static str, LoadSpec, ServeSpec)> {
     let role = ServeSpec::Rr {
         request_bytes: 100,
@@ -60,6 +64,7 @@ fn workloads() -> Vec<(&'static str, LoadSpec, ServeSpec)> {
     let duplex = |message_bytes| ServeSpec::Duplex { message_bytes };
     vec![
         ("rr", rr(100, 1_000), role.clone()),
+        (RECORDED, rr(100, 1_000), role.clone()),
         ("echo", echo(1_024), ServeSpec::Echo),
         (
             "echo, deep and large",
@@ -108,6 +113,9 @@ fn observe(
     plan.warmup = Duration::from_millis(150);
     if name == ONE_QUEUE {
         plan.queue = Queue::Shared;
+    }
+    if name == RECORDED {
+        plan.event_record = Some(Arc::default());
     }
     let running = plan.begin().expect("it runs");
     std::thread::sleep(Duration::from_millis(200));

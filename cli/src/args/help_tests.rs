@@ -57,6 +57,9 @@ fn the_definitions_are_consistent() {
             "linerate sysctl restore",
             "linerate sysctl status",
             "linerate report",
+            "linerate events",
+            "linerate events cat",
+            "linerate events stats",
             "linerate agent",
             "linerate supervise"
         ]

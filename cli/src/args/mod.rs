@@ -20,6 +20,7 @@ pub mod agent;
 pub mod compare;
 pub mod doctor;
 pub mod engines;
+pub mod events;
 mod fill;
 pub mod profile;
 pub mod report;
@@ -101,6 +102,8 @@ pub enum Command {
     Sysctl(sysctl::SysctlArgs),
     /// Show saved results again, in any form
     Report(report::ReportArgs),
+    /// Read the event record of a run: its events, and what they add up to
+    Events(events::EventsArgs),
     /// Take part in a measurement over stdin and stdout (started by `run`)
     #[command(hide = true)]
     Agent(agent::AgentArgs),

@@ -434,6 +434,12 @@ pub struct RunOutputArgs {
     /// stdout, and the text result to stderr
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+
+    /// Record every event of every client in this file: start, open, each message sent and received, exit,
+    /// with its instant. Warm-up and drain are in it too. `linerate events stats FILE` adds up, `linerate
+    /// events cat FILE` shows all
+    #[arg(long, value_name = "FILE")]
+    pub event_record: Option<PathBuf>,
 }
 
 /// Forms of the result.

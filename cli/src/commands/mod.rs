@@ -4,6 +4,7 @@ pub mod agent;
 pub mod compare;
 pub mod doctor;
 pub mod engines;
+pub mod events;
 pub mod report;
 pub mod run;
 pub mod serve;

@@ -1,13 +1,14 @@
 //! `linerate run`: a plan is conducted, watched, and its document handed over.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use report::Labelled;
 use report::document::{AppliedProfile, Document, Interval, Message, RampPoint, Status};
 use report::events::Event;
 use report::findings::Finding;
 use report::saved::View;
+use report::success::missing_events;
 use report::text::Style;
 use runner::build_info::VERSION;
 use runner::cancel::Cancel;
@@ -17,7 +18,7 @@ use runner::plan::{Plan, forecast, spread_over_agents};
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
-use crate::output::{Destination, Lines, PAGE, Spare, apart, both, note_form};
+use crate::output::{Destination, Lines, PAGE, Spare, apart, both, event_file, note_form};
 use crate::problem::Problem;
 use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
 use crate::render::render;
@@ -40,7 +41,14 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
                 .with_cure("take another --format"),
         );
     }
+    if output.event_record.is_some() {
+        plan.check_event_record()?;
+    }
     let mut outlet = Outlet::open(output)?;
+    let plan = match &output.event_record {
+        Some(path) => plan.recording_events(event_file(path)?),
+        None => plan,
+    };
     let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
     let progress = progress(&plan, &output.result);
@@ -242,6 +250,8 @@ struct Outlet {
     html: Option<Destination>,
     events: Option<Lines>,
     stdout_has_events: bool,
+    /// Where agents record every event.
+    event_record: Option<PathBuf>,
     /// stdout belongs to the events, so the text for people goes to stderr.
     text_to_stderr: bool,
     quiet: bool,
@@ -253,6 +263,7 @@ impl Outlet {
         let RunOutputArgs {
             result: output,
             events,
+            event_record,
         } = asked;
         let is_stdout = |path: Option<&Path>| path.is_none_or(|path| path.as_os_str() == "-");
         let events_on_stdout = events.as_deref().is_some_and(|path| is_stdout(Some(path)));
@@ -275,6 +286,7 @@ impl Outlet {
                 ("--output", output.output.as_deref()),
                 ("--html", output.html.as_deref()),
                 ("--events", events.as_deref()),
+                ("--event-record", event_record.as_deref()),
             ],
             &[],
         )?;
@@ -289,6 +301,7 @@ impl Outlet {
                 .transpose()?,
             events: events.as_deref().map(Lines::open).transpose()?,
             stdout_has_events: events_on_stdout,
+            event_record: event_record.clone(),
             text_to_stderr: shared,
             quiet: output.quiet,
         })
@@ -312,8 +325,14 @@ impl Outlet {
         self.end_events(document.status, document.errors.clone());
         let events = self.events.take().map_or(Ok(()), Lines::end);
         let class = ExitClass::of_document(&document);
-        let incomplete = report::success::incomplete(&document);
-        both(events, self.hand_over(&mut document))?;
+        let missing = missing_events(&document.rounds);
+        let incomplete = report::success::incomplete(&document)
+            .or_else(|| missing.as_ref().map(|missing| missing.text.clone()));
+        let record = missing.and_then(|missing| missing.failure);
+        let record = record.map_or(Ok(()), |why| {
+            Err(Problem::usage(why).with_cure("the events after that are lost"))
+        });
+        both(both(events, record), self.hand_over(&mut document))?;
         match class {
             ExitClass::CheckFailed => Err(Problem {
                 class,
@@ -356,6 +375,7 @@ impl Outlet {
     /// Writes the result, and says where it is.
     fn hand_over(mut self, document: &mut Document) -> Result<(), Problem> {
         document.command = command();
+        self.point_to_events();
         let page = match self.html.take() {
             Some(place) => self.save(place, document),
             None => Ok(()),
@@ -388,6 +408,16 @@ impl Outlet {
             }
         }
         Ok(())
+    }
+
+    /// Says where every event is.
+    fn point_to_events(&self) {
+        if let (Some(path), false) = (&self.event_record, self.quiet) {
+            let path = path.display();
+            say(&format!(
+                "every event is in {path}; to add them up: linerate events stats {path}"
+            ));
+        }
     }
 
     /// Writes the page, and says where it is.

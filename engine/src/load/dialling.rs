@@ -7,6 +7,7 @@ use super::session::{Connects, LoadSession, LoadWorkload};
 use super::{Life, Phase};
 use crate::driver::EngineError;
 use crate::meter::ErrorKind;
+use crate::record::{Ending, Happening};
 use crate::session::Out;
 use crate::shape::Ramp;
 use crate::socket;
@@ -94,6 +95,7 @@ impl<W: LoadWorkload> Life<W> {
             if Self::ONCE {
                 self.note_start(index, now_ns);
             }
+            self.record(index, Happening::Start, || now_ns);
         }
         let connection = &mut self.connections[index as usize];
         connection.session = self.workload.session();
@@ -208,7 +210,7 @@ impl<W: LoadWorkload> Life<W> {
         let connection = &mut self.connections[index as usize];
         connection.failures = connection.failures.saturating_add(1);
         let intended_ns = Self::EACH.then_some(connection.began.intended_ns);
-        self.accounts.failed += 1;
+        self.ended(index, loss.ending_of_connect(), || now_ns);
         match Self::JOINS {
             true => self.meter.client_not_opened(loss.kind, || loss.text),
             false => self
@@ -270,7 +272,7 @@ impl<W: LoadWorkload> Life<W> {
         if self.phase == Phase::Over {
             return;
         }
-        self.accounts.unfinished += 1;
+        self.ended(index, Ending::Unfinished, || now_ns);
         if Self::EACH {
             let intended_ns = self.connections[index as usize].began.intended_ns;
             // Opened once, its beginning was the operation's.

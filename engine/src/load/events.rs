@@ -6,6 +6,7 @@ use super::outcome::{Loss, Outcome};
 use super::session::{LoadSession, LoadWorkload};
 use super::speaker::LoadSpeaker;
 use super::{Life, Phase};
+use crate::record::{Ending, Happening};
 use crate::session::{How, Out};
 
 impl<W: LoadWorkload> Life<W> {
@@ -178,6 +179,8 @@ impl<W: LoadWorkload> Life<W> {
             meter: &mut self.meter,
             pacer,
             said: &mut self.said,
+            recorder: &mut self.recorder,
+            client: connection.global_index,
             starts_left,
             shares,
             began: connection.began,
@@ -205,6 +208,7 @@ impl<W: LoadWorkload> Life<W> {
             return self.conclude(index, outcome, out);
         }
         if is_ready && self.state(index) == State::Shaking {
+            self.record(index, Happening::Open, || out.now_ns());
             self.ready += u32::from(self.phase == Phase::Preparing);
             self.connections[index as usize].state = State::Waiting;
             if self.phase > Phase::Preparing {
@@ -254,7 +258,7 @@ impl<W: LoadWorkload> Life<W> {
     fn conclude<O: Out>(&mut self, index: u32, outcome: Outcome, out: &mut O) {
         let how = match outcome {
             Outcome::Planned(how) => {
-                self.accounts.succeeded += 1;
+                self.ended(index, Ending::Normal, || out.now_ns());
                 self.connections[index as usize].failures = 0;
                 self.leave(index, Next::Another);
                 how
@@ -279,8 +283,9 @@ impl<W: LoadWorkload> Life<W> {
         }
         connection.failures = connection.failures.saturating_add(1);
         self.progress.lost_since = true;
-        self.accounts.failed += 1;
         self.accounts.lost += 1;
+        self.ended(index, loss.ending(), || now_ns);
+        let connection = &mut self.connections[index as usize];
         if Self::ONCE {
             self.meter.connection_lost(loss.kind, || loss.text.clone());
             return self.leave(index, Next::Nothing);

@@ -31,6 +31,7 @@ pub use rules::{Rules, Share};
 pub use session::{Began, Connects, LoadOut, LoadSession, LoadWorkload};
 
 use crate::meter::Meter;
+use crate::record::{ClientEvent, Ending, Happening, Recorder};
 use crate::region::Region;
 use crate::session::How;
 use crate::timers::Timers;
@@ -114,6 +115,8 @@ pub struct Life<W: LoadWorkload> {
     /// What a session said beyond its output, while it is being told something.
     said: Said,
     accounts: Accounts,
+    /// Where every event of the connections is recorded, if it is.
+    recorder: Option<Recorder>,
     /// Spare source address in use ([`crate::endpoint::Target::source`]).
     spare_source: u32,
     /// Connections established so far, reconnects included.
@@ -158,6 +161,7 @@ impl<W: LoadWorkload> Life<W> {
             is_dismissed: false,
             said: Said::default(),
             accounts: Accounts::default(),
+            recorder: None,
             spare_source: 0,
             established: 0,
             joined: 0,
@@ -166,6 +170,11 @@ impl<W: LoadWorkload> Life<W> {
             rules,
             region,
         }
+    }
+
+    /// Records every event of the connections too, if there is a recorder. Call it before [`Life::begin`].
+    pub fn recording(self, recorder: Option<Recorder>) -> Self {
+        Self { recorder, ..self }
     }
 
     /// Where the run is.
@@ -300,5 +309,27 @@ impl<W: LoadWorkload> Life<W> {
     #[inline]
     fn state(&self, index: u32) -> State {
         self.connections[index as usize].state
+    }
+
+    /// A connection that was started has ended. It is counted here and nowhere else.
+    fn ended(&mut self, index: u32, ending: Ending, now_ns: impl FnOnce() -> u64) {
+        match ending {
+            Ending::Normal => self.accounts.succeeded += 1,
+            Ending::Unfinished => self.accounts.unfinished += 1,
+            Ending::ConnectTimeout | Ending::Failed { .. } => self.accounts.failed += 1,
+        }
+        self.record(index, Happening::Exit(ending), now_ns);
+    }
+
+    /// Records what happened to a connection. The clock is asked only where somebody wants to know.
+    #[inline]
+    fn record(&mut self, index: u32, what: Happening, now_ns: impl FnOnce() -> u64) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(ClientEvent {
+                at_ns: now_ns(),
+                client: self.connections[index as usize].global_index,
+                what,
+            });
+        }
     }
 }

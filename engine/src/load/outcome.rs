@@ -2,6 +2,7 @@
 
 use super::rules::Rules;
 use crate::meter::{ErrorKind, PartOfAnswer};
+use crate::record::Ending;
 use crate::session::How;
 use crate::socket;
 use std::io;
@@ -22,13 +23,38 @@ pub struct Loss {
     pub kind: ErrorKind,
     /// In words.
     pub text: String,
+    /// What the system said; 0 where it said nothing.
+    pub errno: i32,
 }
 
 impl Loss {
     /// A loss of this kind, in these words.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+        Self {
+            kind,
+            text: text.into(),
+            errno: 0,
+        }
+    }
+
+    /// How it ends a connect.
+    pub(super) fn ending_of_connect(&self) -> Ending {
+        match self.kind {
+            ErrorKind::ConnectTimeout => Ending::ConnectTimeout,
+            _ => self.ending(),
+        }
+    }
+
+    /// How it ends a connection that was established. The system may say ETIMEDOUT of one too.
+    pub(super) fn ending(&self) -> Ending {
+        Ending::Failed {
+            kind: self.kind,
+            errno: self.errno,
+        }
+    }
+
+    fn with_errno(self, errno: i32) -> Self {
+        Self { errno, ..self }
     }
 
     /// The peer closed a connection that was to stay.
@@ -68,13 +94,14 @@ impl Loss {
     pub fn of_errno(errno: i32) -> Self {
         let said = io::Error::from_raw_os_error(errno);
         let text = format!("the connection was lost: {said}");
-        Self::new(ErrorKind::of_errno(errno), text)
+        Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
     /// Connecting, or making the socket for it, failed.
     pub(super) fn connect_failed(rules: &Rules, error: &io::Error) -> Self {
-        let kind = ErrorKind::of_errno(socket::errno_of(error));
-        Self::new(kind, format!("connect to {}: {error}", rules.target_name()))
+        let errno = socket::errno_of(error);
+        let text = format!("connect to {}: {error}", rules.target_name());
+        Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
     /// Connecting, or the handshake that belongs to it, took too long.

@@ -5,6 +5,7 @@ use super::outcome::Loss;
 use super::session::{LoadSession, LoadWorkload};
 use super::{Life, Phase, Progress};
 use crate::meter::{Meter, Recorded};
+use crate::record::Ending;
 use crate::session::How;
 use crate::shape::{EXACT_ARRIVALS, Pace, Pacer, Ramp};
 use std::cmp::Reverse;
@@ -346,12 +347,14 @@ impl<W: LoadWorkload> Life<W> {
                     connection
                         .session
                         .abandon(&mut connection.slot, now_ns, &mut self.meter);
-                let unfinished = owes > 0 || connection.state == State::Shaking;
-                self.accounts.unfinished += u64::from(unfinished);
-                self.accounts.succeeded += u64::from(!unfinished);
+                let ending = match owes > 0 || connection.state == State::Shaking {
+                    true => Ending::Unfinished,
+                    false => Ending::Normal,
+                };
+                self.ended(index, ending, || now_ns);
             }
             State::Connecting => {
-                self.accounts.unfinished += 1;
+                self.ended(index, Ending::Unfinished, || now_ns);
                 if Self::EACH {
                     self.meter.unfinished(intended_ns, now_ns, true);
                 }

@@ -51,6 +51,13 @@ pub trait LoadOut: Out {
 
     /// Where this worker records.
     fn meter(&mut self) -> &mut Meter;
+
+    /// A message was sent at `at_ns`: `sequence` is its number on this connection, from 0. For the event record, if
+    /// there is one ([`crate::record`]).
+    fn record_sent(&mut self, sequence: u64, at_ns: u64);
+
+    /// The answer to the message of this number is complete since `at_ns`.
+    fn record_received(&mut self, sequence: u64, at_ns: u64);
 }
 
 /// The protocol of one connection of a load. `L` is the slot: what outlives the connection.

@@ -4,6 +4,7 @@
 use super::outcome::Outcome;
 use super::session::{Began, LoadOut};
 use crate::meter::Meter;
+use crate::record::{ClientEvent, Happening, Recorder};
 use crate::session::{How, Out};
 use crate::shape::Pacer;
 use std::ops::Range;
@@ -31,6 +32,10 @@ pub(super) struct LoadSpeaker<'a, O> {
     pub meter: &'a mut Meter,
     pub pacer: &'a mut Pacer,
     pub said: &'a mut Said,
+    /// Where every event is recorded, if it is.
+    pub recorder: &'a mut Option<Recorder>,
+    /// Its number in the whole run.
+    pub client: u32,
     /// So many operations of the schedule may begin.
     pub starts_left: u32,
     /// The schedule is the worker's, and others may take from it.
@@ -96,6 +101,17 @@ impl<O> LoadSpeaker<'_, O> {
         self.pacer.take();
         Some(intended_ns)
     }
+
+    #[inline]
+    fn record(&mut self, what: Happening, at_ns: u64) {
+        if let Some(recorder) = self.recorder {
+            recorder.record(ClientEvent {
+                at_ns,
+                client: self.client,
+                what,
+            });
+        }
+    }
 }
 
 impl<O: Out> LoadOut for LoadSpeaker<'_, O> {
@@ -127,5 +143,15 @@ impl<O: Out> LoadOut for LoadSpeaker<'_, O> {
     #[inline]
     fn meter(&mut self) -> &mut Meter {
         self.meter
+    }
+
+    #[inline]
+    fn record_sent(&mut self, sequence: u64, at_ns: u64) {
+        self.record(Happening::Sent(sequence), at_ns);
+    }
+
+    #[inline]
+    fn record_received(&mut self, sequence: u64, at_ns: u64) {
+        self.record(Happening::Received(sequence), at_ns);
     }
 }

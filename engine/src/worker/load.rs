@@ -82,8 +82,9 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         let rules = job.rules.clone();
         let published = Arc::clone(&job.published);
         let meter = Meter::new(job.spec.is_open_loop(), rules.count(), published);
+        let life = Life::new(workload, rules, Arc::clone(&bench.region), meter);
         Ok(Self {
-            life: Life::new(workload, rules, Arc::clone(&bench.region), meter),
+            life: life.recording(job.recorder(1)),
             wires: (0..count).map(Wire::new).collect(),
             bench,
             again: VecDeque::with_capacity(count as usize),

@@ -45,6 +45,7 @@ impl LoadWorkload for RequestResponse {
             position_sent: pattern::start(index),
             position_received: 0,
             start: pattern::start(index),
+            answered: 0,
             region: Arc::clone(region),
         }
     }
@@ -81,6 +82,8 @@ pub struct RequestResponseSlot {
     position_received: u64,
     /// Where this connection's part of the pattern begins.
     start: u64,
+    /// Requests of this connection that were answered.
+    answered: u64,
     region: Arc<Region>,
 }
 
@@ -102,9 +105,11 @@ impl RequestResponseSession {
                 return;
             };
             let all_answered = slot.flights.is_empty();
+            let sent_ns = out.now_ns();
+            out.record_sent(slot.answered + u64::from(slot.flights.len()), sent_ns);
             slot.flights.push(Flight {
                 intended_ns,
-                sent_ns: out.now_ns(),
+                sent_ns,
             });
             let range = pattern::range(slot.position_sent, self.request_bytes);
             if all_answered && slot.flights.is_full() {
@@ -135,6 +140,8 @@ impl RequestResponseSession {
                 break;
             };
             self.response_bytes_seen -= response_bytes;
+            out.record_received(slot.answered, now_ns);
+            slot.answered += 1;
             out.meter()
                 .operation(flight.intended_ns, flight.sent_ns, now_ns);
         }
@@ -156,6 +163,7 @@ impl LoadSession<RequestResponseSlot> for RequestResponseSession {
     fn opened<O: LoadOut>(&mut self, slot: &mut RequestResponseSlot, out: &mut O) {
         slot.position_sent = slot.start;
         slot.position_received = slot.start;
+        slot.answered = 0;
         self.fill(slot, out);
     }
 

@@ -131,6 +131,7 @@ impl LoadSession<u64> for TransactionSession {
             None => self.exchanged(out),
             Some((request_bytes, _)) => {
                 self.request_sent_ns = out.now_ns();
+                out.record_sent(0, self.request_sent_ns);
                 out.request(pattern::range(*start, request_bytes));
             }
         }
@@ -147,6 +148,7 @@ impl LoadSession<u64> for TransactionSession {
         }
         if self.response_bytes_seen == expected {
             let now_ns = out.now_ns();
+            out.record_received(0, now_ns);
             let (intended_ns, sent_ns) = (self.began.intended_ns, self.request_sent_ns);
             out.meter().exchange(intended_ns, sent_ns, now_ns);
             self.exchanged(out);

@@ -65,6 +65,7 @@ impl LoadWorkload for WebSocket {
         let first = u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15) & NUMBER_MASK >> 1;
         WebSocketSlot {
             flights: NumberedFlights::with_depth(self.depth, first),
+            first,
             random: RandomState::new().hash_one(index) | 1,
             region: Arc::clone(region),
             answers: Answers::default(),
@@ -126,6 +127,8 @@ const HEAD_AT: u32 = 2 * PERIOD;
 #[derive(Debug)]
 pub struct WebSocketSlot {
     flights: NumberedFlights,
+    /// The number of its first message.
+    first: u64,
     /// State of the generator of keys, never 0.
     random: u64,
     region: Arc<Region>,
@@ -331,10 +334,12 @@ impl WebSocketSession {
             let Some(intended_ns) = out.start() else {
                 return;
             };
+            let sent_ns = out.now_ns();
             let number = slot.flights.push(Flight {
                 intended_ns,
-                sent_ns: out.now_ns(),
+                sent_ns,
             });
+            out.record_sent(number - slot.first, sent_ns);
             self.send(number, slot, out);
         }
     }
@@ -437,7 +442,8 @@ impl WebSocketSession {
     fn answered<O: LoadOut>(&mut self, message: Incoming, slot: &mut WebSocketSlot, out: &mut O) {
         let now_ns = out.now_ns();
         let number = number_of(message.number).filter(|_| message.bytes >= NUMBER_BYTES as u64);
-        let Some(flight) = number.and_then(|number| slot.flights.answer(number)) else {
+        let answered = number.and_then(|number| Some((number, slot.flights.answer(number)?)));
+        let Some((number, flight)) = answered else {
             let text = "a message that answers none of ours: garbled, sent twice, or not an echo";
             return out
                 .meter()
@@ -450,6 +456,7 @@ impl WebSocketSession {
                 .meter()
                 .failure(ErrorKind::Mismatch, intended_ns, now_ns, || text.to_owned());
         }
+        out.record_received(number - slot.first, now_ns);
         let meter = out.meter();
         meter.operation(flight.intended_ns, flight.sent_ns, now_ns);
         if meter.is_in_window(flight.intended_ns) {

@@ -8,11 +8,13 @@ use engine::load::{
     Phase, Rules,
 };
 use engine::meter::{ErrorKind, Meter, Recorded};
+use engine::record::{Ending, Happening, RingReader, ring};
 use engine::region::Region;
 use engine::session::{Hints, How};
 use engine::shape::{Pace, Queue, Ramp, Stop};
 use engine::workload::{Closer, Direction, LoadSpec, LoadVisitor};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -71,18 +73,22 @@ struct Executor<W: LoadWorkload> {
     life: Life<W>,
     sockets: [Socket; CONNECTIONS as usize],
     now_ns: u64,
+    /// Every event that the life recorded.
+    events: RingReader,
 }
 
 impl<W: LoadWorkload> Executor<W> {
     fn new(workload: W, rules: Rules, pace: Pace) -> Self {
         let region = Arc::new(workload.region());
         let meter = Meter::new(pace.is_open(), rules.count(), Arc::default());
-        let mut life = Life::new(workload, rules, region, meter);
+        let (recorder, events) = ring(1 << 14);
+        let mut life = Life::new(workload, rules, region, meter).recording(Some(recorder));
         life.begin(BEGIN_NS);
         Self {
             life,
             sockets: [Socket::None; CONNECTIONS as usize],
             now_ns: BEGIN_NS,
+            events,
         }
     }
 
@@ -166,8 +172,66 @@ impl<W: LoadWorkload> Executor<W> {
     fn end(mut self) -> (Recorded, engine::load::Accounts) {
         self.life.finish(self.now_ns);
         let accounts = self.life.accounts();
+        assert_events_tell_the_accounts(&mut self.events, accounts);
         (self.life.take_recorded(), accounts)
     }
+}
+
+/// What is recorded of one client.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    is_started: bool,
+    is_open: bool,
+    sent: u64,
+    received: u64,
+    at_ns: u64,
+}
+
+/// Each start has one end, which is that of the accounts; messages are numbered as they went, and each answer is one to a
+/// message that went before it.
+fn assert_events_tell_the_accounts(events: &mut RingReader, accounts: engine::load::Accounts) {
+    let mut clients: BTreeMap<u32, Told> = BTreeMap::new();
+    let (mut started, mut endings) = (0, [0; 3]);
+    assert_eq!(events.dropped(), 0);
+    while let Some(event) = events.next() {
+        let told = clients.entry(event.client).or_default();
+        assert!(event.at_ns >= told.at_ns, "{event:?} {told:?}");
+        told.at_ns = event.at_ns;
+        assert_eq!(told.is_started, event.what != Happening::Start, "{event:?}");
+        match event.what {
+            Happening::Start => {
+                started += 1;
+                *told = Told {
+                    is_started: true,
+                    at_ns: event.at_ns,
+                    ..Told::default()
+                };
+            }
+            Happening::Open => assert!(!std::mem::replace(&mut told.is_open, true)),
+            Happening::Sent(sequence) => {
+                assert!(told.is_open);
+                assert_eq!(sequence, told.sent);
+                told.sent += 1;
+            }
+            Happening::Received(sequence) => {
+                assert_eq!(sequence, told.received);
+                told.received += 1;
+                assert!(told.received <= told.sent);
+            }
+            Happening::Exit(ending) => {
+                told.is_started = false;
+                let index = match ending {
+                    Ending::Normal => 0,
+                    Ending::Unfinished => 1,
+                    Ending::ConnectTimeout | Ending::Failed { .. } => 2,
+                };
+                endings[index] += 1;
+            }
+        }
+    }
+    assert_eq!(started, accounts.started);
+    let counted = [accounts.succeeded, accounts.unfinished, accounts.failed];
+    assert_eq!(endings, counted);
 }
 
 /// Plays events and ends the run.

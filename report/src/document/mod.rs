@@ -44,8 +44,8 @@ pub use round::{
     Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu,
 };
 pub use side::{
-    AcceptStrategy, EngineOption, EngineUse, ProcessCost, Role, Side, SocketOption, Spread,
-    TcpInfo, Worker,
+    AcceptStrategy, EngineOption, EngineUse, EventRecordUse, ProcessCost, Role, Side, SocketOption,
+    Spread, TcpInfo, Worker,
 };
 pub use summary::{Methods, MetricSummary, Summary};
 

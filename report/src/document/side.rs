@@ -69,8 +69,30 @@ pub struct Side {
     pub tcp_info: Option<TcpInfo>,
     /// Socket options, requested and granted.
     pub socket_options: Vec<SocketOption>,
+    /// What became of the events that its workers recorded; left out where none were to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_record: Option<EventRecordUse>,
     /// Why fields of this object are null.
     pub unknown: Vec<Unknown>,
+}
+
+/// What became of the events of `run --event-record FILE`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct EventRecordUse {
+    /// Events that happened.
+    pub events: u64,
+    /// Of these, how many are in the file.
+    pub written: u64,
+    /// Why the file took no more, if that was so. Otherwise events are missing because they came faster than they were
+    /// taken.
+    pub failure: Option<String>,
+}
+
+impl EventRecordUse {
+    /// Events that are not in the file.
+    pub fn missing(&self) -> u64 {
+        self.events.saturating_sub(self.written)
+    }
 }
 
 impl Side {

@@ -107,11 +107,12 @@ const RATE: Name = option("--rate", None);
 const HTML: Name = option("--html", None);
 
 /// What says where a result goes, and nothing of how it is measured.
-const OUTPUT: [Name; 6] = [
+const OUTPUT: [Name; 7] = [
     option("--format", Some("-f")),
     option("--output", Some("-o")),
     HTML,
     option("--events", None),
+    option("--event-record", None),
     option("--progress", None),
     Name {
         long: "--quiet",
@@ -214,6 +215,7 @@ mod tests {
                 "-or.json",
                 "--events",
                 "-",
+                "--event-record=r.events",
                 "--html=r.html",
                 "--progress",
                 "bar",

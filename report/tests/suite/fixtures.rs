@@ -228,6 +228,7 @@ fn side(role: Role, engine: &str, cpu: u32, operations: u64, bytes: [u64; 2]) ->
             granted: Some("on".to_owned()),
             granted_unknown: None,
         }],
+        event_record: None,
         unknown: if load {
             vec![Unknown::new(
                 "accept_strategy",

@@ -4,6 +4,7 @@ mod answers; // the first sentences of results in which something went wrong
 mod bless; // expected files, rewritten on request
 mod comparison_fixtures; // comparisons with seeded noise
 mod comparisons; // the comparison document, its schema and its reading
+mod event_record; // every event of a run: bytes, damage, aggregates
 mod fixtures; // documents, built the way the runner builds them
 mod forms; // Markdown, hgrm, Prometheus and HTML
 mod golden; // statistics against packages that share no code with us

@@ -3,6 +3,7 @@
 
 mod starting;
 
+use super::event_record::EventWriter;
 use super::ramp_series::RampSeries;
 use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN, Series};
 use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
@@ -54,7 +55,9 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         Some(address) => Traffic::to(address),
         None => Traffic::UnixSocket,
     };
-    let (published, clocks) = start_workers(agent, task, &engine, &target, &cpus)?;
+    let events = EventWriter::start(task)?;
+    let record = events.as_ref().map(EventWriter::record);
+    let (published, clocks) = start_workers(agent, task, &engine, &target, &cpus, record.as_ref())?;
     agent.wait_ready(plan.threads as usize, opening_time(plan), &plan.engine)?;
     let address = Endpoint::of_address(&target.address).map(|endpoint| endpoint.to_string());
     agent.prepared(task, address, traffic, &engine, warnings)?;
@@ -63,11 +66,15 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
         return Ok(());
     };
     let late_ns = now_ns().saturating_sub(go_ns);
-    let mut round = Round::new(task, go_ns, published, clocks, agent.rss_before_bytes);
+    // The rings are no connection's memory.
+    let rings_bytes = record.map_or(0, |record| record.bytes());
+    let rss_before_bytes = agent.rss_before_bytes.map(|bytes| bytes + rings_bytes);
+    let mut round = Round::new(task, go_ns, published, clocks, rss_before_bytes);
     round.conduct(agent)?;
     agent.say(&FromAgent::Over)?;
     let mut result = round.result(task, &engine)?;
     result.warnings.extend(late_go(late_ns, plan));
+    result.side.event_record = events.map(EventWriter::end);
     wait_for_finish(agent)?;
     agent.end_settings(&mut result);
     agent.say(&FromAgent::Result(Box::new(result)))
@@ -433,6 +440,7 @@ impl Round {
             measured,
             tcp_info,
             socket_options: side::socket_options(plan, granted),
+            event_record: None,
             unknown,
         };
         Ok(AgentResult {

@@ -3,6 +3,7 @@
 //! It obeys the messages of [`crate::protocol`] on its input and answers on its output. When its input
 //! ends it stops its workers, removes what it made and returns.
 
+mod event_record;
 pub(crate) mod limits;
 mod load;
 mod ramp_series;
@@ -10,6 +11,7 @@ mod samples;
 mod side;
 mod testee;
 
+use crate::boot::boot_id;
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::engines::{AUTO, EngineChoice};
 use crate::error::{ExitClass, Failure};
@@ -323,13 +325,6 @@ fn own_hello() -> AgentHello {
         boot_id: boot_id(),
         network_namespace: network_namespace(),
     }
-}
-
-/// Names the running kernel, on Linux (random(4)).
-pub(crate) fn boot_id() -> Option<String> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .ok()
-        .map(|text| text.trim().to_owned())
 }
 
 /// Names the network namespace of this process, on Linux (namespaces(7)).

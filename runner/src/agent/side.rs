@@ -226,7 +226,7 @@ fn by_kind(counts: &[u64; ErrorKind::ALL.len()], recorded: &Recorded) -> Vec<Err
         .collect()
 }
 
-fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
+pub(super) fn document_kind(kind: ErrorKind) -> report::document::ErrorKind {
     use report::document::ErrorKind as Document;
     match kind {
         ErrorKind::ConnectRefused => Document::ConnectRefused,

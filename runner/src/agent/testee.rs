@@ -300,6 +300,7 @@ impl Round {
             measured: self.measured(),
             tcp_info,
             socket_options: side::socket_options(plan, granted),
+            event_record: None,
             unknown,
         };
         AgentResult {

@@ -16,7 +16,7 @@ use report::document::{
     ProfileKey, Role, Round, Side, Status,
 };
 use report::findings::{self, Finding};
-use report::success::{Nothing, nothing_succeeded};
+use report::success::{self, Nothing, nothing_succeeded};
 use report::units::{grouped, human_ns};
 use report::warnings;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -256,6 +256,7 @@ impl Record {
         let round = assemble::round(&self.document.plan, parts)
             .map_err(|error| Failure::machine(format!("put round {number} together: {error}")))?;
         found.extend(engine_warnings(&round));
+        found.extend(event_record_incomplete(&round));
         found.extend(throttled(round.number, &round.hosts));
         found.extend(round.invalid.iter().cloned());
         for warning in found {
@@ -389,6 +390,19 @@ fn engine_warnings(round: &Round) -> Vec<Message> {
         }
     }
     found
+}
+
+/// Events of clients are missing in the record that was asked for.
+fn event_record_incomplete(round: &Round) -> Option<Message> {
+    let missing = success::missing_events(std::slice::from_ref(round))?;
+    let cure = match missing.failure {
+        Some(_) => "free space there, or name a file elsewhere",
+        None => {
+            "leave the machine a CPU that no worker has, use more --threads, or ask for a lower --rate"
+        }
+    };
+    let text = format!("round {}: {}", round.number, missing.text);
+    Some(Message::new("event_record_incomplete", text).with_cure(cure))
 }
 
 /// A CPU quota stopped the processes: then the quota was measured.

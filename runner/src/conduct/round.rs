@@ -8,10 +8,11 @@ use super::link::Launcher;
 use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
 use super::profiles;
-use crate::agent::boot_id;
+use crate::boot::boot_id;
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
 use crate::error::Failure;
+use crate::event_record::EventRecordTask;
 use crate::plan::{AgentPlan, Plan, TargetPlan};
 use crate::profile::ProfileTask;
 use crate::protocol::{
@@ -258,6 +259,7 @@ impl<'a> Round<'a> {
                 cpus: orders.wishes.of(self.plan, &agent),
                 // Once per host and run is enough.
                 describe_host: self.number == 1 && agent.number == 0,
+                event_record: self.event_record_of(&agent),
                 agent,
                 plan: self.plan.clone(),
                 endpoint: endpoint.map(str::to_owned),
@@ -268,6 +270,16 @@ impl<'a> Round<'a> {
             self.hearing
                 .say_to(&[number], &ToAgent::Plan(Box::new(task)));
         }
+    }
+
+    /// Where an agent records every event, if it is to.
+    fn event_record_of(&self, agent: &AgentPlan) -> Option<EventRecordTask> {
+        let file = self.plan.event_file.clone();
+        let file = file.filter(|_| agent.role == Role::Load);
+        file.map(|file| EventRecordTask {
+            file,
+            round: self.number,
+        })
     }
 
     /// Hears of each that it is prepared.

@@ -592,6 +592,7 @@ fn end_input_of_testee() {
         cpus: crate::protocol::CpuWish::Unpinned,
         describe_host: false,
         profile: None,
+        event_record: None,
     };
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let read = theirs.try_clone().unwrap();

@@ -105,6 +105,7 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         target,
         request,
         earlier_rounds: 0,
+        event_file: None,
     })
 }
 

@@ -31,6 +31,7 @@ pub use spread::{forecast, spread_over_agents};
 pub use web_socket::WebSocketRequest;
 
 use crate::engines::EngineChoice;
+use crate::event_record::EventFile;
 use engine::address::Address;
 use engine::endpoint::Endpoint;
 use engine::load::CONNECTS_AT_ONCE;
@@ -47,6 +48,9 @@ pub struct Plan {
     pub(crate) request: PlanRequest,
     /// Rounds of the same comparison before the first of this plan.
     earlier_rounds: u32,
+    /// Where every event of the load's clients is recorded. Not a part of what is asked for: a plan that is read back
+    /// writes no file.
+    pub(crate) event_file: Option<EventFile>,
     pub(crate) shape: Shape,
     pub(crate) target: TargetPlan,
     pub(crate) engine: EngineChoice,
@@ -138,6 +142,29 @@ impl Plan {
         let round = u64::from(self.earlier_rounds) + u64::from(number);
         // Weyl sequence of the golden ratio, as splitmix64 has it (Steele et al. 2014).
         POISSON_SEED.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Refuses an event record of what has no events.
+    ///
+    /// # Errors
+    /// What to do instead.
+    pub fn check_event_record(&self) -> Result<(), PlanError> {
+        match self.workload().is_bulk() {
+            false => Ok(()),
+            true => Err(PlanError::Conflict {
+                option: "--event-record",
+                with: "stream".to_owned(),
+                cure: "a stream has no messages that come back; take another workload, or --events for what it moves meanwhile",
+            }),
+        }
+    }
+
+    /// The plan with every event of the load's clients recorded in `file`.
+    pub fn recording_events(self, file: EventFile) -> Self {
+        Self {
+            event_file: Some(file),
+            ..self
+        }
     }
 
     /// What was asked for.

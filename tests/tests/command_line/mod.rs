@@ -5,6 +5,7 @@ mod comparing;
 mod connecting;
 mod doctor;
 mod endings;
+mod event_record;
 #[cfg(target_os = "linux")]
 mod limits;
 mod measuring;

@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod loading;
 mod pairs;
+mod recording;
 mod schedule;
 mod serving;
 mod streams;

@@ -75,8 +75,9 @@ impl<W: LoadWorkload> Talker<W> {
             Arc::clone(&region),
             stage.options.spin,
         );
+        let recorder = job.recorder(job.rules.share.count);
         Self {
-            life: Life::new(workload.clone(), rules, region, meter),
+            life: Life::new(workload.clone(), rules, region, meter).recording(recorder),
             paced: workload.pace().is_open(),
             look_every_ns,
             index,

@@ -29,8 +29,9 @@ impl<W: LoadWorkload> Stage<W> {
         let published = Arc::clone(&job.published);
         let meter = Meter::new(job.spec.is_open_loop(), rules.count(), published);
         let region = Arc::new(workload.region());
+        let life = Life::new(workload, rules, region, meter);
         Self {
-            life: RefCell::new(Life::new(workload, rules, region, meter)),
+            life: RefCell::new(life.recording(job.recorder(1))),
             bell: Bell::default(),
             alarm_ns: Cell::new(0),
             tasks: Cell::new(0),

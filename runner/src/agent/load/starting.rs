@@ -11,6 +11,7 @@ use engine::driver::{LoadJob, LoadOutcome};
 use engine::endpoint::{Endpoint, Target};
 use engine::load::Rules;
 use engine::meter::Published;
+use engine::record::EventRecord;
 use engine::shape::{Ramp, Stop};
 use report::document::Message;
 use socket2::{SockAddr, Socket, Type};
@@ -162,6 +163,7 @@ pub(super) fn start_workers<W: Write>(
     engine: &Chosen,
     target: &Target,
     cpus: &[Option<u32>],
+    events: Option<&Arc<EventRecord>>,
 ) -> Result<Started, Failure> {
     let plan = &task.plan;
     let mut published = Vec::with_capacity(cpus.len());
@@ -178,6 +180,7 @@ pub(super) fn start_workers<W: Write>(
                 ))
             })?,
             published: counters,
+            event_record: events.cloned(),
             spec: plan.load_spec().clone(),
             rules: Rules {
                 target: target.clone(),
