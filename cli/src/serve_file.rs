@@ -66,6 +66,7 @@ struct Listener {
     request: Option<Size>,
     response: Option<Size>,
     size: Option<Size>,
+    max_message: Option<Size>,
     close_after: Option<u32>,
     close: Option<CloseHow>,
     backlog: Option<u32>,
@@ -155,6 +156,7 @@ impl Listener {
         request.request_bytes = size(self.request)?;
         request.response_bytes = size(self.response)?;
         request.message_bytes = size(self.size)?;
+        request.max_message_bytes = size(self.max_message)?;
         request.close_after = self.close_after;
         request.close = self.close;
         request.debug = self.debug;

@@ -10,6 +10,8 @@ use engine::record::EventRecord;
 use engine::session::How;
 use engine::shape::{POISSON_SEED, Pace, Queue, Ramp, Stop};
 use engine::socket::SocketOptions;
+use engine::websocket::frame::Kind;
+use engine::websocket::handshake::Opening;
 use engine::workload::{Closer, Direction, LoadSpec};
 use socket2::SockAddr;
 use std::net::SocketAddr;
@@ -325,6 +327,24 @@ pub fn echo(bytes: u32) -> LoadSpec {
         pace: Pace::Closed,
         verify: true,
         echo: true,
+    }
+}
+
+/// Messages of so many bytes over WebSockets, every byte compared.
+pub fn web_socket(message_bytes: u32, pace: Pace) -> LoadSpec {
+    LoadSpec::WebSocket {
+        opening: Arc::new(Opening {
+            host: "h".into(),
+            path: "/x".into(),
+            ..Opening::default()
+        }),
+        message_bytes,
+        frame_bytes: message_bytes,
+        kind: Kind::Binary,
+        depth: 1,
+        pace,
+        verify: true,
+        ramp: Ramp::AtOnce,
     }
 }
 

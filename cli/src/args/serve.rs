@@ -254,7 +254,8 @@ struct Lists {
     listen: Vec<String>,
 
     /// What to do with its connections. echo: send back what comes; discard: read and drop; source: send as
-    /// fast as the peer reads; duplex: both at once; rr: answer every --request bytes with --response bytes
+    /// fast as the peer reads; duplex: both at once; rr: answer every --request bytes with --response bytes;
+    /// ws: send back the messages of WebSockets
     #[arg(short, long, value_name = "ROLE", value_enum)]
     role: Vec<Role>,
 
@@ -269,6 +270,10 @@ struct Lists {
     /// Size of one write [roles source and duplex; default: 128K]
     #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
     size: Vec<u64>,
+
+    /// Bytes of a message at most; longer ones end their connection with status 1009 [role ws; default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_message: Vec<u64>,
 
     /// Close a connection after this many responses; 0: as soon as it is accepted [role rr]
     #[arg(long, value_name = "N", value_parser = count_u32)]
@@ -323,6 +328,9 @@ impl FromArgMatches for ListenerArgs {
         });
         place(matches, "size", all, |l, bytes| {
             l.message_bytes = Some(bytes)
+        });
+        place(matches, "max_message", all, |l, bytes| {
+            l.max_message_bytes = Some(bytes)
         });
         place(matches, "close_after", all, |l, count| {
             l.close_after = Some(count)

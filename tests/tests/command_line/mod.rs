@@ -14,3 +14,4 @@ mod refusals;
 mod serving;
 mod trial_logs;
 mod two_hosts;
+mod web_sockets;

@@ -19,6 +19,7 @@ use std::time::Duration;
 linerate_tests::for_every_engine!(
     messages_on_connections_that_stay_are_recorded,
     transactions_are_recorded,
+    messages_of_web_sockets_are_recorded,
     connections_that_are_held_are_recorded,
     a_peer_that_resets_crashes_its_clients,
     a_peer_that_never_accepts_times_clients_out,
@@ -119,6 +120,28 @@ fn messages_on_connections_that_stay_are_recorded(driver: &'static dyn Driver) {
         // The latencies are those of the histogram, which keeps three digits.
         assert_same(&loaded, longest_ns(&clients));
     }
+}
+
+/// A client's numbers begin at 0, its opening is the end of its handshake, and it exits when it has said goodbye.
+fn messages_of_web_sockets_are_recorded(driver: &'static dyn Driver) {
+    let serve = ServeSpec::WebSocket {
+        limit_message_bytes: 1_000,
+    };
+    let testee = Testee::start(driver, Family::Tcp4, serve);
+    let spec = linerate_tests::load::web_socket(64, Pace::Closed);
+    let plan = Plan::new(driver, &testee.address, with(spec, 3, Pace::Closed));
+    let (loaded, clients) = recorded(plan.connections(5).count(300));
+    loaded.assert_clean();
+    assert_in_order(&clients);
+    assert_same(&loaded, longest_ns(&clients));
+    let is_sent = |what| matches!(what, Happening::Sent(_));
+    let is_received = |what| matches!(what, Happening::Received(_));
+    assert_eq!(count(&clients, is_sent), 300);
+    assert_eq!(count(&clients, is_received), 300);
+    assert_eq!(count(&clients, |what| what == Happening::Sent(0)), 5);
+    assert_eq!(count(&clients, |what| what == Happening::Open), 5);
+    let normal = Happening::Exit(Ending::Normal);
+    assert_eq!(count(&clients, |what| what == normal), 5);
 }
 
 /// The longest latency that was recorded, ns.

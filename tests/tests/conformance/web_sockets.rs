@@ -5,9 +5,8 @@ use engine::driver::Driver;
 use engine::meter::ErrorKind;
 use engine::shape::{Pace, Ramp};
 use engine::websocket::frame::{Kind, Opcode};
-use engine::websocket::handshake::Opening;
 use engine::workload::{LoadSpec, ServeSpec};
-use linerate_tests::load::{Loaded, Plan};
+use linerate_tests::load::{Loaded, Plan, web_socket as spec};
 use linerate_tests::raw::Server;
 use linerate_tests::web_socket::{Said, WebSocket};
 use linerate_tests::{Family, each_family, testee, web_socket};
@@ -30,23 +29,6 @@ linerate_tests::for_every_engine!(
 );
 
 const MS: u64 = 1_000_000;
-
-fn spec(message_bytes: u32, pace: Pace) -> LoadSpec {
-    LoadSpec::WebSocket {
-        opening: Arc::new(Opening {
-            host: "h".into(),
-            path: "/x".into(),
-            ..Opening::default()
-        }),
-        message_bytes,
-        frame_bytes: message_bytes,
-        kind: Kind::Binary,
-        depth: 1,
-        pace,
-        verify: true,
-        ramp: Ramp::AtOnce,
-    }
-}
 
 /// Changes a specification.
 fn with(
