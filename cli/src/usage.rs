@@ -110,20 +110,18 @@ fn before_its_workload(word: &str, path: &[&str]) -> Option<String> {
     })
 }
 
-/// A command that is spelt alike; never one that is hidden.
+/// The command that is spelt most alike; nothing where that one is hidden.
 fn similar_command(word: &str, path: &[&str]) -> Option<String> {
     let cli = Cli::command();
     let parent = path
         .iter()
         .try_fold(&cli, |command, name| command.find_subcommand(name))?;
-    let shown = parent
+    let near = parent
         .get_subcommands()
-        .filter(|command| !command.is_hide_set());
-    shown
-        .map(clap::Command::get_name)
-        .filter(|name| is_near(word, name))
-        .min_by_key(|name| strsim::osa_distance(word, name))
-        .map(|name| format!("a similar subcommand exists: '{name}'"))
+        .filter(|command| is_near(word, command.get_name()));
+    near.min_by_key(|command| strsim::osa_distance(word, command.get_name()))
+        .filter(|command| !command.is_hide_set())
+        .map(|command| format!("a similar subcommand exists: '{}'", command.get_name()))
 }
 
 /// A slip of the finger, and not another word: one edit in three letters, two at most; or a beginning.

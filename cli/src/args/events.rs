@@ -31,7 +31,7 @@ pub enum EventsCommand {
     /// Show every event, merged in time over all workers
     #[command(after_help = "\
 Examples:
-  linerate events cat run.events | less
+  linerate events cat run.events                        a line each
   linerate events cat run.events --format ndjson        at_ns counts from when the record began")]
     Cat(CatArgs),
 

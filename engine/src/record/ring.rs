@@ -113,7 +113,7 @@ impl Recorder {
 
 impl RingReader {
     /// The oldest event that was not read, if there is one.
-    pub fn next(&mut self) -> Option<ClientEvent> {
+    pub fn pop(&mut self) -> Option<ClientEvent> {
         if self.position == self.ring.recorded.0.position.load(Acquire) {
             return None;
         }
@@ -156,10 +156,10 @@ mod tests {
         let (mut recorder, mut reader) = ring(4);
         (0..7).for_each(|number| recorder.record(sent(number)));
         assert_eq!(reader.dropped(), 3);
-        let read: Vec<_> = std::iter::from_fn(|| reader.next()).collect();
+        let read: Vec<_> = std::iter::from_fn(|| reader.pop()).collect();
         assert_eq!(read, [0, 1, 2, 3].map(sent));
         recorder.record(sent(7));
-        assert_eq!((reader.next(), reader.next()), (Some(sent(7)), None));
+        assert_eq!((reader.pop(), reader.pop()), (Some(sent(7)), None));
         assert_eq!(reader.dropped(), 3);
     }
 
@@ -180,7 +180,7 @@ mod tests {
             let (mut read, mut last) = (0, None);
             loop {
                 let is_over = recording.is_finished();
-                while let Some(event) = reader.next() {
+                while let Some(event) = reader.pop() {
                     assert_eq!(event, sent(event.at_ns), "its words belong together");
                     assert!(last < Some(event.at_ns), "{last:?} {event:?}");
                     last = Some(event.at_ns);

@@ -193,7 +193,7 @@ fn assert_events_tell_the_accounts(events: &mut RingReader, accounts: engine::lo
     let mut clients: BTreeMap<u32, Told> = BTreeMap::new();
     let (mut started, mut endings) = (0, [0; 3]);
     assert_eq!(events.dropped(), 0);
-    while let Some(event) = events.next() {
+    while let Some(event) = events.pop() {
         let told = clients.entry(event.client).or_default();
         assert!(event.at_ns >= told.at_ns, "{event:?} {told:?}");
         told.at_ns = event.at_ns;

@@ -210,7 +210,7 @@ impl ChunkHeader {
 
     /// An instant of this chunk on the conductor's clock.
     pub(super) fn on_conductors_clock(&self, at_ns: u64) -> u64 {
-        at_ns.wrapping_sub_signed(self.clock_offset_ns)
+        at_ns.wrapping_add_signed(self.clock_offset_ns.wrapping_neg())
     }
 }
 

@@ -119,7 +119,7 @@ impl Worker {
         events.clear();
         for ring in &mut self.rings {
             let room = CHUNK_RECORDS_MAX - events.len();
-            events.extend(std::iter::from_fn(|| ring.next()).take(room).map(event));
+            events.extend(std::iter::from_fn(|| ring.pop()).take(room).map(event));
         }
     }
 }

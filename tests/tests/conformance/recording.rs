@@ -36,7 +36,7 @@ fn recorded(mut plan: Plan) -> (Loaded, BTreeMap<u32, Vec<ClientEvent>>) {
     for (worker, mut ring) in record.new_readers() {
         assert!(worker < plan.workers);
         assert_eq!(ring.dropped(), 0);
-        while let Some(event) = ring.next() {
+        while let Some(event) = ring.pop() {
             clients.entry(event.client).or_default().push(event);
         }
     }
@@ -220,7 +220,7 @@ fn connections_that_are_held_are_recorded(driver: &'static dyn Driver) {
     assert_eq!(accounts(&loaded).succeeded, 20);
     let mut kinds = [0; 3];
     for (_, mut ring) in record.new_readers() {
-        while let Some(event) = ring.next() {
+        while let Some(event) = ring.pop() {
             match event.what {
                 Happening::Start => kinds[0] += 1,
                 Happening::Open => kinds[1] += 1,
@@ -276,7 +276,7 @@ fn a_peer_that_never_accepts_times_clients_out(driver: &'static dyn Driver) {
     assert!(expected > 0, "{:?}", loaded.recorded.error_texts);
     let mut found = 0;
     for (_, mut ring) in record.new_readers() {
-        while let Some(event) = ring.next() {
+        while let Some(event) = ring.pop() {
             let timed_out = Happening::Exit(Ending::ConnectTimeout);
             found += u64::from(event.what == timed_out);
         }
