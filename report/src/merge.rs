@@ -6,7 +6,7 @@ mod together;
 
 pub use together::Together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{
     ClientAnswers, Clients, ConnectionAccounts, ErrorCount, ErrorKind, Finite, Held, Interval,
@@ -152,16 +152,27 @@ fn answers(all: &[&Clients]) -> Option<ClientAnswers> {
     })
 }
 
-/// Agents look at the same instants; one that has seen all of its clients settled looks no more.
+/// At each instant at which an agent looked, what all of them had seen last.
 fn ramp(all: &[&Clients]) -> Vec<RampPoint> {
-    let length = all.iter().map(|one| one.ramp.len()).max().unwrap_or(0);
-    let at = |index: usize| {
-        let points = all
-            .iter()
-            .filter_map(|one| one.ramp.get(index).or(one.ramp.last()));
-        points.copied().reduce(RampPoint::and)
+    let points = || all.iter().flat_map(|one| &one.ramp);
+    let instants: BTreeSet<u64> = points().map(|point| point.at_ns).collect();
+    let seen = |at_ns: u64| {
+        let last = |one: &&&Clients| {
+            let seen = one.ramp.iter().take_while(|point| point.at_ns <= at_ns);
+            seen.last().copied()
+        };
+        let sum = all.iter().filter_map(|one| last(&one));
+        let sum = sum.reduce(RampPoint::and).unwrap_or_default();
+        RampPoint { at_ns, ..sum }
     };
-    (0..length).filter_map(at).collect()
+    let whole: Vec<RampPoint> = instants.into_iter().map(seen).collect();
+    // Agents look a little apart: no more points than the one that looked most often.
+    let most = all.iter().map(|one| one.ramp.len()).max().unwrap_or(0);
+    let every = whole.len().div_ceil(most.max(1)).max(1);
+    let kept = whole.iter().rev().step_by(every);
+    let mut kept: Vec<RampPoint> = kept.copied().collect();
+    kept.reverse();
+    kept
 }
 
 fn unfinished(parts: &[&Measurement]) -> Result<Unfinished, HistogramError> {
@@ -321,6 +332,49 @@ mod tests {
         assert_eq!(merged.intervals[0].latency_mean_ns, Finite::new(175.0));
         assert_eq!(merged.intervals[0].latency_max_ns, Some(200));
         assert_eq!(merged.intervals[1].operations, 1);
+    }
+
+    #[test]
+    fn ramps_of_agents_add_up_at_each_instant() {
+        let of = |points: &[(u64, u64)]| Measurement {
+            clients: Some(Clients {
+                opened: points.last().map_or(0, |(_, opened)| *opened),
+                answers: Some(ClientAnswers {
+                    least: points.len() as u64,
+                    mean: 10_u32.into(),
+                    most: 20,
+                }),
+                ramp: points
+                    .iter()
+                    .map(|&(at_ns, opened)| RampPoint {
+                        at_ns,
+                        opened,
+                        ..RampPoint::default()
+                    })
+                    .collect(),
+                ..Clients::default()
+            }),
+            ..Measurement::default()
+        };
+        // One has missed an instant, and is done sooner.
+        let parts = [
+            of(&[(10, 1), (20, 2), (30, 3), (40, 4)]),
+            of(&[(10, 5), (31, 7)]),
+        ];
+        let merged = measurements(&[&parts[0], &parts[1]], 1_000).unwrap();
+        let clients = merged.clients.unwrap();
+        let ramp: Vec<(u64, u64)> = clients
+            .ramp
+            .iter()
+            .map(|point| (point.at_ns, point.opened))
+            .collect();
+        assert_eq!(ramp, [(10, 6), (30, 8), (40, 11)]);
+        assert_eq!(clients.opened, 11);
+        let answers = clients.answers.unwrap();
+        assert_eq!(
+            (answers.least, answers.mean.get(), answers.most),
+            (2, 10.0, 20)
+        );
     }
 
     proptest! {

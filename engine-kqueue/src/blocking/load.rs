@@ -222,6 +222,12 @@ impl Conductor {
             .connections_started
             .store(sum(|p| &p.connections_started), Relaxed);
         whole
+            .connections_opened
+            .store(sum(|p| &p.connections_opened), Relaxed);
+        whole
+            .connections_failed
+            .store(sum(|p| &p.connections_failed), Relaxed);
+        whole
             .connections_lost
             .store(sum(|p| &p.connections_lost), Relaxed);
         whole.errors.store(sum(|p| &p.errors), Relaxed);

@@ -223,12 +223,8 @@ impl<W: LoadWorkload> Life<W> {
     /// Why the run cannot begin: before it is ready, and as long as nobody has answered a load that
     /// connects only after the go, the first failure ends it.
     pub fn refused(&self) -> Option<EngineError> {
-        let opened = match Self::JOINS {
-            true => self.joined,
-            false => self.established,
-        };
         let nobody_yet =
-            Self::AFTER_GO && !Self::ONCE && opened == 0 && self.phase == Phase::Running;
+            W::CONNECTS == Connects::Each && self.established == 0 && self.phase == Phase::Running;
         if self.is_prepared && !nobody_yet {
             return None;
         }

@@ -242,14 +242,14 @@ impl<W: LoadWorkload> Life<W> {
             // It was being opened when the others were to be closed.
             self.set_timer(index, out.now_ns());
         }
+        if W::PARTS && self.phase > Phase::Running {
+            return self.tell(index, out, |session, slot, out| session.part(slot, out));
+        }
         if Self::JOINS {
             let now_ns = out.now_ns();
             self.joined += 1;
             self.meter.client_opened();
             self.start_schedule(index, now_ns);
-        }
-        if W::PARTS && self.phase > Phase::Running {
-            return self.tell(index, out, |session, slot, out| session.part(slot, out));
         }
         self.tell(index, out, |session, slot, out| session.opened(slot, out));
     }
@@ -337,6 +337,7 @@ impl<W: LoadWorkload> Life<W> {
             Next::Another | Next::Rest if Self::ONCE || Self::JOINS => Next::Nothing,
             next => next,
         };
+        self.gone += u32::from(connection.next == Next::Nothing);
         self.exact_instants -= u32::from(connection.timer_ns != NEVER);
         connection.timer_ns = NEVER;
         connection.timer_due = false;

@@ -121,8 +121,9 @@ pub struct Life<W: LoadWorkload> {
     spare_source: u32,
     /// Connections established so far, reconnects included.
     established: u64,
-    /// Of clients: those that have shaken hands.
-    joined: u64,
+    /// Of clients: those that have shaken hands, and those that have gone for good.
+    joined: u32,
+    gone: u32,
     /// When the go was, ns.
     go_ns: u64,
 }
@@ -165,6 +166,7 @@ impl<W: LoadWorkload> Life<W> {
             spare_source: 0,
             established: 0,
             joined: 0,
+            gone: 0,
             go_ns: 0,
             workload,
             rules,
@@ -204,12 +206,6 @@ impl<W: LoadWorkload> Life<W> {
         self.established
     }
 
-    /// Clients that have shaken hands so far.
-    #[inline]
-    pub fn joined(&self) -> u64 {
-        self.joined
-    }
-
     /// Spare source addresses beyond the first that had to be used because ports ran out.
     pub fn spare_source(&self) -> u32 {
         self.spare_source
@@ -224,12 +220,24 @@ impl<W: LoadWorkload> Life<W> {
     /// What is not is a turn that costs nothing more.
     #[inline]
     pub fn has_work(&self, now_ns: u64) -> bool {
-        self.has_queued() || self.next_instant_ns() <= now_ns || self.is_count_reached()
+        self.has_queued()
+            || self.next_instant_ns() <= now_ns
+            || self.is_count_reached()
+            || self.is_deserted()
     }
 
     #[inline]
     fn is_count_reached(&self) -> bool {
         self.meter.is_count_reached() && self.phase == Phase::Running
+    }
+
+    /// All clients are gone, and the run has no other end than what they do; or none of them was ever there.
+    #[inline]
+    fn is_deserted(&self) -> bool {
+        Self::JOINS
+            && self.gone == self.connections.len() as u32
+            && self.phase == Phase::Running
+            && (self.joined == 0 || self.rules.count().is_some())
     }
 
     #[inline]
@@ -261,7 +269,7 @@ impl<W: LoadWorkload> Life<W> {
     /// When to be told the time even if nothing happens; 0: at once. `None`: there is no instant that
     /// a look now and then (a few times in each time-out) would miss.
     pub fn wake_at_ns(&self) -> Option<u64> {
-        if self.has_queued() {
+        if self.has_queued() || self.is_deserted() {
             return Some(0);
         }
         let exact =
@@ -273,7 +281,7 @@ impl<W: LoadWorkload> Life<W> {
 
     /// Like [`Life::wake_at_ns`], for an engine that has nobody to look now and then.
     pub fn next_wake_ns(&self) -> u64 {
-        if self.has_queued() {
+        if self.has_queued() || self.is_deserted() {
             return 0;
         }
         self.next_instant_ns()
@@ -296,14 +304,15 @@ impl<W: LoadWorkload> Life<W> {
         self.connections[index as usize].timer_ns != connection::NEVER
     }
 
-    /// Whether a connection waits for something of its peer, its goodbye included.
+    /// Whether a connection waits for something of its peer.
     #[inline]
     pub fn waits(&self, index: u32) -> bool {
         let connection = &self.connections[index as usize];
-        let session = &connection.session;
-        (W::PARTS && connection.state == State::Open)
-            || connection.state.is_established()
-                && session.waiting_since_ns(&connection.slot).is_some()
+        connection.state.is_established()
+            && connection
+                .session
+                .waiting_since_ns(&connection.slot)
+                .is_some()
     }
 
     #[inline]

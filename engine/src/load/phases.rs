@@ -11,6 +11,9 @@ use crate::shape::{EXACT_ARRIVALS, Pace, Pacer, Ramp};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+/// What was due for a client that is lost is gone through one by one: a bounded number, whatever its rate.
+const DUE_AT_ONCE_MAX: u32 = 1 << 16;
+
 impl<W: LoadWorkload> Life<W> {
     /// Whether everything is prepared for the go; from then on failures are counted and end nothing.
     pub fn is_prepared(&mut self) -> bool {
@@ -70,8 +73,9 @@ impl<W: LoadWorkload> Life<W> {
         let seed = self.rules.poisson_seed;
         let mut pacer = Pacer::new(pace, connection.global_index, total, seed);
         match pace {
-            Pace::Each(_) => pacer.start(now_ns),
-            _ => {
+            // What is independent of all that came before may begin now.
+            Pace::Each(_) | Pace::Poisson(_) => pacer.start(now_ns),
+            Pace::Closed | Pace::Constant(_) => {
                 pacer.start(self.go_ns);
                 pacer.forget_before(now_ns, EXACT_ARRIVALS / u64::from(total));
             }
@@ -84,15 +88,18 @@ impl<W: LoadWorkload> Life<W> {
 
     /// A client is lost: what was due for it and not sent has failed with it, and nothing more is due.
     pub(super) fn end_schedule(&mut self, index: u32, loss: &Loss, now_ns: u64) {
-        let connection = &mut self.connections[index as usize];
-        while let Some(intended_ns) = connection.pacer.take() {
-            if self.meter.permit(intended_ns) {
-                let text = || loss.text.clone();
-                self.meter
-                    .failure(loss.kind, Some(intended_ns), now_ns, text);
-            }
+        let pacer = &mut self.connections[index as usize].pacer;
+        for _ in 0..DUE_AT_ONCE_MAX {
+            pacer.arrive(now_ns, &mut self.meter);
+            let due_ns = pacer.take();
+            let Some(intended_ns) = due_ns.filter(|&due_ns| self.meter.permit(due_ns)) else {
+                break;
+            };
+            let text = || loss.text.clone();
+            self.meter
+                .failure(loss.kind, Some(intended_ns), now_ns, text);
         }
-        connection.pacer = Pacer::never();
+        *pacer = Pacer::never();
     }
 
     /// The instant from which the next event belongs to the window: an engine that keeps counters of its
@@ -150,6 +157,9 @@ impl<W: LoadWorkload> Life<W> {
     /// that a connection which stands says nothing; and one that is lost again and again, before a message is
     /// complete, brings none however many bytes come.
     fn is_given_up(&mut self, now_ns: u64) -> bool {
+        if Self::JOINS {
+            return self.is_deserted();
+        }
         // Of those that are opened once each ends by its own time-out.
         if self.rules.count().is_none() || Self::ONCE {
             return false;

@@ -12,6 +12,9 @@ pub const HEAD_MAX_BYTES: usize = 8 * 1024;
 /// ... and so many fields.
 const FIELDS_MAX: usize = 64;
 
+/// A subprotocol with a longer name is not chosen: an answer does not grow with what is asked.
+const SUBPROTOCOL_MAX_BYTES: usize = 256;
+
 /// Bytes of a `Sec-WebSocket-Key`: 16 bytes in base64.
 pub const KEY_BYTES: usize = 24;
 /// Bytes of a `Sec-WebSocket-Accept`: a SHA-1 digest in base64.
@@ -94,13 +97,13 @@ pub fn judge_answer(
     let mut fields = [EMPTY_HEADER; FIELDS_MAX];
     let mut answer = Response::new(&mut fields);
     let length = match answer.parse(bytes) {
-        Ok(Status::Complete(length)) => length,
-        Ok(Status::Partial) if bytes.len() >= HEAD_MAX_BYTES => {
+        Ok(Status::Complete(length)) if length <= HEAD_MAX_BYTES => length,
+        Ok(status) if status.is_complete() || bytes.len() >= HEAD_MAX_BYTES => {
             return Err(format!(
                 "the head of the peer's answer has more than {HEAD_MAX_BYTES} bytes"
             ));
         }
-        Ok(Status::Partial) => return Ok(None),
+        Ok(_) => return Ok(None),
         Err(error) => {
             return Err(format!(
                 "the peer's answer is not HTTP ({error}); is it a WebSocket server?"
@@ -152,9 +155,11 @@ pub fn judge_request(bytes: &[u8]) -> Option<Reply> {
     let mut fields = [EMPTY_HEADER; FIELDS_MAX];
     let mut request = Request::new(&mut fields);
     let judged = match request.parse(bytes) {
-        Ok(Status::Complete(length)) => accept(&request).map(|text| (length, text)),
+        Ok(Status::Complete(length)) if length <= HEAD_MAX_BYTES => {
+            accept(&request).map(|text| (length, text))
+        }
         Ok(Status::Partial) if bytes.len() < HEAD_MAX_BYTES => return None,
-        Ok(Status::Partial) => Err(refusal("431 Request Header Fields Too Large", "", "")),
+        Ok(_) => Err(refusal("431 Request Header Fields Too Large", "", "")),
         Err(error) => Err(refusal("400 Bad Request", "", &error.to_string())),
     };
     Some(match judged {
@@ -208,7 +213,8 @@ fn accept(request: &Request) -> Result<String, String> {
         String::from_utf8_lossy(&accept)
     );
     // An echo speaks whatever it is asked to.
-    if let Some(first) = tokens(fields, "sec-websocket-protocol").next() {
+    let protocol = tokens(fields, "sec-websocket-protocol").next();
+    if let Some(first) = protocol.filter(|name| name.len() <= SUBPROTOCOL_MAX_BYTES) {
         let _ = write!(text, "Sec-WebSocket-Protocol: {first}\r\n");
     }
     Ok(text + "\r\n")
@@ -341,12 +347,16 @@ mod tests {
             vec![b'a'; HEAD_MAX_BYTES],
         ]
         .concat();
-        assert!(
-            judge_request(&long)
-                .unwrap()
-                .text
-                .starts_with("HTTP/1.1 431 ")
-        );
+        let whole = [&long[..], b"\r\n\r\n"].concat();
+        for head in [long, whole] {
+            let refused = judge_request(&head).unwrap();
+            assert!(refused.text.starts_with("HTTP/1.1 431 "));
+        }
+        let text = String::from_utf8(request()).unwrap();
+        let asked = format!("Protocol: {}", "x".repeat(7_000));
+        let text = text.replace("Protocol: chat, superchat", &asked);
+        let reply = judge_request(text.as_bytes()).unwrap();
+        assert!(reply.accepts && reply.text.len() < 1_000, "and not chosen");
     }
 
     #[test]

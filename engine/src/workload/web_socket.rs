@@ -12,11 +12,11 @@ use crate::pattern::{self, PERIOD};
 use crate::region::Region;
 use crate::session::{Hints, How, SPACE_MAX};
 use crate::shape::Pace;
-use crate::websocket::close;
 use crate::websocket::frame::{self, Decoder, HEADER_MAX, Kind, Opcode, Piece};
 use crate::websocket::handshake::{self, AFTER_KEY, KEY_BYTES, Opening};
 use crate::websocket::mask::{self, Key};
 use crate::websocket::utf8::Utf8;
+use crate::websocket::{Violation, close};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -224,6 +224,9 @@ impl LoadSession<WebSocketSlot> for WebSocketSession {
     }
 
     fn opened<O: LoadOut>(&mut self, slot: &mut WebSocketSlot, out: &mut O) {
+        let (began, now_ns) = (out.began(), out.now_ns());
+        out.meter().handshake(began.started_ns, now_ns);
+        slot.answers.has_opened = true;
         self.fill(slot, out);
     }
 
@@ -244,7 +247,8 @@ impl LoadSession<WebSocketSlot> for WebSocketSession {
         };
         let Some(from) = from else { return };
         if let State::Shaking(_) = self.state {
-            self.open(slot, out);
+            self.state = State::Open;
+            out.ready();
         }
         match self.read(slot, bytes, from, out) {
             Ok(()) => self.fill(slot, out),
@@ -314,14 +318,6 @@ impl Shaking {
 }
 
 impl WebSocketSession {
-    fn open<O: LoadOut>(&mut self, slot: &mut WebSocketSlot, out: &mut O) {
-        let (began, now_ns) = (out.began(), out.now_ns());
-        out.meter().handshake(began.started_ns, now_ns);
-        slot.answers.has_opened = true;
-        self.state = State::Open;
-        out.ready();
-    }
-
     // ---- sending ---------------------------------------------------------------------------
 
     /// Sends as many messages as depth, schedule and count allow.
@@ -396,14 +392,13 @@ impl WebSocketSession {
                 }) => {
                     let part = &bytes[payload];
                     if kind == Kind::Text && !self.text.push(part) {
-                        return Err(Loss::new(
-                            ErrorKind::Protocol,
-                            sent_us("text that is not UTF-8"),
-                        ));
+                        return Err(not_utf8());
                     }
                     self.take(part, slot);
                     if ends_message {
-                        self.text = Utf8::default();
+                        if !std::mem::take(&mut self.text).is_complete() {
+                            return Err(not_utf8());
+                        }
                         let message = std::mem::take(&mut self.incoming);
                         self.answered(message, slot, out);
                     }
@@ -437,7 +432,7 @@ impl WebSocketSession {
         incoming.bytes += rest.len() as u64;
     }
 
-    /// A message is complete: whatever it is, it is counted once.
+    /// A message is complete: an answer, or an error of its own.
     #[inline]
     fn answered<O: LoadOut>(&mut self, message: Incoming, slot: &mut WebSocketSlot, out: &mut O) {
         let now_ns = out.now_ns();
@@ -511,6 +506,10 @@ impl WebSocketSession {
             self.state = State::Parting;
         }
     }
+}
+
+fn not_utf8() -> Loss {
+    Loss::new(ErrorKind::Protocol, sent_us(Violation::NOT_UTF8.why))
 }
 
 fn sent_us(what: &str) -> String {

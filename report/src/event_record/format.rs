@@ -17,7 +17,7 @@ pub const CHUNK_RECORDS_MAX: usize = 1 << 14;
 
 /// Why clients crash, by number in the file. New ones are added at the end; what a reader does not know is
 /// [`ErrorKind::Other`] to it.
-pub const REASONS: [ErrorKind; 12] = [
+pub const REASONS: [ErrorKind; 13] = [
     ErrorKind::Other,
     ErrorKind::ConnectRefused,
     ErrorKind::ConnectTimeout,
@@ -30,6 +30,7 @@ pub const REASONS: [ErrorKind; 12] = [
     ErrorKind::Mismatch,
     ErrorKind::NoPorts,
     ErrorKind::NoDescriptors,
+    ErrorKind::Protocol,
 ];
 
 /// What a file begins with.

@@ -40,6 +40,9 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     let workload = shape.workload();
     let shape = shape.resolve(common)?;
     check_ramp(ramp_ns(&shape, connections.into()))?;
+    if workload.joins() {
+        conflicts::check_count_of_clients(common, ramp_ns(&shape, connections.into()))?;
+    }
     let stop = match &shape.hold {
         Some(hold) => {
             conflicts::check_connect(common, hold)?;
@@ -48,9 +51,9 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         None => stop(common, u64::from(threads) * u64::from(load_agents))?,
     };
     let default_warmup_ns = match stop {
-        StopPlan::Count(_) => 0,
+        StopPlan::Count(_) if !workload.joins() => 0,
         // A client is measured once all of them are there.
-        StopPlan::After(_) => SECOND_NS + ramp_ns(&shape, connections.into()),
+        _ => SECOND_NS + ramp_ns(&shape, connections.into()),
     };
     let target = target(common, workload, connections)?;
     let interval_ns = interval(common, stop, &shape)?;

@@ -97,6 +97,19 @@ pub(super) fn check_unix_options(asked: &SocketRequest) -> Result<(), PlanError>
     )
 }
 
+/// A count of clients that come up by a ramp is of those that are there.
+pub(super) fn check_count_of_clients(
+    request: &CommonRequest,
+    ramp_ns: u64,
+) -> Result<(), PlanError> {
+    let is_short = request.warmup_ns.is_some_and(|ns| ns < ramp_ns);
+    refuse(
+        &[("--count", request.count.is_some() && is_short)],
+        "a --warmup that is shorter than the ramp",
+        "the count could be reached before the last client is opened: leave --warmup out, or use --duration",
+    )
+}
+
 /// What a run that opens each connection once cannot be asked for.
 pub(super) fn check_connect(request: &CommonRequest, hold: &Hold) -> Result<(), PlanError> {
     refuse(

@@ -67,7 +67,13 @@ impl WebSocketRequest {
         let fragment = self.fragment_bytes.map(|bytes| size("--fragment", bytes));
         let frame_bytes = fragment.transpose()?.unwrap_or(message_bytes);
         let pace = self.pace()?;
-        let default_depth = if pace.is_open() { DEPTH_ON_SCHEDULE } else { 1 };
+        // A thread for each connection has one operation at a time.
+        let engine = common.engine.as_deref().unwrap_or_default();
+        let is_blocking = engine.split(':').next() == Some("blocking");
+        let default_depth = match pace.is_open() && !is_blocking {
+            true => DEPTH_ON_SCHEDULE,
+            false => 1,
+        };
         let depth = in_range("--depth", self.depth.unwrap_or(default_depth), 1, DEPTH_MAX)?;
         let ramp = match duration("--ramp", self.ramp_ns, 0, 0)? {
             0 => Ramp::AtOnce,

@@ -7,19 +7,22 @@ use engine::shape::{Pace, Ramp};
 use engine::websocket::frame::{Kind, Opcode};
 use engine::workload::{LoadSpec, ServeSpec};
 use linerate_tests::load::{Loaded, Plan, web_socket as spec};
-use linerate_tests::raw::Server;
+use linerate_tests::raw::{Conn, Server};
 use linerate_tests::web_socket::{Said, WebSocket};
 use linerate_tests::{Family, each_family, testee, web_socket};
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 linerate_tests::for_every_engine!(
     messages_come_back_as_what_they_were,
     clients_have_schedules_of_their_own,
     a_handshake_that_is_never_answered_is_a_client_that_failed,
-    where_nobody_is_a_websocket_the_run_cannot_begin,
+    where_nobody_is_a_websocket_the_run_ends_at_once,
+    a_count_ends_when_all_clients_are_gone,
+    a_bad_frame_behind_the_handshake_is_no_opening,
     late_double_and_disordered_answers_are_told_apart,
     what_is_garbled_is_no_answer,
     clients_that_are_lost_stay_away_and_are_counted,
@@ -158,8 +161,8 @@ fn clients_have_schedules_of_their_own(driver: &'static dyn Driver) {
     );
     assert_eq!(heard.lock().unwrap().len(), 10);
     assert!(recorded.response.min() >= 30 * MS, "never early");
-    assert!(recorded.response.value_at_quantile(0.5) < 50 * MS);
-    assert!(!recorded.lag.is_empty());
+    // An arrival is not waited for in a receive: half of them are noticed within 5 ms.
+    assert!(recorded.lag.value_at_quantile(0.5) < 5 * MS);
 }
 
 fn a_handshake_that_is_never_answered_is_a_client_that_failed(driver: &'static dyn Driver) {
@@ -202,20 +205,105 @@ fn a_handshake_that_is_never_answered_is_a_client_that_failed(driver: &'static d
     assert_eq!(server.accepted(), 9, "none was opened again");
 }
 
-fn where_nobody_is_a_websocket_the_run_cannot_begin(driver: &'static dyn Driver) {
+fn where_nobody_is_a_websocket_the_run_ends_at_once(driver: &'static dyn Driver) {
     let server = Server::start(Family::Tcp4, |conn, _| {
         let _ = conn.hear(20);
         conn.say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
-        // Until the client is gone.
-        while conn
-            .0
-            .recv(&mut [std::mem::MaybeUninit::uninit()])
-            .is_ok_and(|length| length > 0)
-        {}
+        until_gone(&conn);
     });
-    let plan = Plan::new(driver, &server.address, spec(64, Pace::Closed)).duration_ms(10_000);
-    let error = plan.try_run().expect_err("nobody to talk to").to_string();
-    assert!(error.contains("404 Not Found"), "{error}");
+    let mut plan = Plan::new(driver, &server.address, spec(64, Pace::Closed)).connections(4);
+    plan.workers = 2;
+    for plan in [plan.clone().duration_ms(20_000), plan.count(1_000_000)] {
+        let begun = Instant::now();
+        let loaded = plan.run();
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "nobody is waited for"
+        );
+        let recorded = &loaded.recorded;
+        assert_eq!(recorded.unopened[ErrorKind::Protocol as usize], 4);
+        let (_, text) = &recorded.error_texts[0];
+        assert!(text.contains("404 Not Found"), "{text}");
+        accounted_for(&loaded, 4);
+    }
+}
+
+/// What a client says does not matter any more.
+fn until_gone(conn: &Conn) {
+    while conn
+        .0
+        .recv(&mut [std::mem::MaybeUninit::uninit()])
+        .is_ok_and(|length| length > 0)
+    {}
+}
+
+fn a_count_ends_when_all_clients_are_gone(driver: &'static dyn Driver) {
+    // One leaves after its third answer, the other is never let in.
+    let server = Server::start(Family::Tcp4, |conn, number| {
+        if number == 1 {
+            return drop(conn);
+        }
+        let Some(mut socket) = WebSocket::accept(conn) else {
+            return;
+        };
+        for _ in 0..3 {
+            if let Some((kind, bytes)) = socket.hear_message() {
+                socket.say_back(kind, &bytes);
+            }
+        }
+    });
+    for pace in [Pace::Closed, Pace::Each(20 * MS)] {
+        let plan = Plan::new(driver, &server.address, spec(64, pace)).connections(2);
+        let loaded = plan.count(1_000).run();
+        let recorded = &loaded.recorded;
+        assert!(recorded.interrupted, "it is not what was asked for");
+        let ended = recorded.operations + recorded.errors_total() + recorded.unfinished.count;
+        assert_eq!(ended, 1_000, "{:?}", recorded.unfinished);
+        accounted_for(&loaded, 2);
+    }
+}
+
+fn a_bad_frame_behind_the_handshake_is_no_opening(driver: &'static dyn Driver) {
+    let server = Server::start(Family::Tcp4, |conn, number| {
+        let Some(head) = head(&conn) else { return };
+        let reply = engine::websocket::handshake::judge_request(&head).expect("a head");
+        let frame = web_socket::frame(true, Opcode::Ping, b"");
+        let mut answer = [reply.text.as_bytes(), &frame].concat();
+        if number % 2 == 1 {
+            // A reserved bit, in the same segment.
+            answer[reply.text.len()] |= 0x40;
+        }
+        conn.say(&answer);
+        until_gone(&conn);
+    });
+    let spec = with(
+        spec(64, Pace::Closed),
+        Kind::Binary,
+        64,
+        1,
+        Ramp::PerSecond(100.0),
+    );
+    let mut plan = Plan::new(driver, &server.address, spec)
+        .connections(4)
+        .duration_ms(200);
+    plan.drain = Duration::from_millis(100);
+    let loaded = plan.run();
+    let recorded = &loaded.recorded;
+    assert_eq!(recorded.unopened[ErrorKind::Protocol as usize], 2);
+    assert_eq!(recorded.handshake.len(), 2);
+    assert_eq!(recorded.clients.as_ref().map(|all| all.count), Some(2));
+    accounted_for(&loaded, 4);
+}
+
+/// The head of a client's request.
+fn head(conn: &Conn) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        (&conn.0).read_exact(&mut byte).ok()?;
+        head.extend(byte);
+    }
+    Some(head)
 }
 
 fn late_double_and_disordered_answers_are_told_apart(driver: &'static dyn Driver) {

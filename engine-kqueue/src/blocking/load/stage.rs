@@ -9,8 +9,8 @@ use engine::driver::{EngineError, LoadJob};
 use engine::meter::OneReading;
 use engine::socket::Granted;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +26,6 @@ pub struct Stage {
     pub spare_source: AtomicU32,
     /// Connections opened, reconnects included.
     pub established: AtomicU64,
-    /// A client has shaken hands.
-    pub joined: AtomicBool,
     /// How many of them may connect at the same time, where each connects once.
     pub gate: Arc<Gate>,
     /// Who of the threads reads what the process has used.
@@ -66,7 +64,6 @@ impl Stage {
                 .collect(),
             spare_source: AtomicU32::new(0),
             established: AtomicU64::new(0),
-            joined: AtomicBool::new(false),
             gate: Gate::new(job.rules.connects_at_once),
             reads: Arc::new(OneReading::new(job.rules.share.count)),
             owes,
@@ -124,15 +121,6 @@ impl Stage {
             let left = Duration::from_nanos(until_ns - now);
             let waited = self.changed.wait_timeout(progress, left);
             progress = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// A client of this thread has shaken hands.
-    #[inline]
-    pub fn note_joined(&self) {
-        // Read by all, and so written once.
-        if !self.joined.load(Relaxed) {
-            self.joined.store(true, Relaxed);
         }
     }
 

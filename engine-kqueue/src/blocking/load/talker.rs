@@ -187,12 +187,7 @@ impl<W: LoadWorkload> Talker<W> {
 
     /// Whether this thread's failure is that of the whole run, which has not begun.
     fn ends_the_run(&mut self) -> bool {
-        let somebody = match W::CONNECTS {
-            // A client is nobody before it has shaken hands.
-            Connects::Joining => self.stage.joined.load(Relaxed),
-            _ => self.stage.established.load(Relaxed) > 0,
-        };
-        if somebody && self.life.is_prepared() {
+        if self.stage.established.load(Relaxed) > 0 && self.life.is_prepared() {
             return false;
         }
         let Some(refused) = self.life.refused() else {
@@ -358,7 +353,8 @@ impl<W: LoadWorkload> Talker<W> {
     fn is_shut_down(&self) -> bool {
         match self.stage.order() {
             Order::Run => false,
-            Order::Stop => !W::OWES || !self.life.waits(OWN),
+            // Who parts with words is not shut down before that.
+            Order::Stop => !W::OWES || !(W::PARTS || self.life.waits(OWN)),
             Order::Abort => true,
         }
     }
@@ -405,9 +401,6 @@ impl<W: LoadWorkload> Party for Talker<W> {
         self.cross(now, &line.counters);
         let (bytes, mut out) = line.speak(now, len);
         self.life.received(OWN, bytes, &mut out);
-        if W::CONNECTS == Connects::Joining && self.life.joined() > 0 {
-            self.stage.note_joined();
-        }
     }
 
     #[inline]
@@ -468,7 +461,11 @@ impl<W: LoadWorkload> Party for Talker<W> {
             // One operation at a time, and its answer is waited for: a thread cannot do more.
             return Next::Receive;
         }
-        Next::Until(self.life.next_wake_ns())
+        let wake_ns = self.life.next_wake_ns();
+        Next::Until(match W::PARTS {
+            true => wake_ns.min(self.now_ns.saturating_add(HEAR_ORDERS_EVERY_NS)),
+            false => wake_ns,
+        })
     }
 
     fn blocked(&mut self) -> bool {
@@ -493,10 +490,18 @@ impl<W: LoadWorkload> Party for Talker<W> {
     fn resting(&mut self, begins: bool) -> bool {
         // Said before the phase is looked at, so that either this thread sees the end or the
         // conductor sees it resting.
-        self.seat().resting.store(begins, SeqCst);
-        self.stage.order() == Order::Run
+        // Nobody shuts down who is to say goodbye.
+        self.seat().resting.store(begins && !W::PARTS, SeqCst);
+        match self.stage.order() {
+            Order::Run => true,
+            Order::Stop => W::PARTS,
+            Order::Abort => false,
+        }
     }
 }
+
+/// A thread that nobody wakes, because its connection is to say goodbye first, looks for orders so often, ns.
+const HEAR_ORDERS_EVERY_NS: u64 = 500_000_000;
 
 /// The rules for connection `index` of a share: the worker's operations are dealt out evenly.
 fn own_rules(mut rules: Rules, index: u32) -> Rules {
