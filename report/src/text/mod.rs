@@ -6,6 +6,7 @@ pub(crate) mod cost;
 mod defects;
 mod generator;
 pub(crate) mod headline;
+pub(crate) mod hosts;
 pub(crate) mod layout;
 pub(crate) mod measured;
 pub(crate) mod next;
@@ -48,6 +49,7 @@ pub(crate) fn write(document: &Document, paper: &mut Paper) {
         }
         measured::latency(&document.plan, round, paper);
         measured::errors(round, paper);
+        hosts::section(round, paper);
         cost::section(round, paper);
         if document.plan.workload.holds() {
             ramp::memory(round, paper);

@@ -13,6 +13,7 @@ mod power;
 mod rendering; // literal text and CSV
 
 mod schema; // the committed JSON Schema
+mod several_hosts; // rounds of several hosts, and lost agents
 mod simulation; // how often the analysis is wrong where the truth is known
 mod verdicts;
 mod versions; // documents of earlier builds

@@ -11,5 +11,7 @@ mod measuring;
 mod outputs;
 mod refusals;
 mod serving;
+#[cfg(target_os = "linux")]
+mod several_hosts;
 mod trial_logs;
 mod two_hosts;
