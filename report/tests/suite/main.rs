@@ -8,6 +8,7 @@ mod fixtures; // documents, built the way the runner builds them
 mod forms; // Markdown, hgrm, Prometheus and HTML
 mod golden; // statistics against packages that share no code with us
 mod loading; // reading documents back, older and newer ones
+mod merging; // results of runs made apart, as one
 mod parity; // no renderer says what the document does not
 mod power;
 mod rendering; // literal text and CSV

@@ -380,3 +380,78 @@ fn a_host_with_another_version_is_refused_with_both_versions() {
         );
     });
 }
+
+/// `rr` against a server of this host, its result in a file.
+fn into_file(target: &str, path: &str, more: &[&str]) -> Call {
+    let line = ["run", "rr", target, "-c", "3", "--output", path];
+    let quick = [
+        "--duration",
+        "2s",
+        "--warmup",
+        "0s",
+        "--interval",
+        "200ms",
+        "--engine",
+        "epoll",
+    ];
+    Call::start(&[&line[..], &quick, more].concat())
+}
+
+#[test]
+fn results_of_runs_made_apart_at_one_time_become_one_or_say_why_not() {
+    let directory = linerate_tests::Directory::new();
+    within(60, move || {
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let (a, b, other) = (path("a.json"), path("b.json"), path("other.json"));
+        let mut serving = Call::start(&["serve", "--listen", "127.0.0.1:0", "--role", "rr"]);
+        let said = serving.hears("listening on");
+        let target = said
+            .split_whitespace()
+            .find(|word| word.starts_with("tcp://"));
+        let target = target
+            .expect("an endpoint")
+            .trim_end_matches(',')
+            .to_owned();
+        let calls = [
+            into_file(&target, &a, &[]),
+            into_file(&target, &b, &[]),
+            into_file(&target, &other, &["--depth", "4"]),
+        ];
+        for mut call in calls {
+            let finished = call.finish(PATIENCE);
+            assert_eq!(finished.code(), 0, "{}", finished.stderr);
+        }
+        let read = |path: &str| -> Value {
+            let text = std::fs::read_to_string(path).expect("a result");
+            serde_json::from_str(&text).expect("a document")
+        };
+        let line = ["report", "--merge", &a, &b, "--format", "json"];
+        let both = document_of(&linerate_tests::binary::call(&line));
+        let operations = "/rounds/0/measured/totals/operations";
+        let sum = number(&read(&a), operations) + number(&read(&b), operations);
+        assert_eq!(number(&both, operations), sum);
+        let timed = "/rounds/0/measured/latency/service/count";
+        let sum = number(&read(&a), timed) + number(&read(&b), timed);
+        assert_eq!(number(&both, timed), sum);
+        assert_eq!(number(&both, "/plan/connections"), 6.0);
+        assert_eq!(items(&both, "/rounds/0/by_host").len(), 2);
+        assert_accounted(&both);
+        let text = linerate_tests::binary::call(&["report", "--merge", &a, &b]);
+        let words = ["By host", "a: local", "b: load"];
+        assert!(
+            words.iter().all(|word| text.stdout.contains(word)),
+            "{}",
+            text.stdout
+        );
+        assert!(!text.stdout.contains("What to run next"), "{}", text.stdout);
+
+        let refused = |line: &[&str], part: &str| {
+            let line = [&["report", "--merge"][..], line].concat();
+            linerate_tests::binary::call(&line).assert_refused(2, &["do not become one", part]);
+        };
+        refused(&[&a, &other], "depth differs in");
+        refused(&[&a, &a], "are one measurement");
+        serving.kept().signal(libc::SIGTERM);
+        serving.finish(Duration::from_secs(10));
+    });
+}
