@@ -1,7 +1,7 @@
 //! Arms of a comparison as command lines of `run`: what an arm measures and the command that repeats it are one
 //! thing, and plan files know every option that `run` knows.
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{ArgAction, Args, Command, FromArgMatches};
 use report::document::Workload;
 use runner::compare::{ArmRequest, CellRequest};
 use runner::plan::{PlanRequest, spread_over_agents};
@@ -14,7 +14,7 @@ const DURATION: &str = "2s";
 /// The slices of which steadiness is judged. Who repeats one run does not need them.
 const INTERVAL_NS: u64 = 100_000_000;
 
-/// The options of `run`, of which there can be one value each.
+/// The options of `run`, each given once, but for those of which every host has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLine {
     workload: Workload,
@@ -48,6 +48,19 @@ impl RunLine {
         self.unset(name);
         self.options
             .push((name.to_owned(), value.map(str::to_owned)));
+    }
+
+    /// Sets an option that takes several values, instead of what it was: between commas where it takes a list, and
+    /// given again for each where it does not.
+    pub fn set_list(&mut self, name: &str, values: &[String]) {
+        if self.is_repeated(name) {
+            self.unset(name);
+            let values = values.iter().cloned();
+            self.options
+                .extend(values.map(|value| (name.to_owned(), Some(value))));
+        } else {
+            self.set(name, Some(&values.join(",")));
+        }
     }
 
     /// Takes an option back.
@@ -86,6 +99,17 @@ impl RunLine {
         let command = with_shape!(self.workload, S => command::<S>(self.workload));
         let mut arguments = command.get_arguments();
         arguments.any(|argument| argument.get_long() == Some(name))
+    }
+
+    /// Whether the option is given again for each of its values.
+    fn is_repeated(&self, name: &str) -> bool {
+        let command = with_shape!(self.workload, S => command::<S>(self.workload));
+        let mut arguments = command.get_arguments();
+        let argument = arguments.find(|argument| argument.get_long() == Some(name));
+        argument.is_some_and(|argument| {
+            matches!(argument.get_action(), ArgAction::Append)
+                && argument.get_value_delimiter().is_none()
+        })
     }
 
     /// The words behind the workload, an option and its value as one: so none is taken for another.
@@ -205,6 +229,7 @@ pub fn unique(names: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn a_line_is_a_command_and_a_request() {
@@ -219,11 +244,39 @@ mod tests {
             "linerate run rr --testee-via 'ssh b' --testee-host 10.0.0.2 --engine epoll --no-nodelay"
         );
         let request = line.request().unwrap();
-        assert_eq!(request.common.testee_via.as_deref(), Some("ssh b"));
+        assert_eq!(request.common.testee_via, ["ssh b"]);
         assert_eq!(request.common.engine.as_deref(), Some("epoll"));
         assert_eq!(request.common.socket.nodelay, Some(false));
         line.unset("no-nodelay");
         assert_eq!(line.request().unwrap().common.socket.nodelay, None);
+    }
+
+    #[test]
+    fn compare_takes_an_option_again_for_each_host() {
+        let line = [
+            "linerate",
+            "compare",
+            "rr",
+            "tcp://10.0.0.9:9",
+            "--engines",
+            "epoll,uring",
+            "--vary",
+            "load",
+            "--load-via",
+            "ssh a",
+            "--load-via",
+            "ssh b",
+            "--source",
+            "10.0.0.1,10.0.0.2",
+        ];
+        let cli = crate::args::Cli::try_parse_from(line).unwrap();
+        let crate::args::Command::Compare(args) = cli.command else {
+            panic!("another command");
+        };
+        let line = args.workload.unwrap().asked().line;
+        let request = line.request().unwrap();
+        assert_eq!(request.common.load_via, ["ssh a", "ssh b"]);
+        assert_eq!(request.common.sources, ["10.0.0.1", "10.0.0.2"]);
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn set(line: &mut RunLine, key: &str, value: &Value) -> Result<(), String> {
             let texts: Option<Vec<String>> = values.iter().map(text_of).collect();
             let texts =
                 texts.ok_or_else(|| format!("{key} = {value}: a list holds numbers or texts"))?;
-            line.set(key, Some(&texts.join(",")));
+            line.set_list(key, &texts);
         }
         _ => {
             let text = text_of(value)
@@ -217,6 +217,35 @@ mod tests {
         let file = parse(text).unwrap();
         let arms = file.arms.into_iter().flatten();
         arms.map(|(name, line)| (name, line.command())).collect()
+    }
+
+    #[test]
+    fn what_each_host_has_is_a_list_and_given_again_for_each() {
+        let text = r#"
+            workload = "rr"
+            connections = 4
+            target = "tcp://10.0.0.9:9"
+            load-via = ["ssh a", "ssh b"]
+
+            [[arm]]
+
+            [[arm]]
+            load-via = "ssh c"
+        "#;
+        let both = commands(text).remove(0).1;
+        assert!(
+            both.contains("--load-via 'ssh a' --load-via 'ssh b'"),
+            "{both}"
+        );
+        let file = parse(text).unwrap();
+        let asked = |arm: usize| file.arms[0][arm].1.request().unwrap().common.load_via;
+        assert_eq!(
+            (asked(0), asked(1)),
+            (
+                vec!["ssh a".to_owned(), "ssh b".to_owned()],
+                vec!["ssh c".to_owned()]
+            )
+        );
     }
 
     #[test]

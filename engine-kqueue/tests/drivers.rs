@@ -124,7 +124,7 @@ impl Load {
             spec: self.spec,
             rules: Rules {
                 target: Target {
-                    address: address.clone(),
+                    addresses: vec![address.clone()],
                     sources: Vec::new(),
                     spread: 1,
                 },
@@ -464,7 +464,7 @@ fn a_peer_that_refuses_is_the_peers_failure() {
             spec,
             rules: Rules {
                 target: Target {
-                    address,
+                    addresses: vec![address],
                     sources: Vec::new(),
                     spread: 1,
                 },

@@ -71,7 +71,7 @@ fn run(
             spec: load,
             rules: Rules {
                 target: Target {
-                    address,
+                    addresses: vec![address],
                     sources: Vec::new(),
                     spread: 1,
                 },

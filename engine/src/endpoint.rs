@@ -3,7 +3,7 @@
 
 use crate::address::{Address, check_zone};
 use crate::meter::ErrorKind;
-use socket2::{Domain, SockAddr};
+use socket2::SockAddr;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -181,8 +181,8 @@ impl Endpoint {
 /// A resolved target, and the addresses to connect from.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Whom to connect to.
-    pub address: SockAddr,
+    /// Whom to connect to, at least one: connections take them in turn by their number in the whole run.
+    pub addresses: Vec<SockAddr>,
     /// Source addresses, used in turn by connection index; empty lets the kernel choose. Their port is 0, and a
     /// link-local one has its zone.
     pub sources: Vec<SocketAddr>,
@@ -196,24 +196,26 @@ pub struct Target {
 const SPARE_LOOPBACK_SOURCES: u8 = 200;
 
 impl Target {
-    /// The target's address family.
-    pub fn domain(&self) -> Domain {
-        self.address.domain()
+    /// Whom connection `index` of the whole run connects to.
+    pub fn address(&self, index: u32) -> &SockAddr {
+        &self.addresses[index as usize % self.addresses.len()]
     }
 
-    /// Whether the target is an IPv4 loopback address, so that 127.0.0.0/8 offers spare sources.
+    /// Whether all addresses are IPv4 loopback, so that 127.0.0.0/8 offers spare sources.
     pub fn has_spare_sources(&self) -> bool {
-        self.sources.is_empty()
-            && matches!(self.address.as_socket(), Some(SocketAddr::V4(v4)) if v4.ip().is_loopback())
+        let is_loopback = |address: &SockAddr| matches!(address.as_socket(), Some(SocketAddr::V4(v4)) if v4.ip().is_loopback());
+        self.sources.is_empty() && self.addresses.iter().all(is_loopback)
     }
 
     /// The source for connection `index` after `spare` rotations; `None`: let the kernel choose.
     /// Rotation 0 is the kernel's choice (127.0.0.1), rotation r is 127.0.(r / 250 + 1).(r % 250 + 2).
     pub fn source(&self, index: u32, spare: u32) -> Option<SocketAddr> {
+        // In turn among the connections to one address, so that each address is reached from every source.
+        let turn = index / self.addresses.len() as u32;
         if !self.sources.is_empty() {
-            return Some(self.sources[index as usize % self.sources.len()]);
+            return Some(self.sources[turn as usize % self.sources.len()]);
         }
-        let rotation = spare + index % self.spread.max(1);
+        let rotation = spare + turn % self.spread.max(1);
         if rotation == 0 || !self.has_spare_sources() {
             return None;
         }
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn spare_sources_are_distinct_loopback_addresses() {
         let target = Target {
-            address: "127.0.0.1:9".parse::<SocketAddr>().unwrap().into(),
+            addresses: vec!["127.0.0.1:9".parse::<SocketAddr>().unwrap().into()],
             sources: vec![],
             spread: 1,
         };
@@ -315,9 +317,26 @@ mod tests {
     }
 
     #[test]
+    fn connections_take_addresses_in_turn_and_each_address_is_reached_from_every_source() {
+        let socket = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let target = Target {
+            addresses: ["10.0.0.1:9", "10.0.0.2:9"]
+                .map(|text| socket(text).into())
+                .into(),
+            sources: ["10.0.0.8:0", "10.0.0.9:0"].map(socket).into(),
+            spread: 1,
+        };
+        let pairs: std::collections::HashSet<_> = (0..4)
+            .map(|index| (target.address(index).as_socket(), target.source(index, 0)))
+            .collect();
+        assert_eq!(pairs.len(), 4, "{pairs:?}");
+        assert_eq!(target.address(4).as_socket(), Some(socket("10.0.0.1:9")));
+    }
+
+    #[test]
     fn only_ports_that_ran_out_lead_to_another_source() {
         let target = |address: &str| Target {
-            address: address.parse::<SocketAddr>().unwrap().into(),
+            addresses: vec![address.parse::<SocketAddr>().unwrap().into()],
             sources: Vec::new(),
             spread: 1,
         };

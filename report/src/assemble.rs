@@ -3,11 +3,15 @@
 //! Each agent's counts divide by its own window, for agents start and stop a little apart; what
 //! is compared are rates. With one agent a side this is the plain quotient.
 
+mod hosts;
+
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::document::{
-    Confirmation, Cost, Direction, Finite, HostActivity, Interval, Message, Methods, MetricSummary,
-    Plan, ProcessCost, Rates, Round, RoundCost, ServiceDemand, Side, Summary, Unknown, Window,
+    Confirmation, ConnectionAccounts, Cost, Direction, Finite, HostActivity, Interval, LostAgent,
+    Message, Methods, MetricSummary, Plan, ProcessCost, Rates, Round, RoundCost, ServiceDemand,
+    Side, Summary, Unknown, Window,
 };
 use crate::histogram::HistogramError;
 use crate::{merge, statistics};
@@ -33,6 +37,14 @@ pub struct RoundParts {
     pub poisson_seed: Option<u64>,
     /// Why the round does not count; empty if it does.
     pub invalid: Vec<Message>,
+    /// When the agents were told to go, Unix time.
+    pub go_unix_ns: Option<u64>,
+    /// Within what time the loads of several hosts went; `None` where there is one.
+    pub start_skew_ns: Option<u64>,
+    /// Hosts that are one machine: the ids of each such group.
+    pub one_machine: Vec<Vec<String>>,
+    /// Agents that brought nothing home.
+    pub lost: Vec<LostAgent>,
     /// The load agents.
     pub load: Vec<Side>,
     /// The testee agents; empty with a target that the run did not start.
@@ -48,6 +60,9 @@ pub struct RoundParts {
 pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
     let measurements: Vec<_> = parts.load.iter().map(|side| &side.measured).collect();
     let mut measured = merge::measurements(&measurements, plan.interval_ns)?;
+    if let Some(accounts) = &mut measured.connections {
+        *accounts = parts.lost.iter().fold(*accounts, with_lost);
+    }
     if let Some(held) = &mut measured.held {
         held.most_at_once = most_at_once(&measured.intervals).max(held.standing);
     }
@@ -72,13 +87,17 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
             "the target is not a testee of this run, so its process is not known",
         ),
     };
+    let is_lost = !parts.lost.is_empty();
     let hosts = parts
         .hosts
         .into_iter()
-        .map(|host| with_service_demand(host, &rates))
+        .map(|host| with_service_demand(host, &rates, is_lost))
         .map(|host| with_memory(host, plan))
         .collect();
     let (mut cost, operations) = (cost, measured.totals.operations);
+    if is_lost {
+        cost.testee = without_shares(cost.testee);
+    }
     if plan.workload.holds() {
         cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, operations);
         cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, operations);
@@ -88,19 +107,49 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, opened);
         cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, opened);
     }
+    let by_host = hosts::shares(&parts.load, &parts.testee)?;
+    let common = |skew_ns| common_window_ns(&parts.load, skew_ns);
     Ok(Round {
         number: parts.number,
         ended_early: parts.ended_early,
         poisson_seed: parts.poisson_seed,
         invalid: parts.invalid,
+        go_unix_ns: parts.go_unix_ns,
         window: window(&parts.load),
+        start_skew_ns: parts.start_skew_ns,
+        common_window_ns: parts.start_skew_ns.map(common),
+        one_machine: parts.one_machine,
+        lost: parts.lost,
         load: parts.load,
         testee: parts.testee,
         measured,
         rates,
         cost,
         hosts,
+        by_host,
     })
+}
+
+/// With the connections of an agent that was lost.
+fn with_lost(accounts: ConnectionAccounts, lost: &LostAgent) -> ConnectionAccounts {
+    accounts.and(ConnectionAccounts {
+        started: lost.connections,
+        unfinished: lost.connections,
+        ..ConnectionAccounts::default()
+    })
+}
+
+/// For how long all load agents were in their windows for certain, if the instant at which they were told to go is
+/// the same to `skew_ns`.
+fn common_window_ns(load: &[Side], skew_ns: u64) -> u64 {
+    let windows = || load.iter().map(|side| side.window);
+    let begin = windows().map(|window| window.start_offset_ns).max();
+    let end = windows()
+        .map(|window| window.start_offset_ns + window.length_ns)
+        .min();
+    end.unwrap_or(0)
+        .saturating_sub(begin.unwrap_or(0))
+        .saturating_sub(skew_ns)
 }
 
 /// Connections that were established and not lost, at the end of the interval with the most of them.
@@ -253,9 +302,9 @@ fn methods(latency: Option<&str>) -> Methods {
 }
 
 /// Sum over sides of a count divided by the side's own window; `None` if a side has no window.
-fn rate(sides: &[Side], count: impl Fn(&Side) -> u64) -> Option<f64> {
+fn rate<S: Borrow<Side>>(sides: &[S], count: impl Fn(&Side) -> u64) -> Option<f64> {
     let mut sum = 0.0;
-    for side in sides {
+    for side in sides.iter().map(Borrow::borrow) {
         if side.window.length_ns == 0 {
             return None;
         }
@@ -362,10 +411,37 @@ fn cost(sides: &[Side], rates: &Rates, operations: u64, no_side: &str) -> Cost {
     Cost { unknown, ..cost }
 }
 
+/// Why what the testee's side did is not divided by operations.
+const OF_LOST_ONES: &str =
+    "an agent was lost: operations and CPU time of one side have no counterpart on the other";
+
+/// The cost of a testee's processes without what is per operation or per byte.
+fn without_shares(mut cost: Cost) -> Cost {
+    let shares = [
+        ("cpu_ns_per_operation", &mut cost.cpu_ns_per_operation),
+        ("cpu_ns_per_kib", &mut cost.cpu_ns_per_kib),
+        ("syscalls_per_operation", &mut cost.syscalls_per_operation),
+        (
+            "context_switches_per_operation",
+            &mut cost.context_switches_per_operation,
+        ),
+    ];
+    for (field, share) in shares {
+        if share.take().is_some() {
+            cost.unknown.push(Unknown::new(field, OF_LOST_ONES));
+        }
+    }
+    cost
+}
+
 /// [`rate`] of something that sides may not know; `None` if one of them does not.
-fn known_rate(sides: &[Side], count: impl Fn(&ProcessCost) -> Option<u64>) -> Option<f64> {
+fn known_rate<S: Borrow<Side>>(
+    sides: &[S],
+    count: impl Fn(&ProcessCost) -> Option<u64>,
+) -> Option<f64> {
     sides
         .iter()
+        .map(Borrow::borrow)
         .all(|side| count(&side.process).is_some())
         .then(|| rate(sides, |side| count(&side.process).unwrap_or(0)))
         .flatten()
@@ -387,9 +463,10 @@ fn unknown_for(fields: &[(&str, Option<Finite>)], reason: impl Fn(&str) -> Strin
         .collect()
 }
 
-fn with_service_demand(mut host: HostActivity, rates: &Rates) -> HostActivity {
+fn with_service_demand(mut host: HostActivity, rates: &Rates, is_lost: bool) -> HostActivity {
     host.unknown.retain(|entry| entry.field != "service_demand");
-    host.service_demand = host.cpu.as_ref().filter(|_| host.length_ns > 0).map(|cpu| {
+    let cpu = host.cpu.as_ref().filter(|_| host.length_ns > 0 && !is_lost);
+    host.service_demand = cpu.map(|cpu| {
         let busy_us_per_second = cpu.busy_ns as f64 * 1e6 / host.length_ns as f64;
         let per = |units: Option<f64>| Finite::ratio(busy_us_per_second, units?);
         ServiceDemand {
@@ -400,9 +477,12 @@ fn with_service_demand(mut host: HostActivity, rates: &Rates) -> HostActivity {
         }
     });
     if host.service_demand.is_none() {
-        let reason = Unknown::reason_for(&host.unknown, "cpu")
-            .unwrap_or("the system-wide CPU time was not sampled")
-            .to_owned();
+        let not_sampled = "the system-wide CPU time was not sampled";
+        let reason = Unknown::reason_for(&host.unknown, "cpu").unwrap_or(match is_lost {
+            true => OF_LOST_ONES,
+            false => not_sampled,
+        });
+        let reason = reason.to_owned();
         host.unknown.push(Unknown::new("service_demand", reason));
     }
     host

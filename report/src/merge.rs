@@ -2,6 +2,7 @@
 //!
 //! Percentiles are never averaged: the percentile of a union is not the mean of the percentiles.
 
+pub mod apart;
 mod together;
 
 pub use together::Together;

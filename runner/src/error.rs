@@ -67,6 +67,7 @@ impl ExitClass {
         match document.status {
             Status::Interrupted => Self::Interrupted,
             Status::Failed => class_of_errors().unwrap_or(Self::Peer),
+            Status::Partial => class_of_errors().unwrap_or(Self::CheckFailed),
             Status::Ok
                 if mismatches(document)
                     || incomplete(document).is_some()

@@ -110,9 +110,9 @@ pub struct Task {
     pub agent: AgentPlan,
     /// The whole plan.
     pub plan: Plan,
-    /// Where a load connects to. A testee: where the first of its side listens, for all share one port;
-    /// null for that first one.
-    pub endpoint: Option<String>,
+    /// Where a load connects to, in turn. A testee: where the first of its host listens, for all of it share one port;
+    /// empty for that first one.
+    pub endpoints: Vec<String>,
     /// What the first agent of its side took where it chose by itself; null for that first one.
     pub engine: Option<String>,
     /// Seed of the gaps of a Poisson schedule in this round.
@@ -135,8 +135,8 @@ pub enum CpuWish {
     Unpinned,
     /// Thread i on the i-th CPU, around again when there are more threads.
     List(Vec<u32>),
-    /// The agents of its side are alone on their host, with so many threads together: it chooses for all
-    /// of them, and takes those from `first` on.
+    /// No agent runs where the conductor does, and so many threads run together on its machine: it chooses for all of
+    /// them, and takes those from `first` on.
     Choose {
         /// Threads of those before it.
         first: u32,
@@ -148,8 +148,8 @@ pub enum CpuWish {
 /// A prepared agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared {
-    /// Where a testee really listens; where a load really connects to, for a name has addresses.
-    pub endpoint: Option<String>,
+    /// Where a testee really listens; where a load really connects to in turn, for a name has addresses.
+    pub endpoints: Vec<String>,
     /// The environment, if it was asked for.
     pub host: Option<Host>,
     /// Engine in use.
@@ -191,7 +191,7 @@ pub fn check_versions(own: &str, protocol: u32, version: &str, whose: &str) -> R
         class: ExitClass::Peer,
         text: format!(
             "{whose} is linerate {version} with agent protocol {protocol}, and this is linerate {own} with \
-             protocol {PROTOCOL}: install the same version on both hosts"
+             protocol {PROTOCOL}: install the same version on all hosts"
         ),
     })
 }
@@ -219,7 +219,7 @@ mod tests {
         let task = Task {
             agent: plan.agents().remove(1),
             plan,
-            endpoint: Some("unix:///a\nb".into()),
+            endpoints: vec!["unix:///a\nb".into()],
             engine: Some("epoll".into()),
             poisson_seed: 7,
             cpus: CpuWish::List(vec![3]),
@@ -230,7 +230,7 @@ mod tests {
         let ToAgent::Plan(back) = there_and_back(&ToAgent::Plan(Box::new(task.clone()))) else {
             panic!("another message came back");
         };
-        assert_eq!((back.endpoint, back.cpus), (task.endpoint, task.cpus));
+        assert_eq!((back.endpoints, back.cpus), (task.endpoints, task.cpus));
         assert_eq!(back.agent, task.agent);
         assert_eq!(back.plan.request(), task.plan.request());
         for message in [ToAgent::Stop, ToAgent::Finish, ToAgent::Abort] {

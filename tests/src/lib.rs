@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod load;
+pub mod network;
 pub mod process;
 pub mod raw;
 pub mod settings;

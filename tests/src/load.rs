@@ -166,7 +166,7 @@ impl Plan {
             spec: self.spec.clone(),
             rules: Rules {
                 target: Target {
-                    address: self.target.clone(),
+                    addresses: vec![self.target.clone()],
                     sources: self.sources.clone(),
                     spread: 1,
                 },

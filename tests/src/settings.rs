@@ -41,7 +41,7 @@ pub struct Host {
 /// The second host of a [`Host::pair`], seen from the first.
 pub const OVER_THERE: &str = "10.213.9.2";
 
-fn ip(arguments: &str) -> Result<(), String> {
+pub(crate) fn ip(arguments: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(arguments.split_whitespace())
         .stdin(Stdio::null())
@@ -181,7 +181,7 @@ impl Drop for Host {
 }
 
 /// Whether `what` could be made; says that the test is skipped if not.
-fn made_for(test: &str, made: Result<(), String>, what: &str) -> bool {
+pub(crate) fn made_for(test: &str, made: Result<(), String>, what: &str) -> bool {
     if let Err(why) = &made {
         crate::skip(test, &format!("{what} cannot be made: {why}"));
     }

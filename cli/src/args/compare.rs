@@ -1,5 +1,6 @@
 //! `linerate compare`: which arms, and how they are measured; everything else is that of `run`.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -307,8 +308,8 @@ fn percent(text: &str) -> Result<f64, String> {
 /// The options of `run WORKLOAD`, taken as they were written: every arm is a command line of `run`.
 #[derive(Debug, Clone)]
 pub struct RunOptions<S> {
-    /// Long names, with values where the option takes one; without `connections`.
-    pub options: Vec<(String, Option<String>)>,
+    /// Long names with their values, none for a switch; without `connections`.
+    pub options: Vec<(String, Vec<String>)>,
     /// Whom to measure, if it is no testee of linerate's own.
     pub target: Option<String>,
     /// Numbers of connections, each a cell; empty for the default.
@@ -377,8 +378,9 @@ impl<S: Args> FromArgMatches for RunOptions<S> {
                 }
                 Some(long) => {
                     let takes = argument.get_action().takes_values();
-                    let value = (takes && !values.is_empty()).then(|| values.join(","));
-                    options.options.push((long.to_owned(), value));
+                    let values = values.into_iter().filter(|_| takes);
+                    let values = values.map(Cow::into_owned).collect();
+                    options.options.push((long.to_owned(), values));
                 }
             }
         }
@@ -426,8 +428,11 @@ impl<S: Args + Clone> ComparedArgs<S> {
         if let Some(target) = &self.options.target {
             line.set_target(target);
         }
-        for (name, value) in &self.options.options {
-            line.set(name, value.as_deref());
+        for (name, values) in &self.options.options {
+            match values.is_empty() {
+                true => line.set(name, None),
+                false => line.set_list(name, values),
+            }
         }
         Asked {
             arms: &self.arms,

@@ -21,6 +21,7 @@ Examples:
   linerate report result.json --format markdown                        for an issue or a chat
   linerate report result.json --output result.hgrm                     latency for HdrHistogram plotters, in us
   linerate report result.json --output linerate.prom                   metrics for Prometheus
+  linerate report --merge a.json b.json --output both.json             runs of several hosts as one result
   linerate report compare.json --output compare.html                   a comparison
   ssh b cat result.json | linerate report -"
 )]
@@ -28,6 +29,12 @@ pub struct ReportArgs {
     /// Saved results, or trial logs of what was ended before its end; - is stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+
+    /// Add results of runs that were made apart (on several hosts, against one target) into one: histograms are added,
+    /// percentiles never averaged. Refused with what stands in the way where they did not measure the same, or not at
+    /// the same time
+    #[arg(long)]
+    pub merge: bool,
 
     /// Form: text and markdown for people, html with plots, json with everything, csv in long form, hgrm
     /// for HdrHistogram plotters, prom for Prometheus

@@ -82,17 +82,23 @@ pub struct TesteeArgs {
     #[arg(value_name = "TARGET", help_heading = None::<&'static str>)]
     pub target: Option<String>,
 
+    /// Spread the connections in turn over all addresses that the name in TARGET has, instead of using the first that
+    /// answers
+    #[arg(long)]
+    pub spread: bool,
+
     /// Start the testee through this command, for example 'ssh b' or 'ip netns exec b'. Its CPU, its
-    /// counters and the bytes that it received come back with the result
+    /// counters and the bytes that it received come back with the result. Repeat it for several hosts, over which
+    /// the connections are spread in turn
     #[arg(long, value_name = "PREFIX")]
-    pub testee_via: Option<String>,
+    pub testee_via: Vec<String>,
 
-    /// Address at which the load reaches the testee that --testee-via started; a link-local one with the
-    /// interface of this host, fe80::2%eth0
+    /// Address at which the load reaches the testee that --testee-via started, one for each; a link-local one with
+    /// the interface of this host, fe80::2%eth0
     #[arg(long, value_name = "HOST")]
-    pub testee_host: Option<String>,
+    pub testee_host: Vec<String>,
 
-    /// linerate on the other host [default: the path of this one]
+    /// linerate on the testee's hosts [default: the path of this one]
     #[arg(long, value_name = "COMMAND")]
     pub testee_command: Option<String>,
 
@@ -101,8 +107,8 @@ pub struct TesteeArgs {
     #[arg(long, value_name = "ENDPOINT")]
     pub testee_listen: Option<String>,
 
-    /// Processes of linerate's own testee, which listen on one port together: each has its own limit of
-    /// descriptors (TCP only) [default: 1, for connect as many as the connections need]
+    /// Processes of linerate's own testee, over all its hosts together, which listen on one port on each: each has its
+    /// own limit of descriptors (TCP only) [default: one on each host, for connect as many as the connections need]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub testee_agents: Option<u32>,
 
@@ -114,6 +120,7 @@ pub struct TesteeArgs {
 impl Fill for TesteeArgs {
     fn fill(&self, request: &mut CommonRequest) {
         request.target = self.target.clone();
+        request.spread = self.spread;
         request.testee_via = self.testee_via.clone();
         request.testee_host = self.testee_host.clone();
         request.testee_command = self.testee_command.clone();
@@ -131,8 +138,18 @@ pub struct LoadArgs {
     #[arg(short, long, alias = "clients", value_name = "N", value_parser = count_u32)]
     pub connections: Option<u32>,
 
-    /// Load processes, each with its share of the connections and its own limit of descriptors [default: 1, for
-    /// connect as many as the connections need]
+    /// Start load agents through this command, for example 'ssh a'. Repeat it for several hosts: they begin at one
+    /// instant, and their results become one
+    #[arg(long, value_name = "PREFIX")]
+    pub load_via: Vec<String>,
+
+    /// linerate on the load's hosts [default: the path of this one]
+    #[arg(long, value_name = "COMMAND")]
+    pub load_command: Option<String>,
+
+    /// Load processes, over all hosts together (they are dealt to the hosts in turn), each with its share of the
+    /// connections and its own limit of descriptors [default: one on each host, for connect as many as the
+    /// connections need]
     #[arg(long, value_name = "N", value_parser = count_u32)]
     pub load_agents: Option<u32>,
 
@@ -179,6 +196,8 @@ pub struct LoadArgs {
 impl Fill for LoadArgs {
     fn fill(&self, request: &mut CommonRequest) {
         request.connections = self.connections;
+        request.load_via = self.load_via.clone();
+        request.load_command = self.load_command.clone();
         request.load_agents = self.load_agents;
         request.threads = self.threads;
         request.duration_ns = self.duration;

@@ -241,8 +241,18 @@ fn command_lines_become_requests() {
             Rr,
             |r| {
                 (r.common.testee_via, r.common.testee_host) =
-                    (Some("ssh".into()), Some("10.0.0.2".into()));
+                    (vec!["ssh".into()], vec!["10.0.0.2".into()]);
                 r.common.testee_command = Some("/opt/linerate".into());
+            },
+        ),
+        (
+            "rr tcp://example:9 -c 4 --spread --load-via a --load-via b --load-command /opt/linerate",
+            Rr,
+            |r| {
+                r.common.target = Some("tcp://example:9".into());
+                (r.common.spread, r.common.connections) = (true, Some(4));
+                r.common.load_via = vec!["a".into(), "b".into()];
+                r.common.load_command = Some("/opt/linerate".into());
             },
         ),
         (

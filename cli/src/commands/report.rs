@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use report::Labelled;
-use report::document::LoadError;
+use report::document::{Document, LoadError};
+use report::merge;
 use report::saved::{Saved, View};
 use runner::conduct;
 use runner::error::ExitClass;
@@ -26,7 +27,7 @@ use crate::style;
 /// A file that cannot be read, or is no document of ours, or a place that cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
     let format = Format::choose(args.format, args.output.as_deref());
-    if holds_one(format) && args.files.len() > 1 {
+    if holds_one(format) && args.files.len() > 1 && !args.merge {
         return Err(
             Problem::usage("this form holds one result, and several files were named")
                 .with_cure("name one FILE, or take --format html, markdown, text, json or prom"),
@@ -56,6 +57,9 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
         .map(|path| load(path))
         .collect::<Result<_, _>>()?;
     report::distinguish(&mut documents);
+    if args.merge {
+        documents = vec![merged(&documents)?];
+    }
     note_form(format, args.output.as_deref(), false);
     let destination = Destination::open(args.output.as_deref())?;
     let page = page.map(|path| Destination::open(Some(path))).transpose()?;
@@ -83,6 +87,48 @@ pub fn report(args: &ReportArgs) -> Result<ExitClass, Problem> {
         _ => destination.write(&render(format, &shown, &style::of(terminal))?)?,
     }
     Ok(ExitClass::Done)
+}
+
+/// Results of runs that were made apart, as one.
+fn merged(documents: &[Labelled<Saved>]) -> Result<Labelled<Saved>, Problem> {
+    let labels = short_labels(documents);
+    let parts: Vec<Labelled<&Document>> = documents
+        .iter()
+        .zip(&labels)
+        .map(|(document, label)| match &document.value {
+            Saved::Run(run) => Ok(Labelled::new(label.clone(), &**run)),
+            Saved::Comparison(_) => Err(Problem::usage(format!(
+                "--merge: {} is a comparison, and results of `run` are merged",
+                document.label
+            ))),
+        })
+        .collect::<Result<_, _>>()?;
+    let mut merged = merge::apart::results(&parts).map_err(|obstacles| {
+        Problem::usage(format!(
+            "these results do not become one: {}",
+            obstacles.join("; ")
+        ))
+    })?;
+    merged.command = comparison_outlet::command();
+    Ok(Labelled::new(
+        labels.join(" + "),
+        Saved::Run(Box::new(merged)),
+    ))
+}
+
+/// The names of files without directories and endings, if they tell them apart.
+fn short_labels(documents: &[Labelled<Saved>]) -> Vec<String> {
+    let labels = || documents.iter().map(|document| document.label.as_str());
+    let stem = |label| Path::new(label).file_stem().unwrap_or_default();
+    let short: Vec<_> = labels().map(stem).collect();
+    let differ = (1..short.len()).all(|index| !short[..index].contains(&short[index]));
+    match differ {
+        true => short
+            .iter()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .collect(),
+        false => labels().map(str::to_owned).collect(),
+    }
 }
 
 fn load(path: &Path) -> Result<Labelled<Saved>, Problem> {

@@ -36,6 +36,8 @@ pub(super) fn rest_ns(failures: u32) -> u64 {
 pub struct Dial {
     /// Which connection of this worker.
     pub index: u32,
+    /// Its number in the whole run, which says where to ([`crate::endpoint::Target::address`]).
+    pub number: u32,
     /// From where; `None`: the kernel chooses.
     pub source: Option<SocketAddr>,
 }
@@ -102,13 +104,15 @@ impl<W: LoadWorkload> Life<W> {
         connection.spare_source = self.spare_source;
         self.connecting += 1;
         let started_ns = connection.began.started_ns;
-        let source = self
-            .rules
-            .target
-            .source(connection.global_index, self.spare_source);
+        let number = connection.global_index;
+        let source = self.rules.target.source(number, self.spare_source);
         let limit_ns = started_ns.saturating_add(self.rules.connect_timeout_ns);
         self.timers.arm(index, limit_ns);
-        Some(Dial { index, source })
+        Some(Dial {
+            index,
+            number,
+            source,
+        })
     }
 
     /// A connection that is opened once is being opened, as it was due or as soon as there was room for it.
@@ -169,7 +173,7 @@ impl<W: LoadWorkload> Life<W> {
         }
         match self.retry_at_ns(index, errno, now_ns) {
             Some(at_ns) => self.leave(index, Next::Retry(at_ns)),
-            None => self.lose_connect(index, self.refusal(errno, error), now_ns),
+            None => self.lose_connect(index, self.refusal(index, errno, error), now_ns),
         }
         self.settle(index);
     }
@@ -197,11 +201,12 @@ impl<W: LoadWorkload> Life<W> {
         (errno == libc::EAGAIN && young).then(|| now_ns + BACKLOG_RETRY_NS)
     }
 
-    fn refusal(&self, errno: i32, error: &io::Error) -> Loss {
+    fn refusal(&self, index: u32, errno: i32, error: &io::Error) -> Loss {
+        let number = self.connections[index as usize].global_index;
         match errno {
             // A bounded blocking connect that ran out of time says EINPROGRESS (socket(7)).
-            libc::EINPROGRESS | libc::EAGAIN => Loss::connect_timed_out(&self.rules),
-            _ => Loss::connect_failed(&self.rules, error),
+            libc::EINPROGRESS | libc::EAGAIN => Loss::connect_timed_out(&self.rules, number),
+            _ => Loss::connect_failed(&self.rules, number, error),
         }
     }
 

@@ -39,12 +39,13 @@ impl<W: LoadWorkload> Life<W> {
 
     /// When connecting takes too long; `None` if it has.
     fn connect_limit_ns(&mut self, index: u32, now_ns: u64) -> Option<u64> {
-        let started_ns = self.connections[index as usize].began.started_ns;
+        let connection = &self.connections[index as usize];
+        let (started_ns, number) = (connection.began.started_ns, connection.global_index);
         let limit_ns = started_ns.saturating_add(self.rules.connect_timeout_ns);
         if now_ns < limit_ns {
             return Some(limit_ns);
         }
-        let loss = Loss::connect_timed_out(&self.rules);
+        let loss = Loss::connect_timed_out(&self.rules, number);
         self.lose_connect(index, loss, now_ns);
         self.close(index);
         None

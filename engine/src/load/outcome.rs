@@ -97,18 +97,18 @@ impl Loss {
         Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
-    /// Connecting, or making the socket for it, failed.
-    pub(super) fn connect_failed(rules: &Rules, error: &io::Error) -> Self {
+    /// Connecting connection `number` of the whole run, or making the socket for it, failed.
+    pub(super) fn connect_failed(rules: &Rules, number: u32, error: &io::Error) -> Self {
         let errno = socket::errno_of(error);
-        let text = format!("connect to {}: {error}", rules.target_name());
+        let text = format!("connect to {}: {error}", rules.target_name(number));
         Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
     /// Connecting, or the handshake that belongs to it, took too long.
-    pub(super) fn connect_timed_out(rules: &Rules) -> Self {
+    pub(super) fn connect_timed_out(rules: &Rules, number: u32) -> Self {
         let text = format!(
             "connecting to {} took longer than {} ms",
-            rules.target_name(),
+            rules.target_name(number),
             rules.connect_timeout_ns / 1_000_000
         );
         Self::new(ErrorKind::ConnectTimeout, text)

@@ -85,8 +85,9 @@ impl Rules {
         matches!(self.stop, Stop::Count(_)) && now_ns.saturating_sub(alive_ns) > patience_ns
     }
 
-    pub(super) fn target_name(&self) -> String {
-        let endpoint = Endpoint::of_address(&self.target.address);
+    /// Whom connection `number` of the whole run connects to.
+    pub(super) fn target_name(&self, number: u32) -> String {
+        let endpoint = Endpoint::of_address(self.target.address(number));
         endpoint.map_or_else(String::new, |endpoint| endpoint.to_string())
     }
 }

@@ -245,14 +245,21 @@ impl<P: Proactor, W: LoadWorkload> Loader<P, W> {
         }
     }
 
-    fn start_connect(&mut self, Dial { index, source }: Dial) -> io::Result<()> {
-        let target = &self.job.rules.target;
-        let fd = socket::connecting(target.domain(), source, P::NONBLOCKING, &self.job.socket)?;
+    fn start_connect(
+        &mut self,
+        Dial {
+            index,
+            number,
+            source,
+        }: Dial,
+    ) -> io::Result<()> {
+        let address = self.job.rules.target.address(number);
+        let fd = socket::connecting(address.domain(), source, P::NONBLOCKING, &self.job.socket)?;
         // socket(2), TCP_NODELAY, and bind(2) with its option: the usual calls of a new socket.
         self.system_calls += 2 + 2 * u64::from(source.is_some());
         let id = self.wires[index as usize].next_tenant();
         self.bench.proactor.open(id, fd)?;
-        self.bench.proactor.connect(id, &target.address);
+        self.bench.proactor.connect(id, address);
         Ok(())
     }
 

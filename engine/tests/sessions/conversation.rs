@@ -130,7 +130,7 @@ pub fn rules(connections: u32, stop: Stop) -> Rules {
             total: connections + 5,
         },
         target: Target {
-            address: SocketAddr::from(([127, 0, 0, 1], 9)).into(),
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9)).into()],
             sources: Vec::new(),
             spread: 1,
         },

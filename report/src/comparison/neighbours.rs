@@ -119,7 +119,12 @@ mod tests {
             ended_early: false,
             poisson_seed: None,
             invalid: Vec::new(),
+            go_unix_ns: None,
             window: Window::default(),
+            start_skew_ns: None,
+            common_window_ns: None,
+            one_machine: Vec::new(),
+            lost: Vec::new(),
             load: vec![side("local", Some(ns(0.9)))],
             testee: vec![side("local", Some(ns(0.4)))],
             measured: Measurement::default(),
@@ -138,6 +143,7 @@ mod tests {
                 )),
                 ..HostActivity::default()
             }],
+            by_host: Vec::new(),
         }
     }
 

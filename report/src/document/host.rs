@@ -14,6 +14,9 @@ pub struct Host {
     pub id: String,
     /// What it did in this run.
     pub roles: Vec<Role>,
+    /// The command prefix through which agents were started there; left out for the host that conducts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Its host name.
     pub name: Option<String>,
     /// Kernel name and release, for example `Linux 6.18.44`.

@@ -73,7 +73,8 @@ pub struct ConnectionAccounts {
     /// Of these, those that had been established; 0 in documents of versions that did not tell them apart.
     #[serde(default)]
     pub lost: u64,
-    /// Those that were being opened, or were owed an answer, when the round ended.
+    /// Those that were being opened, or were owed an answer, when the round ended; and those whose agent was lost, for
+    /// nobody saw their end.
     pub unfinished: u64,
 }
 

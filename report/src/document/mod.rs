@@ -41,7 +41,8 @@ pub use plan::{
 };
 pub use profile::{AppliedProfile, ProfileHold, ProfileKey, ProfileLimit, SettingClass};
 pub use round::{
-    Confirmation, Cost, HostActivity, Rates, Round, RoundCost, ServiceDemand, SystemCpu,
+    Confirmation, Cost, HostActivity, HostShare, LostAgent, Rates, Round, RoundCost, ServiceDemand,
+    SystemCpu,
 };
 pub use side::{
     AcceptStrategy, EngineOption, EngineUse, EventRecordUse, ProcessCost, Role, Side, SocketOption,
@@ -182,6 +183,9 @@ pub enum Status {
     Failed,
     /// Somebody ended it early. What was measured until then is valid.
     Interrupted,
+    /// An agent was lost, which ended the run. What the others measured until then is valid, and is not the whole:
+    /// the last round says who is missing.
+    Partial,
 }
 
 /// A warning or an error: what it is, and what to do about it.

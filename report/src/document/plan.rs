@@ -16,15 +16,18 @@ pub struct Plan {
     pub direction: Option<Direction>,
     /// What the load was sent to.
     pub target: Target,
-    /// Number of load agents.
+    /// Number of load agents, over all hosts.
     pub load_agents: u32,
+    /// Command prefixes through which load agents were started, one for each host; left out for child processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_via: Vec<String>,
     /// Connections held open at the same time, over all load agents.
     pub connections: u64,
     /// Worker threads of each load agent.
     pub threads: u32,
     /// Worker threads of each of linerate's own testee agents; null with a target that the run did not start.
     pub testee_threads: Option<u32>,
-    /// Number of linerate's own testee agents, which share one port; null with a target that the run did
+    /// Number of linerate's own testee agents over all hosts, which share one port on each; null with a target that the run did
     /// not start, and in documents of versions that had one.
     #[serde(default)]
     pub testee_agents: Option<u32>,
@@ -185,6 +188,9 @@ pub struct Target {
     /// The address that was used, where the endpoint has a name; left out where it is the address itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The addresses that connections took in turn, where there were several; left out where there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// `tcp` or `unix`.
     pub transport: String,
     /// True if the path to the target never leaves the machine: a loopback address or a Unix
@@ -194,6 +200,9 @@ pub struct Target {
     pub own_testee: bool,
     /// Command prefix through which the testee agent was started; null for a child process.
     pub testee_via: Option<String>,
+    /// The prefixes of the testee's other hosts; left out where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_testee_via: Vec<String>,
 }
 
 /// Engines asked for.

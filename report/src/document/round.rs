@@ -23,8 +23,27 @@ pub struct Round {
     /// meanwhile. Empty for a round that counts.
     #[serde(default)]
     pub invalid: Vec<Message>,
+    /// When its agents were told to go, by the time of day of the machine that conducted, Unix time; left out in
+    /// documents of versions that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go_unix_ns: Option<u64>,
     /// The window of the round.
     pub window: Window,
+    /// Within what time the load's hosts went, as far as their clocks are known against each other; 0 where they have
+    /// one clock. Left out where the load has one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_skew_ns: Option<u64>,
+    /// For how long all load agents were in their windows for certain: from the last begin to the first end, less the
+    /// start skew. Left out where the load has one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_window_ns: Option<u64>,
+    /// Hosts by name that are one machine, as network namespaces are: the ids of each such group. Left out where each host
+    /// is a machine of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_machine: Vec<Vec<String>>,
+    /// Agents that brought nothing home: the round is no full one. Left out where all did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostAgent>,
     /// The load agents, each with its own data.
     pub load: Vec<Side>,
     /// The testee agents; empty with a target that the run did not start.
@@ -37,6 +56,56 @@ pub struct Round {
     pub cost: RoundCost,
     /// What the hosts did meanwhile.
     pub hosts: Vec<HostActivity>,
+    /// What came from each host, where a side has several; left out where each side has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_host: Vec<HostShare>,
+}
+
+/// An agent that brought nothing home: it died, or fell silent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct LostAgent {
+    /// Its name.
+    pub agent: String,
+    /// What it was there for.
+    pub role: Role,
+    /// Id of its host.
+    pub host: String,
+    /// Connections of a load that it had, of which nobody saw the end: they are counted as started and unfinished, once
+    /// each. 0 for a testee.
+    pub connections: u64,
+    /// Operations that its intervals had told of, and are in no other number.
+    pub operations_told: u64,
+    /// When its loss was noticed, from when the round was told to go.
+    pub after_ns: u64,
+    /// How it was lost.
+    pub reason: String,
+}
+
+/// The agents of a role on one host together: counts summed, histograms added.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct HostShare {
+    /// Id of the host.
+    pub host: String,
+    /// What its agents were there for; a host with both roles has two entries.
+    pub role: Role,
+    /// How many of them brought a result home.
+    pub agents: u32,
+    /// Connections established (load) or accepted (testee) in the window.
+    pub connections_opened: u64,
+    /// Successful operations of a load; 0 for a testee, which counts bytes.
+    pub operations: u64,
+    /// The same per second; null for a testee, or without a window.
+    pub operations_per_second: Option<Finite>,
+    /// Payload bits sent and received per second; null without a window.
+    pub throughput_bits_per_second: Option<Finite>,
+    /// Median of the latency that the round quotes; null where there is none.
+    pub latency_p50_ns: Option<u64>,
+    /// 99th percentile of it; null where there is none, or too few operations for one.
+    pub latency_p99_ns: Option<u64>,
+    /// CPU seconds that its processes used per second; null where that is not known.
+    pub cpu_cores_busy: Option<Finite>,
+    /// Failed operations.
+    pub errors: u64,
 }
 
 impl Round {
@@ -48,7 +117,7 @@ impl Round {
             Role::Load => (&self.load, &self.cost.load),
             Role::Testee => (&self.testee, &self.cost.testee),
         };
-        let usable = usable_cpus(sides, connections);
+        let usable = usable_cpus(sides, &self.one_machine, connections);
         let all = Finite::ratio(cost.cpu_cores_busy?.get(), usable as f64)?;
         let busiest = self.busiest_thread_share(role).unwrap_or(all);
         Some(if busiest > all { busiest } else { all })

@@ -116,13 +116,29 @@ impl Side {
     }
 }
 
-/// CPUs that the threads of all `sides`, which share a host, can use at once: no more than there are
-/// threads, and no more than they may run on, as far as that is known. `connections` are those that
-/// all of them hold open at the same time.
-pub(super) fn usable_cpus(sides: &[Side], connections: u64) -> u64 {
+/// CPUs that the threads of all `sides` can use at once: on each machine no more than there are threads, and no more than
+/// they may run on, as far as that is known. `one_machine` has the hosts that are one machine by groups, and `connections`
+/// are those that all of them hold open at the same time.
+pub(super) fn usable_cpus(sides: &[Side], one_machine: &[Vec<String>], connections: u64) -> u64 {
     let each = connections.div_ceil(sides.len().max(1) as u64);
-    let threads = sides.iter().map(|side| side.thread_count(each)).sum();
-    let granted: Option<Vec<BTreeSet<u32>>> = sides.iter().map(Side::cpus_granted).collect();
+    let mut machines: BTreeMap<&str, Vec<&Side>> = BTreeMap::new();
+    for side in sides {
+        let group = one_machine.iter().find(|hosts| hosts.contains(&side.host));
+        let machine = group.and_then(|hosts| hosts.first()).unwrap_or(&side.host);
+        machines.entry(machine).or_default().push(side);
+    }
+    let usable = machines.values().map(|sides| usable_on_one(sides, each));
+    usable.sum()
+}
+
+/// The same of the sides of one machine, each with so many connections.
+fn usable_on_one(sides: &[&Side], connections: u64) -> u64 {
+    let threads = sides
+        .iter()
+        .map(|side| side.thread_count(connections))
+        .sum();
+    let granted: Option<Vec<BTreeSet<u32>>> =
+        sides.iter().map(|side| side.cpus_granted()).collect();
     let cpus: BTreeSet<u32> = granted.into_iter().flatten().flatten().collect();
     match cpus.len() as u64 {
         0 => threads,

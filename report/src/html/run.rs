@@ -10,7 +10,9 @@ use crate::document::{Document, Round, Status};
 use crate::histogram::HistogramError;
 use crate::saved::View;
 use crate::text::layout::{Block, Paper};
-use crate::text::{self, clients, cost, headline, measured, next, ramp, rounds, shown_round};
+use crate::text::{
+    self, clients, cost, headline, hosts, measured, next, ramp, rounds, shown_round,
+};
 use crate::units::{human_bit_rate, human_count, human_ns};
 
 /// Everything below the title.
@@ -41,6 +43,7 @@ pub(super) fn body(page: &mut Markup, level: Level, figures: &mut Figures, docum
             of_round(page, document);
         });
         sections(page, level, &write(&|paper| measured::errors(round, paper)));
+        sections(page, level, &write(&|paper| hosts::section(round, paper)));
         sections(page, level, &write(&|paper| cost::network(round, paper)));
         environment::of_run(page, level, document, round);
     }

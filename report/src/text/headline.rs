@@ -30,8 +30,20 @@ pub(crate) fn sentence(document: &Document) -> String {
     match document.status {
         Status::Ok => answer,
         Status::Interrupted => format!("Interrupted, valid until then: {answer}"),
+        Status::Partial => format!("Partial, {}: {answer}", who_is_missing(document)),
         Status::Failed => format!("Failed: {answer}"),
     }
+}
+
+/// `1 of 6 agents was lost`.
+fn who_is_missing(document: &Document) -> String {
+    let Some(round) = document.rounds.last() else {
+        return "agents were lost".to_owned();
+    };
+    let lost = round.lost.len();
+    let all = lost + round.load.len() + round.testee.len();
+    let were = if lost == 1 { "was" } else { "were" };
+    format!("{lost} of {all} agents {were} lost")
 }
 
 /// How many there are, where the answer has not said so.
@@ -59,7 +71,14 @@ fn path(plan: &Plan) -> String {
         (transport, false) => {
             let prefix = format!("{transport}://");
             let address = target.endpoint.strip_prefix(&prefix);
-            format!("{transport} to {}", address.unwrap_or(&target.endpoint))
+            let more = match target.addresses.len() {
+                0 | 1 => String::new(),
+                n => format!(" ({n} addresses in turn)"),
+            };
+            format!(
+                "{transport} to {}{more}",
+                address.unwrap_or(&target.endpoint)
+            )
         }
     }
 }
@@ -280,13 +299,31 @@ fn window(document: &Document, round: &Round) -> String {
         ""
     };
     if rounds == 1 {
-        format!("Window: {length} measured {warmup}{ended}.")
+        format!(
+            "Window: {length} measured {warmup}{ended}{}.",
+            together(round)
+        )
     } else {
         format!(
             "Window: {rounds} rounds of {length} {warmup}{ended}, each with new processes and \
              sockets."
         )
     }
+}
+
+/// `, together on all hosts for 9.99 s of it, for they began within 85 us`.
+fn together(round: &Round) -> String {
+    let Some((skew_ns, common_ns)) = round.start_skew_ns.zip(round.common_window_ns) else {
+        return String::new();
+    };
+    let began = match skew_ns {
+        0 => "at one instant of one clock".to_owned(),
+        ns => format!("within {}", human_duration_ns(ns)),
+    };
+    format!(
+        ", {} of it on all hosts together, which began {began}",
+        human_duration_ns(common_ns)
+    )
 }
 
 /// Bytes for a table.

@@ -1,6 +1,7 @@
 //! Throughput, latency and errors.
 
 use super::headline::bytes;
+use super::hosts;
 use super::layout::{Paper, Table};
 use super::rounds::dash;
 use crate::document::{
@@ -170,6 +171,9 @@ pub(crate) fn errors(round: &Round, paper: &mut Paper) {
     }
     if let Some(text) = &unfinished.text {
         paper.note(&format!("sent, not answered: {text}"));
+    }
+    for agent in &round.lost {
+        paper.note(&hosts::missing(agent));
     }
     let lost = |accounts: &ConnectionAccounts| accounts.failed + accounts.unfinished > 0;
     if let Some(accounts) = measured.connections.filter(lost) {

@@ -7,6 +7,7 @@ pub(crate) mod cost;
 mod defects;
 mod generator;
 pub(crate) mod headline;
+pub(crate) mod hosts;
 pub(crate) mod layout;
 pub(crate) mod measured;
 pub(crate) mod next;
@@ -52,6 +53,7 @@ pub(crate) fn write(document: &Document, paper: &mut Paper) {
         }
         measured::latency(&document.plan, round, paper);
         measured::errors(round, paper);
+        hosts::section(round, paper);
         cost::section(round, paper);
         if document.plan.workload.holds() || document.plan.workload.joins() {
             ramp::memory(round, paper);

@@ -18,7 +18,9 @@ pub(crate) fn section(document: &Document, paper: &mut Paper) {
 }
 
 fn suggestions(document: &Document) -> Vec<(String, String)> {
-    if document.status != Status::Ok {
+    // What was merged of several results is no one command's.
+    let is_merged = document.command.get(1).is_some_and(|word| word == "report");
+    if document.status != Status::Ok || is_merged {
         return Vec::new();
     }
     let plan = &document.plan;

@@ -2,8 +2,8 @@
 
 use super::layout::Paper;
 use super::profile;
-use crate::document::{Document, Host, Round, Side, Target, Worker};
-use crate::units::counted;
+use crate::document::{ClockOffset, Document, Host, Round, Side, Target, Worker};
+use crate::units::{counted, human_duration_ns};
 
 pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
     paper.heading("Where it ran");
@@ -29,6 +29,13 @@ pub(crate) fn section(document: &Document, round: &Round, paper: &mut Paper) {
 /// A name with the address that was behind it.
 fn target(target: &Target) -> String {
     match &target.address {
+        _ if target.addresses.len() > 1 => {
+            format!(
+                "{} at {} in turn",
+                target.endpoint,
+                target.addresses.join(", ")
+            )
+        }
         Some(address) if *address != target.endpoint => {
             format!("{} at {address}", target.endpoint)
         }
@@ -103,12 +110,29 @@ fn cpus(workers: &[Worker]) -> String {
     }
 }
 
+/// `its clock 1.00 h ahead, to 12 us`; of ours, nothing.
+fn clock(offset: ClockOffset) -> Option<String> {
+    let ahead = match offset.offset_ns {
+        0 => return None,
+        1.. => "ahead",
+        _ => "behind",
+    };
+    Some(format!(
+        "its clock {} {ahead}, known to {}",
+        human_duration_ns(offset.offset_ns.unsigned_abs()),
+        human_duration_ns(offset.error_ns)
+    ))
+}
+
 fn host_line(host: &Host) -> String {
-    let mut parts: Vec<String> = [&host.kernel, &host.os, &host.cpu_model]
+    let via = host.via.as_ref();
+    let mut parts: Vec<String> = via
+        .map(|via| format!("through '{via}'"))
         .into_iter()
-        .flatten()
-        .cloned()
         .collect();
+    parts.extend(host.clock_offset.and_then(clock));
+    let known = [&host.kernel, &host.os, &host.cpu_model];
+    parts.extend(known.into_iter().flatten().cloned());
     if let Some(count) = host.cpu_count {
         let cores = host.physical_cores.map_or_else(String::new, |cores| {
             format!(" on {}", counted(u64::from(cores), "core"))

@@ -71,8 +71,11 @@ pub fn plan(workload: Workload) -> Plan {
             loopback: true,
             own_testee: true,
             testee_via: None,
+            more_testee_via: Vec::new(),
+            addresses: Vec::new(),
         },
         load_agents: 1,
+        load_via: Vec::new(),
         connections: 1,
         threads: 1,
         testee_threads: Some(1),
@@ -279,6 +282,7 @@ pub fn host() -> Host {
     Host {
         id: "local".to_owned(),
         roles: vec![Role::Load, Role::Testee],
+        via: None,
         name: Some("bench1".to_owned()),
         kernel: Some("Linux 6.18.44".to_owned()),
         os: Some("Debian GNU/Linux 13".to_owned()),
@@ -343,12 +347,16 @@ fn document(command: &str, plan: Plan, parts: Vec<RoundParts>) -> Document {
     document
 }
 
-fn rr_parts(number: u32, operations: u64) -> RoundParts {
+pub fn rr_parts(number: u32, operations: u64) -> RoundParts {
     RoundParts {
         number,
         ended_early: false,
         poisson_seed: None,
         invalid: Vec::new(),
+        go_unix_ns: None,
+        start_skew_ns: None,
+        one_machine: Vec::new(),
+        lost: Vec::new(),
         load: vec![side(Role::Load, "uring", 0, operations, [operations; 2])],
         testee: vec![side(Role::Testee, "uring", 2, operations, [operations; 2])],
         hosts: vec![activity()],
@@ -385,6 +393,8 @@ fn stream_foreign_target() -> Document {
             loopback: false,
             own_testee: false,
             testee_via: None,
+            more_testee_via: Vec::new(),
+            addresses: Vec::new(),
         },
         testee_threads: None,
         testee_agents: None,

@@ -9,11 +9,13 @@ mod fixtures; // documents, built the way the runner builds them
 mod forms; // Markdown, hgrm, Prometheus and HTML
 mod golden; // statistics against packages that share no code with us
 mod loading; // reading documents back, older and newer ones
+mod merging; // results of runs made apart, as one
 mod parity; // no renderer says what the document does not
 mod power;
 mod rendering; // literal text and CSV
 
 mod schema; // the committed JSON Schema
+mod several_hosts; // rounds of several hosts, and lost agents
 mod simulation; // how often the analysis is wrong where the truth is known
 mod verdicts;
 mod versions; // documents of earlier builds

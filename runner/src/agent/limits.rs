@@ -66,10 +66,10 @@ const OPERATION_BYTES: u64 = 16;
 
 /// Checks that what the load must remember of operations in flight fits into memory: all agents of
 /// this host have it at the same time.
-pub(super) fn check_memory(plan: &Plan) -> Result<(), Failure> {
+pub(super) fn check_memory(plan: &Plan, agent: &AgentPlan) -> Result<(), Failure> {
     // Where it is not shown, the system itself refuses.
     let available = available_bytes().unwrap_or(u64::MAX);
-    has_room(plan.connections, plan.depth(), available)
+    has_room(agent.host.connections, plan.depth(), available)
 }
 
 fn has_room(connections: u32, depth: u32, available_bytes: u64) -> Result<(), Failure> {
@@ -124,14 +124,14 @@ pub(crate) fn port_range() -> Option<(u32, u32)> {
     }
 }
 
-/// Over how many source addresses connections are spread from the beginning where spare ones are there: so that the
-/// ports of each are at most half in use, for the kernel searches them one by one (__inet_hash_connect() in
-/// net/ipv4/inet_hashtables.c). 1 unless the plan is to have many of them stand.
-pub(crate) fn spread(plan: &Plan) -> u32 {
+/// Over how many source addresses so many connections to one address are spread from the beginning where spare ones are
+/// there: so that the ports of each are at most half in use, for the kernel searches them one by one
+/// (__inet_hash_connect() in net/ipv4/inet_hashtables.c). 1 unless the plan is to have many of them stand.
+pub(crate) fn spread(plan: &Plan, connections: u32) -> u32 {
     match (plan.hold(), port_range()) {
         (Some(_), Some((first, last))) => {
             let half = (last.saturating_sub(first) + 1).div_ceil(2);
-            plan.connections.div_ceil(half).clamp(1, SPREAD_MAX)
+            connections.div_ceil(half).clamp(1, SPREAD_MAX)
         }
         _ => 1,
     }
@@ -140,13 +140,17 @@ pub(crate) fn spread(plan: &Plan) -> u32 {
 /// As many addresses again are left for when ports run out all the same.
 const SPREAD_MAX: u32 = 100;
 
-/// Checks that the local ports suffice for `connections` to one address and port.
+/// Checks that the local ports of this host suffice for its `connections`.
 pub(super) fn check_ports(
     target: &Target,
     connections: u32,
     reconnects: bool,
 ) -> Result<Vec<Message>, Failure> {
-    if target.address.as_socket().is_none() {
+    if target
+        .addresses
+        .iter()
+        .all(|address| address.as_socket().is_none())
+    {
         return Ok(Vec::new());
     }
     let Some(range) = port_range() else {
@@ -163,6 +167,8 @@ fn ports_suffice(
 ) -> Result<Vec<Message>, Failure> {
     let ports = u64::from(last.saturating_sub(first) + 1);
     let sources = target.sources.len().max(1) as u64 + u64::from(target.spare_sources());
+    // A port is in use once for each address and port that it leads to.
+    let connections = connections.div_ceil(target.addresses.len() as u32);
     let wanted = u64::from(connections);
     if wanted > ports * sources {
         return Err(Failure::machine(format!(
@@ -210,7 +216,7 @@ mod tests {
 
     fn target(address: &str, sources: &[&str]) -> Target {
         Target {
-            address: address.parse::<SocketAddr>().unwrap().into(),
+            addresses: vec![address.parse::<SocketAddr>().unwrap().into()],
             sources: sources
                 .iter()
                 .map(|ip| SocketAddr::new(ip.parse().unwrap(), 0))
@@ -268,6 +274,11 @@ mod tests {
         );
         let two = target("10.0.0.2:9000", &["10.0.0.1", "10.0.0.3"]);
         assert!(ports_suffice(&two, 50_000, false, range).is_ok());
+        let mut both = target("10.0.0.2:9000", &[]);
+        both.addresses
+            .extend(target("10.0.0.3:9000", &[]).addresses);
+        assert!(ports_suffice(&both, 56_464, false, range).is_ok());
+        assert!(ports_suffice(&both, 56_465, false, range).is_err());
     }
 
     #[test]

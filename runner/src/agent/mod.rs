@@ -37,6 +37,8 @@ const HELLO_DEADLINE_NS: u64 = 30_000_000_000;
 const PLAN_DEADLINE_NS: u64 = 120_000_000_000;
 /// The go comes when every agent is prepared.
 const GO_DEADLINE_NS: u64 = 120_000_000_000;
+/// Longer than any round: the conductor ends it, or is gone, which ends the input.
+const ROUND_DEADLINE_NS: u64 = 8 * 24 * 3600 * 1_000_000_000;
 /// Workers close what is open and return within this after an abort.
 const ABORT_MARGIN_NS: u64 = 4_000_000_000;
 
@@ -258,7 +260,7 @@ impl<W: Write> Agent<W> {
     fn prepared(
         &mut self,
         task: &Task,
-        endpoint: Option<String>,
+        endpoints: Vec<String>,
         traffic: Traffic,
         engine: &crate::engines::Chosen,
         mut warnings: Vec<Message>,
@@ -266,7 +268,7 @@ impl<W: Write> Agent<W> {
         let host = task.describe_host.then(|| describe_host(traffic));
         warnings.extend(self.settings.take_warnings());
         self.say(&FromAgent::Prepared(Box::new(Prepared {
-            endpoint,
+            endpoints,
             host,
             engine: engine.driver.name().to_owned(),
             engine_reason: engine.reason.clone(),

@@ -180,7 +180,12 @@ pub(super) fn clients(
     asked: u64,
     ramp: Vec<RampPoint>,
 ) -> Result<Clients, HistogramError> {
-    let summary = |histogram: &Histogram| LatencySummary::from_histogram(histogram);
+    // Those of clients begin small, and documents have one kind of bounds.
+    let summary = |histogram: &Histogram| {
+        let mut whole = report::histogram::new();
+        report::histogram::add(&mut whole, histogram)?;
+        LatencySummary::from_histogram(&whole)
+    };
     let all = recorded.clients.as_deref();
     let last = ramp.last().copied().unwrap_or_default();
     let opened = all.map_or(0, |all| all.count);

@@ -1,7 +1,7 @@
 //! The testee's agent: listens, serves, and samples itself in the load's window.
 
 use super::samples::{AHEAD_NS, Edges, NEVER_BEGAN};
-use super::{ABORT_MARGIN_NS, Agent, Ended, Note, limits, side};
+use super::{ABORT_MARGIN_NS, Agent, Ended, Note, ROUND_DEADLINE_NS, limits, side};
 use crate::engines::Chosen;
 use crate::error::Failure;
 use crate::host::Traffic;
@@ -22,8 +22,6 @@ use std::io::Write;
 use std::time::Duration;
 
 const READY_DEADLINE: Duration = Duration::from_secs(10);
-/// Longer than any round: the conductor ends it, or is gone, which ends the input.
-const ROUND_DEADLINE_NS: u64 = 8 * 24 * 3600 * 1_000_000_000;
 /// The load has closed its connections already.
 const DRAIN_NS: u64 = 200_000_000;
 
@@ -65,15 +63,18 @@ pub(super) fn run<W: Write>(agent: &mut Agent<W>, task: &Task) -> Result<(), End
 
 /// Where it listens: the first of several finds the port that the others share.
 fn endpoint(task: &Task, testee: &TesteePlan) -> Result<Endpoint, Failure> {
-    if task.agent.has_peers() && !listening::reuseport_balances() {
+    if task.agent.shares_host() && !listening::reuseport_balances() {
         return Err(Failure::machine(
             "--testee-agents: on this system connections are not spread over processes that listen on one \
              port (Linux and FreeBSD do); use --testee-threads",
         ));
     }
-    match &task.endpoint {
-        None => Ok(testee.listen.clone()),
-        Some(text) => text.parse().map_err(Failure::usage),
+    match (task.endpoints.first(), testee.host(&task.agent.host.id)) {
+        (Some(text), _) => text.parse().map_err(Failure::usage),
+        (None, Some(host)) => Ok(host.listen.clone()),
+        (None, None) => Err(Failure::usage(
+            "a testee agent was given a plan without its host",
+        )),
     }
 }
 
@@ -88,7 +89,7 @@ fn listener(
     ListenerTask {
         name: "testee".to_owned(),
         endpoint,
-        shares_port: agent.has_peers(),
+        shares_port: agent.shares_host(),
         backlog: plan.connections.clamp(1024, 65_535),
         role: plan.shape.testee.clone(),
         engine: engine.clone(),
@@ -117,7 +118,7 @@ fn serve<W: Write>(
 ) -> Result<(), Ended> {
     let plan = &task.plan;
     agent.wait_ready(testee.threads as usize, READY_DEADLINE, &testee.engine)?;
-    let listen = Some(listening.endpoint.to_string());
+    let listen = vec![listening.endpoint.to_string()];
     agent.prepared(task, listen, traffic(&listening.endpoint), engine, warnings)?;
     let Some(go_ns) = agent.wait_for_go()? else {
         agent.control.order_all(Order::Abort);

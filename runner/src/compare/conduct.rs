@@ -7,9 +7,10 @@ use super::order::Orders;
 use super::record::{CellRecord, Outcome, Record};
 use super::trial::{RoundTrial, RunTrial};
 use crate::cancel::Cancel;
-use crate::conduct::{self, LOCAL, Phase};
+use crate::conduct::{self, Phase};
 use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
+use crate::plan::LOCAL;
 use crate::plan::Plan;
 use report::comparison::{ArmRun, StopReason};
 use report::document::{Document, Interval, Message};
@@ -140,7 +141,11 @@ pub fn conduct(
         cancel,
         began: Instant::now(),
     };
-    let seen = doctor::before_measuring();
+    let mut entrants = experiment.cells.iter().flat_map(|cell| &cell.entrants);
+    let seen = match entrants.any(|entrant| entrant.plan.runs_here()) {
+        true => doctor::before_measuring(),
+        false => Vec::new(),
+    };
     conduct_on(&mut machine, experiment, &seen, book, observer, cancel)
 }
 

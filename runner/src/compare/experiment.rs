@@ -90,9 +90,10 @@ impl Experiment {
     pub fn check_engines(&self) -> Result<(), Failure> {
         let mut refused: Vec<String> = Vec::new();
         for entrant in self.cells.iter().flat_map(|cell| &cell.entrants) {
-            let here = entrant.plan.testee().filter(|testee| testee.via.is_empty());
+            let here = entrant.plan.testee().filter(|testee| testee.is_here());
+            let load_here = entrant.plan.request.common.load_via.is_empty();
             let engines = [
-                Some(&entrant.plan.engine),
+                load_here.then_some(&entrant.plan.engine),
                 here.map(|testee| &testee.engine),
             ];
             for engine in engines.into_iter().flatten() {

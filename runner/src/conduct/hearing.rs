@@ -13,6 +13,13 @@ use std::time::{Duration, Instant};
 /// How often the user's wish to end is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What was heard of an agent, by its number.
+pub(super) enum Event {
+    Said(usize, FromAgent),
+    /// Nothing more will come of it.
+    Lost(usize, Failure),
+}
+
 /// The agents of a round, by their number in it. Dropped before all have said bye, it tells those that
 /// are left to abort.
 pub(super) struct Hearing<'a> {
@@ -104,6 +111,12 @@ impl<'a> Hearing<'a> {
         self.gone.push(agent);
     }
 
+    /// Nothing more is wanted of an agent that may still live.
+    pub fn give_up(&mut self, agent: usize) {
+        self.links[agent].say(&ToAgent::Abort);
+        self.set_gone(agent);
+    }
+
     /// The first agent that has not said bye.
     pub fn first_that_stays(&self) -> Option<usize> {
         (0..self.links.len()).find(|agent| !self.gone.contains(agent))
@@ -127,7 +140,7 @@ impl<'a> Hearing<'a> {
             let held = self.held.iter().position(|(from, _)| *from == agent);
             let said = match held {
                 Some(index) => Some(self.held.remove(index)),
-                None => self.next(deadline, false)?,
+                None => self.next(deadline)?,
             };
             match said {
                 Some((from, said)) if from == agent => {
@@ -144,12 +157,21 @@ impl<'a> Hearing<'a> {
         }
     }
 
-    /// What is said next, within [`LOOK`]. `orderly`: a first wish to end is handled by the caller.
-    pub fn next(
+    /// What is said next, within [`LOOK`], where the loss of an agent is the end.
+    fn next(&mut self, deadline: Instant) -> Result<Option<(usize, FromAgent)>, Failure> {
+        match self.next_event(deadline, false)? {
+            Some(Event::Said(agent, said)) => Ok(Some((agent, said))),
+            Some(Event::Lost(_, failure)) => Err(failure),
+            None => Ok(None),
+        }
+    }
+
+    /// What is heard next, within [`LOOK`]. `orderly`: a first wish to end is handled by the caller.
+    pub fn next_event(
         &mut self,
         deadline: Instant,
         orderly: bool,
-    ) -> Result<Option<(usize, FromAgent)>, Failure> {
+    ) -> Result<Option<Event>, Failure> {
         if self.cancel.is_raised_twice() || self.cancel.is_raised() && !orderly {
             return Err(interrupted());
         }
@@ -160,40 +182,47 @@ impl<'a> Hearing<'a> {
                 return self.check_stopped().map(|()| None);
             }
         };
-        match heard.what {
-            Sound::Said(FromAgent::Failed(failure)) => Err(self.failed(heard.agent, failure)),
-            Sound::Said(said) => Ok(Some((heard.agent, said))),
-            Sound::Other { text, why } => self.overheard(heard.agent, &text, &why),
-            Sound::Closed => self.closed(heard.agent),
-        }
+        let agent = heard.agent;
+        Ok(match heard.what {
+            // Of whom nothing is wanted any more.
+            _ if self.gone.contains(&agent) => None,
+            Sound::Said(FromAgent::Failed(failure)) => Some(self.failed(agent, failure)),
+            Sound::Said(said) => Some(Event::Said(agent, said)),
+            Sound::Other { text, why } => self
+                .overheard(agent, &text, &why)
+                .map(|failure| Event::Lost(agent, failure)),
+            Sound::Closed => Some(Event::Lost(agent, self.death(agent))),
+        })
     }
 
     /// A launcher that wants to ask its user something is stopped by the terminal, and would never say hello.
     fn check_stopped(&mut self) -> Result<(), Failure> {
-        let via = self.plan.request.common.testee_via.clone();
-        let (Some(via), false) = (via, self.greeted) else {
+        if self.greeted {
             return Ok(());
-        };
-        let Some(stopped) = self.links.iter_mut().find(|link| link.is_stopped()) else {
+        }
+        let asks = |link: &&mut Link| !link.agent.is_here() && link.is_stopped();
+        let Some(stopped) = self.links.iter_mut().find(asks) else {
             return Ok(());
         };
         stopped.end_at_once();
+        let via = stopped.agent.host.launcher.clone().unwrap_or_default();
         Err(Failure::peer(format!(
-            "the {} agent, started through '{via}', was stopped by the terminal: it wants to ask something there \
+            "{}, started through '{via}', was stopped by the terminal: it wants to ask something there \
              (a password, a passphrase, whether a host is known), and agents run in the background; {}",
-            stopped.agent.name,
-            without_questions(&via)
+            stopped.agent.called(),
+            without_questions(&stopped.agent, &via)
         )))
     }
 
-    fn failed(&mut self, agent: usize, failure: Failure) -> Failure {
+    fn failed(&mut self, agent: usize, failure: Failure) -> Event {
         // What looks like a bad peer may be another agent's death.
         let dead = (0..self.links.len()).find(|&other| {
             other != agent && !self.gone.contains(&other) && self.links[other].has_ended()
         });
         if let Some(dead) = dead {
-            return self.death(dead);
+            return Event::Lost(dead, self.death(dead));
         }
+        let number = agent;
         let agent = self.agent(agent);
         let refused = failure.class == ExitClass::Peer
             && !self.plan.has_own_testee()
@@ -205,42 +234,27 @@ impl<'a> Hearing<'a> {
         // There is no doubt about whose failure it is where there is one load.
         let whose = match agent.role == Role::Load && !agent.has_peers() {
             true => String::new(),
-            false => format!("{}: ", agent.name),
+            false => format!("{}{}: ", agent.name, agent.on_host()),
         };
-        Failure {
-            text: format!("{whose}{}{cure}", failure.text),
-            ..failure
-        }
+        let text = format!("{whose}{}{cure}", failure.text);
+        Event::Lost(number, Failure { text, ..failure })
     }
 
-    fn overheard(
-        &mut self,
-        agent: usize,
-        text: &str,
-        why: &str,
-    ) -> Result<Option<(usize, FromAgent)>, Failure> {
-        if !self.greeted {
-            return Ok(None);
-        }
-        Err(Failure::peer(format!(
-            "the {} agent said something that is no message ({why}): '{text}'; its launcher must leave stdout alone",
-            self.agent(agent).name
-        )))
-    }
-
-    fn closed(&mut self, agent: usize) -> Result<Option<(usize, FromAgent)>, Failure> {
-        if self.gone.contains(&agent) {
-            return Ok(None);
-        }
-        Err(self.death(agent))
+    /// Before agents have said hello, a launcher may greet.
+    fn overheard(&self, agent: usize, text: &str, why: &str) -> Option<Failure> {
+        self.greeted.then(|| {
+            Failure::peer(format!(
+                "{} said something that is no message ({why}): '{text}'; its launcher must leave stdout alone",
+                self.agent(agent).called()
+            ))
+        })
     }
 
     fn death(&mut self, agent: usize) -> Failure {
-        let via = self.plan.request.common.testee_via.as_deref();
         let link = &mut self.links[agent];
-        let launcher = via
-            .filter(|_| !link.agent.is_here())
-            .map_or_else(String::new, |via| format!(", started through '{via}',"));
+        let launcher = link.agent.host.launcher.as_ref();
+        let launcher =
+            launcher.map_or_else(String::new, |via| format!(", started through '{via}',"));
         let cure = if self.greeted {
             "look for it in the system's log (the out-of-memory killer, for instance) and run again"
         } else {
@@ -248,8 +262,8 @@ impl<'a> Hearing<'a> {
         };
         let (how, last_words) = link.obituary();
         Failure::peer(format!(
-            "the {} agent{launcher} {how} before the round was over{last_words}; {cure}",
-            link.agent.name
+            "{}{launcher} {how} before the round was over{last_words}; {cure}",
+            link.agent.called()
         ))
     }
 
@@ -257,35 +271,36 @@ impl<'a> Hearing<'a> {
         let said = serde_json::to_string(said).unwrap_or_default();
         let said: String = said.chars().take(100).collect();
         Failure::peer(format!(
-            "the {} agent said {said} when '{expected}' was expected; this is a bug in linerate",
-            self.agent(agent).name
+            "{} said {said} when '{expected}' was expected; this is a bug in linerate",
+            self.agent(agent).called()
         ))
     }
 
     pub fn silent(&self, agent: usize, what: &str) -> Failure {
         let agent = self.agent(agent);
-        let via = self.plan.request.common.testee_via.as_deref();
-        Failure::peer(match via.filter(|_| what == "hello" && !agent.is_here()) {
+        let via = agent.host.launcher.as_ref();
+        Failure::peer(match via.filter(|_| what == "hello") {
             Some(via) => format!(
-                "the {} agent, started through '{via}', did not say '{what}' in time: its machine or launcher hangs, \
+                "{}, started through '{via}', did not say '{what}' in time: its machine or launcher hangs, \
                  or waits for an answer (a password, whether a host is known); {}",
-                agent.name,
-                without_questions(via)
+                agent.called(),
+                without_questions(agent, via)
             ),
             None => format!(
-                "the {} agent did not say '{what}' in time; its machine or launcher hangs: try again, or look at it there",
-                agent.name
+                "{} did not say '{what}' in time; its machine or launcher hangs: try again, or look at it there",
+                agent.called()
             ),
         })
     }
 }
 
 /// What helps where a launcher asks its user.
-fn without_questions(via: &str) -> String {
+fn without_questions(agent: &AgentPlan, via: &str) -> String {
+    let side = agent.role.name();
     match via.strip_prefix("ssh ") {
         Some(rest) => format!(
             "`ssh -o BatchMode=yes {rest} true` says what it would ask; log in with a key that an agent holds, then \
-             use --testee-via 'ssh -o BatchMode=yes {rest}'"
+             use --{side}-via 'ssh -o BatchMode=yes {rest}'"
         ),
         None => {
             "use a launcher that asks nothing (ssh: -o BatchMode=yes, sudo: -n), and try it by hand"
@@ -305,11 +320,18 @@ fn interrupted() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::without_questions;
+    use crate::plan::{Plan, PlanRequest};
 
     #[test]
     fn a_launcher_that_asks_is_answered_with_how_not_to() {
-        let ssh = without_questions("ssh -p 22 b");
-        assert!(ssh.contains("'ssh -o BatchMode=yes -p 22 b'"), "{ssh}");
-        assert!(without_questions("sudo -u x").contains("sudo: -n"));
+        let agents = Plan::new(PlanRequest::default()).unwrap().agents();
+        let ssh = without_questions(&agents[0], "ssh -p 22 b");
+        assert!(
+            ssh.contains("--testee-via 'ssh -o BatchMode=yes -p 22 b'"),
+            "{ssh}"
+        );
+        let ssh = without_questions(&agents[1], "ssh b");
+        assert!(ssh.contains("--load-via 'ssh"), "{ssh}");
+        assert!(without_questions(&agents[1], "sudo -u x").contains("sudo: -n"));
     }
 }

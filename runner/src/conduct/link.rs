@@ -71,8 +71,8 @@ impl Launcher for ProcessLauncher {
         })?;
         let mut words: Vec<std::ffi::OsString> = Vec::new();
         let mut program = own.into_os_string();
-        words.extend(agent.via.iter().map(Into::into));
-        if let Some(command) = &agent.command {
+        words.extend(agent.host.via.iter().map(Into::into));
+        if let Some(command) = &agent.host.command {
             program = command.into();
         }
         words.push(program);

@@ -1,30 +1,34 @@
 //! Conducts a run: starts the agents of each round, tells them when to go, relays what they
 //! report, and assembles the document. Whatever happens, no process is left behind.
 
+mod clocks;
 mod hearing;
 mod holding;
 mod joining;
 mod link;
 mod log;
+mod losses;
+mod machines;
 mod observer;
 mod placement;
+mod preparation;
 mod profiles;
 mod record;
 mod round;
 
 pub use log::{Logged, RunLog, logged};
 pub use observer::{Observer, Phase};
-pub(crate) use record::LOCAL;
 
 use crate::cancel::Cancel;
 use crate::doctor;
-use crate::error::{ExitClass, Failure, RunError};
+use crate::error::{Failure, RunError};
 use crate::plan::Plan;
 use link::{Launcher, ProcessLauncher};
+use preparation::Preparation;
 use record::Record;
 use report::document::Document;
 use report::findings::Finding;
-use round::{Preparation, Round};
+use round::Round;
 
 /// Runs `plan`: every round with fresh agents, and the document of all of them.
 ///
@@ -38,7 +42,11 @@ pub fn conduct(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
-    let seen = doctor::before_measuring();
+    // Of a machine that has no part in the run nobody needs to know.
+    let seen = match plan.runs_here() {
+        true => doctor::before_measuring(),
+        false => Vec::new(),
+    };
     conduct_with(&ProcessLauncher, plan, &seen, observer, cancel)
 }
 
@@ -70,8 +78,7 @@ fn conduct_with(
         match one_round(launcher, plan, number, &mut record, observer, cancel) {
             Ok(cut) => (rounds, is_cut) = (number, is_cut || cut),
             Err(failure) => {
-                let ended_by_user = failure.class == ExitClass::Interrupted;
-                let document = Box::new(record.fail(&failure, ended_by_user, observer));
+                let document = Box::new(record.fail(&failure, observer));
                 return Err(RunError {
                     failure,
                     document: Some(document),

@@ -28,7 +28,7 @@ pub(super) fn decide(
     let mut tasks = Vec::new();
     for (index, (agent, hello)) in all.iter().enumerate() {
         let shares = |other: &&(&AgentPlan, &AgentHello)| {
-            agent.is_here() && other.0.is_here() || share_settings(hello, other.1)
+            agent.host.id == other.0.host.id || share_settings(hello, other.1)
         };
         let first = all[..index].iter().find(shares);
         let profile = of(agent);
@@ -93,8 +93,8 @@ mod tests {
     ) -> Result<Vec<Option<ProfileTask>>, Failure> {
         let mut plan = Plan::new(PlanRequest {
             common: CommonRequest {
-                testee_via: Some("ssh b".into()),
-                testee_host: Some("10.0.0.2".into()),
+                testee_via: vec!["ssh b".into()],
+                testee_host: vec!["10.0.0.2".into()],
                 connections: Some(of_each),
                 load_agents: Some(of_each),
                 testee_agents: Some(of_each),

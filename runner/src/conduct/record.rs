@@ -1,52 +1,46 @@
 //! The document as it grows: hosts, rounds, warnings, and how it ends.
 
 use super::observer::Observer;
-use super::round::{Machines, Preparation, RoundOutcome};
+use super::preparation::Preparation;
+use super::round::{RoundOutcome, now_unix_ns};
 use crate::build_info::{BUILD_TARGET, GIT_COMMIT, VERSION};
 use crate::doctor;
 use crate::error::{ExitClass, Failure};
 use crate::host::THROTTLED;
-use crate::plan::{Plan, is_loopback};
+use crate::plan::{AgentPlan, LOCAL, Plan, is_loopback};
 use crate::profile::Drift;
 use crate::protocol::Prepared;
 use engine::endpoint::Endpoint;
 use report::assemble::{self, RoundParts};
 use report::document::{
     AppliedProfile, ClockOffset, Confirmation, Document, ErrorKind, Host, HostActivity, Message,
-    ProfileKey, Role, Round, Side, Status,
+    ProfileKey, Role, Round, Status,
 };
 use report::findings::{self, Finding};
 use report::success::{self, Nothing, nothing_succeeded};
 use report::units::{grouped, human_ns};
 use report::warnings;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The document while it grows.
 pub(super) struct Record {
     document: Document,
-    /// Both sides in one host's description.
-    one_host: bool,
     /// The document has the endpoint that the load connects to.
     target_known: bool,
+    /// Hosts of the round in progress that are one machine.
+    one_machine: Vec<Vec<String>>,
     /// Why the round in progress does not count.
     invalid: Vec<Message>,
 }
-
-/// The only host, or the load's if there are two.
-pub(crate) const LOCAL: &str = "local";
-const REMOTE: &str = "testee";
 
 impl Record {
     pub fn new(plan: &Plan) -> Self {
         let mut document = Document::new(VERSION, Vec::new(), plan.document());
         document.set_build(GIT_COMMIT, BUILD_TARGET);
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unix_ns = since_epoch.map_or(0, |passed| passed.as_nanos() as u64);
-        document.set_started(unix_ns);
+        document.set_started(now_unix_ns());
         Self {
             document,
-            one_host: true,
             target_known: false,
+            one_machine: Vec::new(),
             invalid: Vec::new(),
         }
     }
@@ -64,58 +58,55 @@ impl Record {
         for note in found.placement_notes {
             self.warn(Message::new("placement", note), observer);
         }
-        if let Some(machines) = found.machines {
-            self.set_machines(machines, observer);
+        for hosts in &found.one_machine {
+            self.warn(same_machine(hosts), observer);
         }
-        if let Some(target) = found.target {
-            let mut loads = found
-                .agents
-                .iter()
-                .filter(|(agent, _)| agent.role == Role::Load);
-            let address = loads.find_map(|(_, prepared)| prepared.endpoint.as_deref());
-            self.set_target(&target, address);
-        }
+        self.one_machine = found.one_machine;
+        let mut agents = found.agents.iter();
+        let load = agents.find(|(agent, _)| agent.role == Role::Load);
+        let addresses = load.map_or(&found.targets, |(_, prepared)| &prepared.endpoints);
+        self.set_target(&found.targets, addresses);
         for (agent, prepared) in found.agents {
-            self.add_prepared(agent.role, prepared, observer);
+            self.add_prepared(&agent, prepared, observer);
         }
     }
 
-    fn set_machines(&mut self, machines: Machines, observer: &mut dyn Observer) {
-        self.one_host = machines.here;
-        if !machines.here && machines.same {
-            let warning = Message::new(
-                "same_machine",
-                "both hosts of this result are one machine (the same running kernel): system-wide CPU times and \
-                 service demand of either contain both sides",
-            );
-            self.warn(warning, observer);
-        }
-    }
-
-    /// The endpoint that the load really connects to, and the address that it has there: those of the first
-    /// round, for another may find another port.
-    fn set_target(&mut self, target: &str, address: Option<&str>) {
-        if std::mem::replace(&mut self.target_known, true) {
+    /// The endpoints that the load really connects to in turn, and the addresses that they have there: those of the
+    /// first round, for another may find another port.
+    fn set_target(&mut self, targets: &[String], addresses: &[String]) {
+        let (Some(target), false) = (targets.first(), self.target_known) else {
             return;
-        }
+        };
+        self.target_known = true;
         let shown = &mut self.document.plan.target;
-        target.clone_into(&mut shown.endpoint);
-        shown.address = address
+        shown.endpoint.clone_from(target);
+        shown.address = addresses
+            .first()
             .filter(|address| *address != target)
-            .map(str::to_owned);
-        if let Ok(endpoint) = address.unwrap_or(target).parse::<Endpoint>() {
-            shown.loopback = is_loopback(&endpoint);
-            endpoint.kind().clone_into(&mut shown.transport);
+            .cloned();
+        if addresses.len() > 1 {
+            shown.addresses = addresses.to_vec();
+        }
+        let endpoints: Vec<Endpoint> = addresses
+            .iter()
+            .chain(targets)
+            .take(addresses.len().max(1))
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        if let Some(first) = endpoints.first() {
+            shown.loopback = endpoints.iter().all(is_loopback);
+            first.kind().clone_into(&mut shown.transport);
         }
     }
 
-    fn add_prepared(&mut self, role: Role, prepared: Prepared, observer: &mut dyn Observer) {
+    fn add_prepared(&mut self, agent: &AgentPlan, prepared: Prepared, observer: &mut dyn Observer) {
         for warning in prepared.warnings {
             self.warn(warning, observer);
         }
-        let id = self.host_of(role);
-        if let Some(report) = prepared.host {
-            self.add_host(id, role, report, observer);
+        let id = &agent.host.id;
+        if let Some(mut report) = prepared.host {
+            report.via.clone_from(&agent.host.launcher);
+            self.add_host(id, agent.role, report, observer);
         }
         if let Some(profile) = prepared.profile {
             self.add_profile(id, profile, observer);
@@ -195,23 +186,11 @@ impl Record {
         self.invalid.extend(other_than_before(id, known, &new.keys));
     }
 
-    /// The testee's clock against the load's.
-    fn set_clock_offset(&mut self, offset: ClockOffset) {
-        if let Some(host) = self
-            .document
-            .hosts
-            .iter_mut()
-            .find(|host| host.id == REMOTE)
-        {
+    /// Another host's clock against that of the host that conducts.
+    fn set_clock_offset(&mut self, id: &str, offset: ClockOffset) {
+        if let Some(host) = self.document.hosts.iter_mut().find(|host| host.id == id) {
             host.clock_offset = Some(offset);
             host.unknown.retain(|entry| entry.field != "clock_offset");
-        }
-    }
-
-    fn host_of(&self, role: Role) -> &'static str {
-        match (role, self.one_host) {
-            (Role::Testee, false) => REMOTE,
-            _ => LOCAL,
         }
     }
 
@@ -222,13 +201,17 @@ impl Record {
         outcome: RoundOutcome,
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
-        if let Some(offset) = outcome.clock_offset.filter(|_| number == 1) {
-            self.set_clock_offset(offset);
+        for (host, offset) in outcome.clock_offsets.iter().filter(|_| number == 1) {
+            self.set_clock_offset(host, *offset);
         }
         let mut parts = RoundParts {
             number,
             ended_early: outcome.load.iter().any(|load| load.ended_early),
             poisson_seed: outcome.poisson_seed,
+            go_unix_ns: Some(outcome.go_unix_ns),
+            start_skew_ns: outcome.start_skew_ns,
+            one_machine: self.one_machine.clone(),
+            lost: outcome.lost,
             invalid: std::mem::take(&mut self.invalid),
             load: Vec::new(),
             testee: Vec::new(),
@@ -236,21 +219,20 @@ impl Record {
         };
         let (mut found, mut not_put_back) = (Vec::new(), None);
         for agent in outcome.load.into_iter().chain(outcome.testee) {
-            let host = self.host_of(agent.side.role);
+            let host = agent.side.host.clone();
             let drifts = agent.drifts.iter();
             parts
                 .invalid
-                .extend(drifts.map(|drift| drifted(number, host, drift)));
+                .extend(drifts.map(|drift| drifted(number, &host, drift)));
             found.extend(agent.warnings);
             not_put_back = not_put_back.or(agent.not_put_back);
             // Agents of one host have seen the same of it.
             if !parts.hosts.iter().any(|known| known.host == host) {
-                parts.hosts.push(agent.activity.into_host_activity(host));
+                parts.hosts.push(agent.activity.into_host_activity(&host));
             }
-            let side = at_host(agent.side, host);
-            match side.role {
-                Role::Load => parts.load.push(side),
-                Role::Testee => parts.testee.push(side),
+            match agent.side.role {
+                Role::Load => parts.load.push(agent.side),
+                Role::Testee => parts.testee.push(agent.side),
             }
         }
         let round = assemble::round(&self.document.plan, parts)
@@ -264,8 +246,9 @@ impl Record {
         }
         observer.round_ended(&round);
         self.document.rounds.push(round);
-        // After the round is kept: a machine that is left changed ends the run, and loses nothing of it.
-        not_put_back.map_or(Ok(()), Err)
+        // After the round is kept: a machine that is left changed ends the run, as the loss of an agent does, and loses
+        // nothing of it.
+        not_put_back.or(outcome.failure).map_or(Ok(()), Err)
     }
 
     /// What is recorded so far.
@@ -274,17 +257,13 @@ impl Record {
     }
 
     /// The document of a run that could not be completed.
-    pub fn fail(
-        mut self,
-        failure: &Failure,
-        ended_by_user: bool,
-        observer: &mut dyn Observer,
-    ) -> Document {
+    pub fn fail(mut self, failure: &Failure, observer: &mut dyn Observer) -> Document {
         self.conclude(observer);
-        self.document.status = if ended_by_user {
-            Status::Interrupted
-        } else {
-            Status::Failed
+        let lost = |round: &Round| !round.lost.is_empty();
+        self.document.status = match failure.class {
+            ExitClass::Interrupted => Status::Interrupted,
+            _ if self.document.rounds.last().is_some_and(lost) => Status::Partial,
+            _ => Status::Failed,
         };
         self.document.errors.push(failure.message());
         self.document
@@ -341,10 +320,23 @@ impl Record {
     }
 }
 
-fn at_host(side: Side, host: &str) -> Side {
-    Side {
-        host: host.to_owned(),
-        ..side
+/// Hosts by name that are one running kernel, as network namespaces are.
+fn same_machine(hosts: &[String]) -> Message {
+    Message::new(
+        "same_machine",
+        format!(
+            "hosts {} of this result are one machine (the same running kernel): system-wide CPU times and service \
+             demand of each contain all of them",
+            in_words(hosts)
+        ),
+    )
+}
+
+/// `a, b and c`.
+fn in_words(names: &[String]) -> String {
+    match names {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => names.concat(),
     }
 }
 

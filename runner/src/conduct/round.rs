@@ -1,38 +1,36 @@
 //! One round: fresh agents, from their hello to their bye. It returns facts; what becomes of them in
 //! the document is [`super::record`]'s.
 
-use super::hearing::Hearing;
+use super::clocks;
+use super::hearing::{Event, Hearing};
 use super::holding::Holding;
 use super::joining::Joining;
 use super::link::Launcher;
+use super::losses::Losses;
+use super::machines::Machines;
 use super::observer::{Observer, Phase};
 use super::placement::{Wishes, wishes};
+use super::preparation::{Preparation, reached};
 use super::profiles;
-use crate::boot::boot_id;
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::event_record::EventRecordTask;
-use crate::plan::{AgentPlan, Plan, TargetPlan};
+use crate::plan::{AgentPlan, Plan, TargetPlan, TesteePlan};
 use crate::profile::ProfileTask;
-use crate::protocol::{
-    AgentHello, AgentResult, FromAgent, Prepared, Task, ToAgent, check_versions,
-};
-use engine::address::Address;
+use crate::protocol::{AgentHello, AgentResult, FromAgent, Task, ToAgent, check_versions};
 use engine::clock::now_ns;
 use engine::endpoint::Endpoint;
 use engine::shape::Pace;
-use report::document::{ClockOffset, Role};
+use report::document::{ClockOffset, LostAgent, Role};
 use report::merge::Together;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const HELLO_DEADLINE: Duration = Duration::from_secs(20);
 /// A launcher may have to build up a connection first.
 const HELLO_DEADLINE_VIA: Duration = Duration::from_secs(60);
 const PREPARE_MARGIN: Duration = Duration::from_secs(30);
-const PONG_DEADLINE: Duration = Duration::from_secs(10);
-const PINGS: u32 = 16;
 /// From deciding on the go to the go: every agent must have heard of it by then.
 const GO_AHEAD_NS: u64 = 100_000_000;
 const RESULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,50 +39,26 @@ const END_MARGIN: Duration = Duration::from_secs(30);
 /// Longer than any round may take.
 const COUNT_DEADLINE: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// What preparing a round brought, as far as it came.
-#[derive(Debug, Default)]
-pub(super) struct Preparation {
-    /// Where the sides run.
-    pub machines: Option<Machines>,
-    /// What a reader must know of where the threads run.
-    pub placement_notes: Vec<String>,
-    /// The agents that are prepared, in order.
-    pub agents: Vec<(AgentPlan, Prepared)>,
-    /// The endpoint that the load really connects to.
-    pub target: Option<String>,
-}
-
-impl Preparation {
-    /// Where the agent that was prepared last listens or connects, and what engine it took.
-    fn last(&self) -> (Option<String>, Option<String>) {
-        let last = self.agents.last().map(|(_, prepared)| prepared);
-        (
-            last.and_then(|prepared| prepared.endpoint.clone()),
-            last.map(|prepared| prepared.engine.clone()),
-        )
-    }
-}
-
-/// Where the sides run.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Machines {
-    /// All agents are plain processes of this host.
-    pub here: bool,
-    /// The testee's host is the load's, maybe in another namespace.
-    pub same: bool,
-}
-
 /// What the agents of a round brought home.
 #[derive(Debug)]
 pub(super) struct RoundOutcome {
     /// Seed of the gaps of its Poisson schedule, if it has one.
     pub poisson_seed: Option<u64>,
-    /// The testee's clock against ours, where it is another host's.
-    pub clock_offset: Option<ClockOffset>,
+    /// The clocks of other hosts against ours, by their ids.
+    pub clock_offsets: Vec<(String, ClockOffset)>,
+    /// When they were told to go, Unix time.
+    pub go_unix_ns: u64,
+    /// Within what time the loads of several hosts went; `None` where there is one.
+    pub start_skew_ns: Option<u64>,
+    /// Those of each side, which know their host.
     pub load: Vec<AgentResult>,
     pub testee: Vec<AgentResult>,
     /// The user has cut it short.
     pub is_cut: bool,
+    /// Agents that brought nothing home.
+    pub lost: Vec<LostAgent>,
+    /// Why the run ends with this round, if it does.
+    pub failure: Option<Failure>,
 }
 
 /// A round in progress. Dropping it before its end aborts what is left of it.
@@ -92,7 +66,7 @@ pub(super) struct Round<'a> {
     plan: &'a Plan,
     number: u32,
     hearing: Hearing<'a>,
-    machines: Machines,
+    losses: Losses,
     /// Removed after the agents have ended, if a killed testee could not. Dropped last.
     leftover: Option<Leftover>,
 }
@@ -114,10 +88,7 @@ impl<'a> Round<'a> {
             plan,
             number,
             hearing: Hearing::new(plan, cancel),
-            machines: Machines {
-                here: true,
-                same: true,
-            },
+            losses: Losses::default(),
             leftover: None,
         }
     }
@@ -138,37 +109,63 @@ impl<'a> Round<'a> {
             self.hearing.launch(launcher, agent)?;
         }
         let hellos = self.greet()?;
-        self.machines = machines(&agents, &hellos);
-        found.machines = Some(self.machines);
-        let wishes = wishes(self.plan, self.machines.same);
+        let machines = Machines::of(&agents, &hellos);
+        found.one_machine = machines.shared(&agents);
+        let wishes = wishes(self.plan, &agents, &machines);
         found.placement_notes.clone_from(&wishes.notes);
         let profiles = profiles::decide(self.plan, &agents, &hellos)?;
         let orders = Orders { wishes, profiles };
-        let target = match &self.plan.target {
-            TargetPlan::Foreign(endpoint) => endpoint.to_string(),
-            TargetPlan::Own(_) => self.prepare_testees(&orders, found, observer)?,
+        let plan = self.plan;
+        found.targets = match &plan.target {
+            TargetPlan::Foreign(endpoint) => vec![endpoint.to_string()],
+            TargetPlan::Own(testee) => self.prepare_testees(testee, &orders, found, observer)?,
         };
-        found.target = Some(target.clone());
-        self.prepare_loads(&target, &orders, found, observer)
+        self.prepare_loads(&orders, found, observer)
     }
 
-    /// Prepares the load agents. A name may have several addresses: the first agent finds the one that
+    /// Prepares the load agents. A name may have several addresses: the first agent finds those that
     /// all of them use.
     fn prepare_loads(
         &mut self,
-        target: &str,
         orders: &Orders,
         found: &mut Preparation,
         observer: &mut dyn Observer,
     ) -> Result<(), Failure> {
-        let loads = self.hearing.of(Role::Load);
-        let (first, others) = loads.split_at(1);
-        self.order(first, Some(target), None, orders);
-        self.await_prepared(first, found, observer)?;
-        let (address, engine) = found.last();
-        let address = address.as_deref().or(Some(target));
-        self.order(others, address, engine.as_deref(), orders);
-        self.await_prepared(others, found, observer)
+        let [first, others @ ..] = self.stages(Role::Load, orders);
+        let targets = found.targets.clone();
+        self.order(&first, |_| targets.clone(), None, orders);
+        self.await_prepared(&first, found, observer)?;
+        let (addresses, engine) = found.last();
+        let addresses = match addresses.is_empty() {
+            true => targets,
+            false => addresses,
+        };
+        for stage in others {
+            self.order(&stage, |_| addresses.clone(), engine.as_deref(), orders);
+            self.await_prepared(&stage, found, observer)?;
+        }
+        Ok(())
+    }
+
+    /// The agents of a side in the order in which they are prepared, those of a stage together: the first, which finds
+    /// what all take over; who applies the settings of a kernel, before others on it listen or connect; the first of
+    /// each other host; and the rest.
+    fn stages(&self, role: Role, orders: &Orders) -> [Vec<usize>; 4] {
+        let mut stages: [Vec<usize>; 4] = Default::default();
+        for agent in self.hearing.of(role) {
+            let plan = self.hearing.agent(agent);
+            let applies = orders.profiles[agent]
+                .as_ref()
+                .is_some_and(|task| task.settings);
+            let stage = match (plan.number, applies, plan.leads_host()) {
+                (0, ..) => 0,
+                (_, true, _) => 1,
+                (_, false, true) => 2,
+                (_, false, false) => 3,
+            };
+            stages[stage].push(agent);
+        }
+        stages
     }
 
     fn greet(&mut self) -> Result<Vec<AgentHello>, Failure> {
@@ -192,7 +189,7 @@ impl<'a> Round<'a> {
                     FromAgent::Hello(hello) => Ok(*hello),
                     other => Err(other),
                 })?;
-            let whose = format!("the {} agent", self.hearing.agent(agent).name);
+            let whose = self.hearing.agent(agent).called();
             check_versions(VERSION, hello.protocol, &hello.version, &whose)?;
             hellos.push(hello);
         }
@@ -200,69 +197,56 @@ impl<'a> Round<'a> {
         Ok(hellos)
     }
 
-    /// Prepares the own testee and returns where the load reaches it. The first agent finds the port,
-    /// which the others share.
+    /// Prepares the own testee and returns where the load reaches it, on each of its hosts. The first agent of a host
+    /// finds the port, which its others share.
     fn prepare_testees(
         &mut self,
+        testee: &TesteePlan,
         orders: &Orders,
         found: &mut Preparation,
         observer: &mut dyn Observer,
-    ) -> Result<String, Failure> {
-        let testees = self.hearing.of(Role::Testee);
-        let (first, others) = testees.split_at(1);
-        self.order(first, None, None, orders);
-        self.await_prepared(first, found, observer)?;
-        let (listen, engine) = found.last();
-        let listen = listen.unwrap_or_default();
-        let asked = self.plan.testee().map(|testee| &testee.listen);
-        if let (true, Some(Endpoint::Unix(path))) = (self.machines.here, asked) {
+    ) -> Result<Vec<String>, Failure> {
+        let [first, others @ ..] = self.stages(Role::Testee, orders);
+        self.order(&first, |_| Vec::new(), None, orders);
+        self.await_prepared(&first, found, observer)?;
+        if let (true, Endpoint::Unix(path)) = (testee.is_here(), &testee.hosts[0].listen) {
             self.leftover = Some(Leftover(path.clone()));
         }
-        self.order(others, Some(&listen), engine.as_deref(), orders);
-        self.await_prepared(others, found, observer)?;
-        // A testee that was given a name, or all addresses, is reached as the user said.
-        Ok(match (asked, listen.parse()) {
-            (Some(Endpoint::Tcp { host, .. }), Ok(Endpoint::Tcp { port, .. })) => Endpoint::Tcp {
-                host: self.reachable(host),
-                port,
-            }
-            .to_string(),
-            _ => listen,
-        })
-    }
-
-    /// All addresses are no address to connect to: the host that the user named, or loopback. Nor is a link-local one
-    /// without the zone that it has on this host.
-    fn reachable(&self, host: &str) -> String {
-        let named = self.plan.request.common.testee_host.as_deref();
-        let named = named.map(|host| host.trim_matches(['[', ']']));
-        let link_local = host.parse().is_ok_and(|host: Address| host.is_link_local());
-        match host {
-            host if link_local => named.unwrap_or(host).to_owned(),
-            "0.0.0.0" => named.unwrap_or("127.0.0.1").to_owned(),
-            "::" => named.unwrap_or("::1").to_owned(),
-            host => host.to_owned(),
+        let (_, engine) = found.last();
+        for stage in others {
+            self.order(
+                &stage,
+                |agent| found.listen(&agent.host.id),
+                engine.as_deref(),
+                orders,
+            );
+            self.await_prepared(&stage, found, observer)?;
         }
+        let reached = testee.hosts.iter().map(|host| {
+            let listen = found.listen(&host.host.id).pop().unwrap_or_default();
+            reached(host, listen)
+        });
+        Ok(reached.collect())
     }
 
     /// Tells agents what to do.
     fn order(
         &mut self,
         agents: &[usize],
-        endpoint: Option<&str>,
+        endpoints: impl Fn(&AgentPlan) -> Vec<String>,
         engine: Option<&str>,
         orders: &Orders,
     ) {
         for &number in agents {
             let agent = self.hearing.agent(number).clone();
             let task = Task {
-                cpus: orders.wishes.of(self.plan, &agent),
+                cpus: orders.wishes.of_agents[number].clone(),
                 // Once per host and run is enough.
-                describe_host: self.number == 1 && agent.number == 0,
+                describe_host: self.number == 1 && agent.leads_host(),
                 event_record: self.event_record_of(&agent),
+                endpoints: endpoints(&agent),
                 agent,
                 plan: self.plan.clone(),
-                endpoint: endpoint.map(str::to_owned),
                 engine: engine.map(str::to_owned),
                 poisson_seed: self.plan.poisson_seed(self.number),
                 profile: orders.profiles[number].clone(),
@@ -308,20 +292,29 @@ impl<'a> Round<'a> {
 
     // ---- running ---------------------------------------------------------------------------
 
-    /// Lets the prepared agents go at one instant, and brings home what came of it.
+    /// Lets the prepared agents go at one instant, and brings home what came of it. Of agents that are lost on the way
+    /// nothing comes, and the others end.
+    ///
+    /// # Errors
+    /// Why there is nothing to bring home: no load agent is left, or the user wants out.
     pub fn measure(&mut self, observer: &mut dyn Observer) -> Result<RoundOutcome, Failure> {
-        let offsets = self.compare_clocks()?;
-        let of_testee = offsets.first().copied();
-        self.start(&offsets, observer);
+        let offsets = clocks::compare(&mut self.hearing)?;
+        let go_unix_ns = self.start(&offsets, observer);
+        self.losses.begin(self.hearing.all().len());
         let is_cut = self.watch(observer)?;
+        let agents: Vec<AgentPlan> = self.hearing.agents().cloned().collect();
         let results = self.collect()?;
         let is_poisson = matches!(self.plan.shape.pace, Pace::Poisson(_));
         let mut outcome = RoundOutcome {
             poisson_seed: is_poisson.then(|| self.plan.poisson_seed(self.number)),
-            clock_offset: of_testee.filter(|_| !self.machines.here),
+            go_unix_ns,
+            clock_offsets: clocks::of_hosts(&agents, &offsets),
+            start_skew_ns: clocks::start_skew_ns(&agents, &offsets),
             load: Vec::new(),
             testee: Vec::new(),
             is_cut,
+            lost: self.losses.told(&agents),
+            failure: self.losses.failure(&agents),
         };
         for (role, result) in results {
             match role {
@@ -329,44 +322,17 @@ impl<'a> Round<'a> {
                 Role::Testee => outcome.testee.push(result),
             }
         }
-        Ok(outcome)
-    }
-
-    /// Every agent's clock against ours, from the ping with the shortest round trip.
-    fn compare_clocks(&mut self) -> Result<Vec<ClockOffset>, Failure> {
-        let mut offsets = Vec::new();
-        for agent in self.hearing.all() {
-            let mut best: Option<(u64, i64)> = None;
-            for number in 0..PINGS {
-                let sent_ns = now_ns();
-                self.hearing.say_to(&[agent], &ToAgent::Ping { number });
-                let at_ns =
-                    self.hearing
-                        .expect(agent, "pong", PONG_DEADLINE, |said| match said {
-                            FromAgent::Pong { number: n, at_ns } if n == number => Ok(at_ns),
-                            other => Err(other),
-                        })?;
-                let round_trip_ns = now_ns() - sent_ns;
-                let middle_ns = sent_ns + round_trip_ns / 2;
-                if best.is_none_or(|(shortest_ns, _)| round_trip_ns < shortest_ns) {
-                    best = Some((round_trip_ns, at_ns.wrapping_sub(middle_ns) as i64));
-                }
-            }
-            let (round_trip_ns, offset_ns) = best.unwrap_or_default();
-            let error_ns = round_trip_ns / 2 + 1;
-            // Within its error, the same clock is the better explanation.
-            let same = offset_ns.unsigned_abs() <= error_ns;
-            offsets.push(ClockOffset {
-                offset_ns: if same { 0 } else { offset_ns },
-                error_ns,
-            });
+        match outcome.failure {
+            Some(failure) if outcome.load.is_empty() => Err(failure),
+            failure => Ok(RoundOutcome { failure, ..outcome }),
         }
-        Ok(offsets)
     }
 
-    fn start(&mut self, offsets: &[ClockOffset], observer: &mut dyn Observer) {
+    /// Tells all the instant to go, which is returned in Unix time.
+    fn start(&mut self, offsets: &[ClockOffset], observer: &mut dyn Observer) -> u64 {
         let slowest_ns = offsets.iter().map(|offset| offset.error_ns).max();
-        let at_ns = now_ns() + GO_AHEAD_NS + 4 * slowest_ns.unwrap_or(0);
+        let ahead_ns = GO_AHEAD_NS + 4 * slowest_ns.unwrap_or(0);
+        let (at_ns, at_unix_ns) = (now_ns() + ahead_ns, now_unix_ns() + ahead_ns);
         for (agent, offset) in offsets.iter().enumerate() {
             let go = ToAgent::Go {
                 at_ns: at_ns.wrapping_add_signed(offset.offset_ns),
@@ -378,6 +344,7 @@ impl<'a> Round<'a> {
         } else {
             Phase::Measuring
         });
+        at_unix_ns
     }
 
     /// Relays intervals until the workers of every load agent have returned. Whether the user has cut it short, and not
@@ -390,6 +357,11 @@ impl<'a> Round<'a> {
                 Duration::from_nanos(ns + self.plan.warmup_ns + self.plan.drain_ns + GO_AHEAD_NS)
                     + END_MARGIN
             });
+        // A load tells of each interval, and of what it holds; it is silent while it drains and closes.
+        let plan = self.plan;
+        let silence =
+            Duration::from_nanos(plan.interval_ns + plan.drain_ns + plan.closing_ns()) + END_MARGIN;
+        let mut heard: Vec<Instant> = self.hearing.all().iter().map(|_| warm).collect();
         let mut running = self.hearing.of(Role::Load);
         let first_load = running.first().copied().unwrap_or(0);
         let mut together = Together::new(running.len(), self.plan.interval_ns);
@@ -397,7 +369,7 @@ impl<'a> Round<'a> {
         let mut joining = Joining::new(running.len());
         let (mut warming, mut stopping) = (self.plan.warmup_ns > 0, false);
         let mut is_cut = false;
-        while let Some(&next) = running.first() {
+        while !running.is_empty() {
             let now = Instant::now();
             if warming && !stopping && now >= warm {
                 warming = false;
@@ -418,46 +390,78 @@ impl<'a> Round<'a> {
                 observer.phase(Phase::Closing);
                 deadline = self.stop(now);
             }
-            match self.hearing.next(deadline, true)? {
-                Some((agent, FromAgent::Over)) if running.contains(&agent) => {
+            let event = self.hearing.next_event(deadline, true)?;
+            if let Some(Event::Said(agent, _)) = &event {
+                heard[*agent] = Instant::now();
+            }
+            let lost = match event {
+                Some(Event::Said(agent, FromAgent::Over)) if running.contains(&agent) => {
                     running.retain(|&other| other != agent);
                     together.end(agent - first_load);
                     holding.leave(agent - first_load);
                     if !stopping {
                         self.settle(agent - first_load, &mut holding, &mut together, observer);
                     }
+                    None
                 }
-                // Who is told to end settles nothing any more.
-                Some((agent, FromAgent::Settled)) if running.contains(&agent) && stopping => {}
-                Some((agent, FromAgent::Settled)) if running.contains(&agent) => {
-                    together.end(agent - first_load);
-                    self.settle(agent - first_load, &mut holding, &mut together, observer);
+                Some(Event::Said(agent, FromAgent::Settled)) if running.contains(&agent) => {
+                    // Who is told to end settles nothing any more.
+                    if !stopping {
+                        together.end(agent - first_load);
+                        self.settle(agent - first_load, &mut holding, &mut together, observer);
+                    }
+                    None
                 }
-                Some((agent, FromAgent::Held { standing, lost })) if running.contains(&agent) => {
+                Some(Event::Said(agent, FromAgent::Held { standing, lost }))
+                    if running.contains(&agent) =>
+                {
                     let now = Instant::now();
                     let told = holding.add(agent - first_load, (standing, lost), now);
                     if let Some((standing, lost)) = told {
                         observer.held(standing, lost);
                     }
+                    None
                 }
-                Some((agent, FromAgent::Joining(point))) if running.contains(&agent) => {
+                Some(Event::Said(agent, FromAgent::Joining(point))) if running.contains(&agent) => {
                     if let Some(all) = joining.add(agent - first_load, point) {
                         observer.joining(&all);
                     }
+                    None
                 }
-                Some((agent, FromAgent::Interval(interval))) => {
+                Some(Event::Said(agent, FromAgent::Interval(interval))) => {
                     let name = &self.hearing.agent(agent).name;
                     observer.interval(self.number, name, &interval);
+                    self.losses.note(agent, &interval);
                     together.add(agent.wrapping_sub(first_load), interval);
                     while let Some(part) = together.next_part() {
                         observer.window_part(self.number, &part);
                     }
+                    None
                 }
-                Some((agent, said)) => return Err(self.hearing.confused(agent, "over", &said)),
-                None if Instant::now() >= deadline => {
-                    return Err(self.hearing.silent(next, "over"));
+                Some(Event::Said(agent, said)) => {
+                    return Err(self.hearing.confused(agent, "over", &said));
                 }
-                None => {}
+                Some(Event::Lost(agent, failure)) => Some((agent, failure)),
+                None => {
+                    let now = Instant::now();
+                    let late = |agent: &&usize| now >= deadline || now >= heard[**agent] + silence;
+                    let late = running.iter().find(late).copied();
+                    late.map(|agent| (agent, self.hearing.silent(agent, "over")))
+                }
+            };
+            if let Some((agent, failure)) = lost {
+                self.lose(agent, failure);
+                if running.contains(&agent) {
+                    running.retain(|&other| other != agent);
+                    together.end(agent - first_load);
+                    holding.leave(agent - first_load);
+                }
+                // It would be another load than the one that was asked for.
+                if !stopping {
+                    stopping = true;
+                    observer.phase(Phase::Stopping);
+                    deadline = self.stop(Instant::now());
+                }
             }
         }
         if let Some(part) = together.take_rest() {
@@ -492,6 +496,12 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Nothing more will come of an agent.
+    fn lose(&mut self, agent: usize, failure: Failure) {
+        self.hearing.give_up(agent);
+        self.losses.add(agent, failure);
+    }
+
     /// Asks for the results, and for the agents' end.
     fn collect(&mut self) -> Result<Vec<(Role, AgentResult)>, Failure> {
         let agents = self.hearing.all();
@@ -499,25 +509,41 @@ impl<'a> Round<'a> {
         let mut results: Vec<Option<AgentResult>> = agents.iter().map(|_| None).collect();
         let deadline = Instant::now() + RESULT_DEADLINE;
         while let Some(late) = self.hearing.first_that_stays() {
-            match self.hearing.next(deadline, true)? {
-                Some((agent, FromAgent::Result(result))) => results[agent] = Some(*result),
-                Some((agent, FromAgent::Bye)) if results[agent].is_some() => {
+            match self.hearing.next_event(deadline, true)? {
+                Some(Event::Said(agent, FromAgent::Result(mut result))) => {
+                    result
+                        .side
+                        .host
+                        .clone_from(&self.hearing.agent(agent).host.id);
+                    results[agent] = Some(*result);
+                }
+                Some(Event::Said(agent, FromAgent::Bye)) if results[agent].is_some() => {
                     self.hearing.set_gone(agent);
                 }
-                // An interval that the user's stop has cut off.
-                Some((
+                // What the end of the round has cut off.
+                Some(Event::Said(
                     _,
-                    FromAgent::Interval(_) | FromAgent::Held { .. } | FromAgent::Joining(_),
+                    FromAgent::Interval(_)
+                    | FromAgent::Held { .. }
+                    | FromAgent::Joining(_)
+                    | FromAgent::Settled
+                    | FromAgent::Over,
                 )) => {}
-                Some((agent, said)) => return Err(self.hearing.confused(agent, "result", &said)),
+                Some(Event::Said(agent, said)) => {
+                    return Err(self.hearing.confused(agent, "result", &said));
+                }
+                Some(Event::Lost(agent, failure)) => self.lose(agent, failure),
                 None if Instant::now() >= deadline => {
-                    return Err(self.hearing.silent(late, "result"));
+                    let failure = self.hearing.silent(late, "result");
+                    self.lose(late, failure);
                 }
                 None => {}
             }
         }
         let roles: Vec<Role> = self.hearing.agents().map(|agent| agent.role).collect();
         self.hearing.see_off();
+        // Whoever has said what it measured may be lost afterwards: nothing of it is.
+        self.losses.retain(|agent| results[agent].is_none());
         let results = roles.into_iter().zip(results);
         Ok(results
             .filter_map(|(role, result)| Some((role, result?)))
@@ -525,16 +551,15 @@ impl<'a> Round<'a> {
     }
 }
 
+/// The time of day, Unix time.
+pub(super) fn now_unix_ns() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |passed| passed.as_nanos() as u64)
+}
+
 /// What the agents are told beside the plan.
 struct Orders {
     wishes: Wishes,
     /// By agent.
     profiles: Vec<Option<ProfileTask>>,
-}
-
-fn machines(agents: &[AgentPlan], hellos: &[AgentHello]) -> Machines {
-    let here = agents.iter().all(AgentPlan::is_here);
-    let own = boot_id();
-    let same = here || own.is_some() && hellos.first().is_some_and(|hello| hello.boot_id == own);
-    Machines { here, same }
 }

@@ -2,6 +2,7 @@
 
 use super::link::{Heard, Launcher, Link};
 use super::*;
+use crate::error::ExitClass;
 use crate::lines::write_line;
 use crate::plan::{AgentPlan, CommonRequest, PlanRequest};
 use crate::protocol::FromAgent;
@@ -10,6 +11,9 @@ use report::findings::Level;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::Sender;
+
+#[cfg(target_os = "linux")]
+mod lost_agents;
 
 /// Agents on threads, over socket pairs: the same code, without a binary.
 struct Threads;
@@ -440,56 +444,6 @@ impl Launcher for Scripted {
     }
 }
 
-/// The load agent of this name hangs up when it is given its plan.
-struct OneDies(&'static str);
-
-impl Launcher for OneDies {
-    fn launch(
-        &self,
-        agent: &AgentPlan,
-        number: usize,
-        heard: Sender<Heard>,
-    ) -> Result<Link, Failure> {
-        if agent.name != self.0 {
-            return Threads.launch(agent, number, heard);
-        }
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let read = theirs.try_clone().unwrap();
-        let line = theirs.try_clone().unwrap();
-        let (input, mut until_go) = UnixStream::pair().unwrap();
-        std::thread::spawn(move || {
-            for said in BufReader::new(read).lines().map_while(Result::ok) {
-                if said.contains("\"say\":\"go\"") {
-                    // As when it is killed: without a last word.
-                    let _ = line.shutdown(std::net::Shutdown::Both);
-                    return;
-                }
-                let _ = writeln!(until_go, "{said}");
-            }
-        });
-        std::thread::spawn(move || crate::agent::run(input, theirs));
-        Link::of_streams(agent, number, ours.try_clone().unwrap(), ours, heard)
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn one_of_several_agents_lost_is_named_and_ends_the_run() {
-    for name in ["load-2", "testee-2"] {
-        let mut request = quick(Workload::Rr);
-        request.common.duration_ns = Some(20_000_000_000);
-        request.common.connections = Some(8);
-        (request.common.load_agents, request.common.testee_agents) = (Some(2), Some(2));
-        let error = run_in(&OneDies(name), request, &mut Log::default()).unwrap_err();
-        assert_eq!(error.exit_class(), ExitClass::Peer, "{error}");
-        assert!(
-            error.to_string().contains(&format!("the {name} agent")),
-            "{error}"
-        );
-        assert_eq!(error.document.unwrap().status, Status::Failed);
-    }
-}
-
 fn failure_of(script: &'static [&'static str]) -> String {
     let error = run_in(&Scripted(script), quick(Workload::Rr), &mut Log::default()).unwrap_err();
     assert_eq!(error.exit_class(), ExitClass::Peer, "{error}");
@@ -586,7 +540,7 @@ fn end_input_of_testee() {
     let task = crate::protocol::Task {
         agent: plan.agents().remove(0),
         plan,
-        endpoint: None,
+        endpoints: Vec::new(),
         engine: None,
         poisson_seed: 0,
         cpus: crate::protocol::CpuWish::Unpinned,

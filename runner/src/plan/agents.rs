@@ -1,6 +1,7 @@
 //! The agents of a round, and what each of them is dealt.
 
 use super::checks::in_range;
+use super::hosts::{self, HostPlan};
 use super::{Plan, PlanError, TesteePlan};
 use engine::load::Share;
 use engine::needs::Needs;
@@ -21,12 +22,29 @@ pub struct AgentPlan {
     pub number: u32,
     /// How many agents its side has.
     pub of: u32,
-    /// Command prefix that starts it elsewhere; empty: a child process here.
+    /// Where it runs.
+    pub host: AgentHost,
+    /// Its part of the load.
+    pub share: AgentShare,
+}
+
+/// Where an agent runs, and beside which others of its side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentHost {
+    /// Id of the host in the document.
+    pub id: String,
+    /// The command that starts agents there, as the user wrote it; none for a child process of the conductor.
+    pub launcher: Option<String>,
+    /// Its words; empty for a child process of the conductor.
     pub via: Vec<String>,
     /// The linerate binary over there, if it is not at this one's path.
     pub command: Option<String>,
-    /// Its part of the load.
-    pub share: AgentShare,
+    /// Its number among the agents of its side on that host, from 0.
+    pub number: u32,
+    /// How many agents of its side that host has.
+    pub of: u32,
+    /// Connections of all of them; for testees, how many they must be ready for together.
+    pub connections: u32,
 }
 
 /// An agent's part of the load.
@@ -51,11 +69,11 @@ pub(crate) fn testee_limit(plan: &Plan) -> u32 {
 }
 
 impl AgentPlan {
-    /// What the workers of all agents of its side will take, for they share a host and its limits. Who is not
-    /// the first is told what was chosen, and asks for nothing.
+    /// What the workers of all agents of its side on its host will take, for they share its limits. Who is not the
+    /// first of the side is told what was chosen, and asks for nothing.
     pub(crate) fn needs_of_side(&self, plan: &Plan) -> Vec<Needs> {
         let side = plan.agents().into_iter();
-        let side = side.filter(|agent| agent.role == self.role);
+        let side = side.filter(|agent| agent.role == self.role && agent.host.id == self.host.id);
         side.flat_map(|agent| agent.needs(plan)).collect()
     }
 
@@ -77,12 +95,35 @@ impl AgentPlan {
 
     /// Whether it is a child process of the conductor.
     pub fn is_here(&self) -> bool {
-        self.via.is_empty()
+        self.host.via.is_empty()
     }
 
     /// Whether its side has others.
     pub fn has_peers(&self) -> bool {
         self.of > 1
+    }
+
+    /// Whether its side has others on its host.
+    pub(crate) fn shares_host(&self) -> bool {
+        self.host.of > 1
+    }
+
+    /// Whether it is the first of its side on its host: who describes it, and finds what the others take over.
+    pub(crate) fn leads_host(&self) -> bool {
+        self.host.number == 0
+    }
+
+    /// ` on host load-host-2`, where its name does not say it.
+    pub(crate) fn on_host(&self) -> String {
+        match self.is_here() || self.host.id == self.role.name() {
+            true => String::new(),
+            false => format!(" on host {}", self.host.id),
+        }
+    }
+
+    /// `the load-2 agent on host load-host-2`.
+    pub(crate) fn called(&self) -> String {
+        format!("the {} agent{}", self.name, self.on_host())
     }
 }
 
@@ -137,16 +178,25 @@ impl Plan {
     }
 
     fn testee_agent(&self, testee: &TesteePlan, number: u32) -> AgentPlan {
+        let hosts = testee.hosts.len() as u32;
+        let (host, on_host, agents) = hosts::turn(number, testee.agents, hosts);
+        // Connections take turns on the hosts' addresses, and are spread by hash over the agents of one.
+        let connections = hosts::taking_turns(self.connections, hosts, host);
+        let there = &testee.hosts[host as usize].host;
         AgentPlan {
             name: name(Role::Testee, number),
             role: Role::Testee,
             number,
             of: testee.agents,
-            via: testee.via.clone(),
-            command: testee.command.clone(),
+            host: AgentHost {
+                number: on_host,
+                of: agents,
+                connections,
+                ..self.agent_host(there, &self.request.common.testee_command)
+            },
             share: AgentShare {
                 first: 0,
-                connections: most_of(self.connections, testee.agents),
+                connections: most_of(connections, agents),
                 total: self.connections,
                 operations: None,
             },
@@ -154,14 +204,23 @@ impl Plan {
     }
 
     fn load_agent(&self, number: u32) -> AgentPlan {
-        let (first, connections) = deal(self.connections.into(), self.load_agents, number);
+        let part = |number| deal(self.connections.into(), self.load_agents, number);
+        let (first, connections) = part(number);
+        let hosts = self.load_hosts.len() as u32;
+        let (host, on_host, agents) = hosts::turn(number, self.load_agents, hosts);
+        let beside = (host..self.load_agents).step_by(hosts as usize);
+        let there = &self.load_hosts[host as usize];
         AgentPlan {
             name: name(Role::Load, number),
             role: Role::Load,
             number,
             of: self.load_agents,
-            via: Vec::new(),
-            command: None,
+            host: AgentHost {
+                number: on_host,
+                of: agents,
+                connections: beside.map(|number| part(number).1 as u32).sum(),
+                ..self.agent_host(there, &self.request.common.load_command)
+            },
             share: AgentShare {
                 first: first as u32,
                 connections: connections as u32,
@@ -170,6 +229,18 @@ impl Plan {
                     .count()
                     .map(|all| deal(all, self.load_agents, number).1),
             },
+        }
+    }
+
+    fn agent_host(&self, host: &HostPlan, command: &Option<String>) -> AgentHost {
+        AgentHost {
+            id: host.id.clone(),
+            launcher: host.launcher.clone(),
+            via: host.via.clone(),
+            command: command.clone(),
+            number: 0,
+            of: 1,
+            connections: 0,
         }
     }
 }
@@ -181,20 +252,36 @@ fn name(role: Role, number: u32) -> String {
     }
 }
 
-/// A number of agents, each with a connection at least.
+/// A number of agents, with one at least for each of `hosts` hosts, and each with a connection at least. `options`:
+/// that of the number, and that of the hosts.
 pub(super) fn agents(
-    option: &'static str,
+    options: (&'static str, &'static str),
     agents: Option<u32>,
+    hosts: usize,
     connections: u32,
 ) -> Result<u32, PlanError> {
-    let agents = in_range(option, agents.unwrap_or(1), 1, AGENTS_MAX)?;
-    if agents > connections {
-        return Err(PlanError::OutOfRange {
+    let (option, of_hosts) = options;
+    let hosts = hosts as u32;
+    let agents = in_range(option, agents.unwrap_or(hosts), 1, AGENTS_MAX)?;
+    let refused = |range: String, cure| {
+        Err(PlanError::OutOfRange {
             option,
             value: agents.to_string(),
-            range: format!("at most the number of connections, which is {connections}"),
-            cure: "an agent without a connection would idle: use fewer agents or more --connections",
-        });
+            range,
+            cure,
+        })
+    };
+    if agents < hosts {
+        return refused(
+            format!("at least the number of {of_hosts}, which is {hosts}"),
+            "they are all agents together, and a host without one would idle: use more of them, or fewer hosts",
+        );
+    }
+    if agents > connections {
+        return refused(
+            format!("at most the number of connections, which is {connections}"),
+            "an agent without a connection would idle: use fewer agents or more --connections",
+        );
     }
     Ok(agents)
 }
@@ -254,6 +341,65 @@ mod tests {
                 .sum();
             assert_eq!(counted, 1_000_003);
         }
+    }
+
+    #[test]
+    fn agents_take_turns_on_the_hosts() {
+        let agents = planned(|request| {
+            let common = &mut request.common;
+            common.connections = Some(10);
+            common.load_via = ["ssh a", "ssh b", "ssh c"].map(str::to_owned).into();
+            common.testee_via = ["ssh d", "ssh e"].map(str::to_owned).into();
+            common.testee_host = ["10.0.0.4", "10.0.0.5"].map(str::to_owned).into();
+            common.load_agents = Some(4);
+        });
+        let seen: Vec<(&str, &str, u32, u32)> = agents
+            .iter()
+            .map(|agent| {
+                let host = &agent.host;
+                (
+                    agent.name.as_str(),
+                    host.id.as_str(),
+                    host.number,
+                    host.connections,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("testee", "testee-host-1", 0, 5),
+                ("testee-2", "testee-host-2", 0, 5),
+                ("load", "load-host-1", 0, 5),
+                ("load-2", "load-host-2", 0, 3),
+                ("load-3", "load-host-3", 0, 2),
+                ("load-4", "load-host-1", 1, 5),
+            ]
+        );
+        assert!(!agents.iter().any(AgentPlan::is_here));
+        assert_eq!(
+            agents[0].share.connections, 5,
+            "exactly, for one agent has the port"
+        );
+    }
+
+    #[test]
+    fn the_agents_are_all_together_and_one_on_each_host_at_least() {
+        let asked = |agents| {
+            let mut request = PlanRequest::default();
+            let common = &mut request.common;
+            common.connections = Some(10);
+            common.load_via = vec!["ssh a".into(), "ssh b".into()];
+            common.target = Some("tcp://10.0.0.9:9".into());
+            common.load_agents = agents;
+            Plan::new(request).map(|plan| plan.load_agents)
+        };
+        assert_eq!((asked(None), asked(Some(5))), (Ok(2), Ok(5)));
+        let error = asked(Some(1)).unwrap_err().to_string();
+        assert!(
+            error.contains("--load-agents 1") && error.contains("--load-via, which is 2"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! From a request to a plan: defaults, ranges, and what excludes what.
 
-use super::checks::{bitrate, duration, in_range, size};
+use super::checks::{bitrate, duration, in_range, refuse, size};
 use super::{
     CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
-    TesteePlan, agents, conflicts, connect, web_socket,
+    TesteePlan, agents, conflicts, connect, hosts, web_socket,
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
@@ -35,7 +35,13 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
         1,
         CONNECTIONS_MAX,
     )?;
-    let load_agents = agents::agents("--load-agents", common.load_agents, connections)?;
+    let load_hosts = hosts::of_load(common)?;
+    let load_agents = agents::agents(
+        ("--load-agents", "--load-via"),
+        common.load_agents,
+        load_hosts.len(),
+        connections,
+    )?;
     let threads = threads("--threads", common.threads, connections / load_agents)?;
     let workload = shape.workload();
     let shape = shape.resolve(common)?;
@@ -58,7 +64,8 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     let target = target(common, workload, connections)?;
     let interval_ns = interval(common, stop, &shape)?;
     let socket = socket_options(common, &shape, &target)?;
-    let engine = engine_choice("--engine", common.engine.as_deref(), true)?;
+    let load_here = common.load_via.is_empty();
+    let engine = engine_choice("--engine", common.engine.as_deref(), load_here)?;
     if engine.name != AUTO
         && let Some(driver) = engines::find(&engine.name)
     {
@@ -79,6 +86,7 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     }
     Ok(Plan {
         connections,
+        load_hosts,
         load_agents,
         threads,
         stop,
@@ -275,16 +283,23 @@ fn target(
                 "target '{text}': port 0 is no port to connect to; name the port that the server listens on"
             )));
         }
+        let is_unix = matches!(endpoint, Endpoint::Unix(_));
+        refuse(
+            &[("--spread", request.spread && is_unix)],
+            "a Unix socket",
+            "it has one address; leave it out",
+        )?;
         return Ok(TargetPlan::Foreign(endpoint));
     }
-    let via = match &request.testee_via {
-        None => Vec::new(),
-        Some(text) => words(text)?,
-    };
-    let here = via.is_empty();
-    let listen = testee_endpoint(request, here)?;
-    let agents = agents::agents("--testee-agents", request.testee_agents, connections)?;
-    if agents > 1 && matches!(listen, Endpoint::Unix(_)) {
+    let hosts = hosts::of_testee(request)?;
+    let here = request.testee_via.is_empty();
+    let agents = agents::agents(
+        ("--testee-agents", "--testee-via"),
+        request.testee_agents,
+        hosts.len(),
+        connections,
+    )?;
+    if agents > 1 && matches!(hosts[0].listen, Endpoint::Unix(_)) {
         return Err(PlanError::Conflict {
             option: "--testee-agents",
             with: "a Unix socket".to_owned(),
@@ -293,9 +308,8 @@ fn target(
         });
     }
     Ok(TargetPlan::Own(TesteePlan {
-        listen,
+        hosts,
         agents,
-        command: request.testee_command.clone(),
         engine: engine_choice("--testee-engine", request.testee_engine.as_deref(), here)?,
         threads: threads(
             "--testee-threads",
@@ -303,76 +317,7 @@ fn target(
             connections / agents,
         )?,
         cpus: cpus("--testee-cpus", request.testee_cpus.as_deref())?,
-        via,
     }))
-}
-
-fn testee_endpoint(request: &CommonRequest, here: bool) -> Result<Endpoint, PlanError> {
-    if let Some(text) = &request.testee_listen {
-        return endpoint(text);
-    }
-    if let Some(host) = &request.testee_host {
-        if host.is_empty() || host.contains(['/', ' ']) {
-            return Err(PlanError::Unreadable {
-                option: "--testee-host",
-                value: host.clone(),
-                why: "it is an address or a name, for example 10.0.0.2".to_owned(),
-            });
-        }
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        // The zone is that of the load's host; the testee finds its own by the address.
-        let host = match host.parse::<Address>() {
-            Ok(address) if address.is_link_local() => address.ip().to_string(),
-            _ => host,
-        };
-        return Ok(Endpoint::Tcp { host, port: 0 });
-    }
-    if !here {
-        return Err(PlanError::Missing {
-            option: "--testee-via",
-            needs: "--testee-host",
-            cure: "say at which address of its host the testee is reached, for example --testee-host 10.0.0.2 \
-                   (127.0.0.1 if the command stays on this host)",
-        });
-    }
-    Ok(Endpoint::Tcp {
-        host: "127.0.0.1".to_owned(),
-        port: 0,
-    })
-}
-
-/// Splits a command prefix at spaces; '...' and "..." keep a word together. No shell takes part.
-fn words(text: &str) -> Result<Vec<String>, PlanError> {
-    let unreadable = |why: &str| PlanError::Unreadable {
-        option: "--testee-via",
-        value: text.to_owned(),
-        why: why.to_owned(),
-    };
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
-    for c in text.chars() {
-        match quote {
-            Some(q) if c == q => quote = None,
-            None if c == '\'' || c == '"' => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            None if c.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-    }
-    if quote.is_some() {
-        return Err(unreadable("a quotation mark is not closed"));
-    }
-    words.extend(word);
-    if words.is_empty() {
-        return Err(unreadable(
-            "the command is missing; write for example 'ssh b' or 'ip netns exec b'",
-        ));
-    }
-    Ok(words)
 }
 
 fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<Address>, PlanError> {
@@ -397,7 +342,7 @@ fn sources(request: &CommonRequest, target: &TargetPlan) -> Result<Vec<Address>,
 fn endpoint_of(target: &TargetPlan) -> &Endpoint {
     match target {
         TargetPlan::Foreign(endpoint) => endpoint,
-        TargetPlan::Own(testee) => &testee.listen,
+        TargetPlan::Own(testee) => &testee.hosts[0].listen,
     }
 }
 

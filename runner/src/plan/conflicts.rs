@@ -6,6 +6,7 @@ use super::{CommonRequest, PlacementKind, PlanError, SocketRequest};
 
 pub(super) fn check(request: &CommonRequest) -> Result<(), PlanError> {
     check_target_options(request)?;
+    check_load_hosts(request)?;
     let both = request.count.is_some() && request.duration_ns.is_some();
     refuse(
         &[("--count", both)],
@@ -23,8 +24,8 @@ pub(super) fn check(request: &CommonRequest) -> Result<(), PlanError> {
 
 fn check_target_options(request: &CommonRequest) -> Result<(), PlanError> {
     let of_own_testee = [
-        ("--testee-via", request.testee_via.is_some()),
-        ("--testee-host", request.testee_host.is_some()),
+        ("--testee-via", !request.testee_via.is_empty()),
+        ("--testee-host", !request.testee_host.is_empty()),
         ("--testee-command", request.testee_command.is_some()),
         ("--testee-listen", request.testee_listen.is_some()),
         ("--testee-engine", request.testee_engine.is_some()),
@@ -40,23 +41,91 @@ fn check_target_options(request: &CommonRequest) -> Result<(), PlanError> {
             "linerate starts a testee only when no target is given; leave one of them out",
         );
     }
-    if request.testee_via.is_none() {
-        check_one_profile(request)?;
+    refuse(
+        &[("--spread", request.spread)],
+        "a testee of linerate's own",
+        "it is for a target whose name has several addresses; for several testees repeat --testee-via",
+    )?;
+    check_reachable(request)?;
+    if request.testee_via.is_empty() {
+        if request.load_via.is_empty() {
+            check_one_profile(request)?;
+        }
         let cure = "it is for a testee that a command starts elsewhere; add --testee-via, or use --testee-listen";
         refuse(
             &[
-                ("--testee-host", request.testee_host.is_some()),
+                ("--testee-host", !request.testee_host.is_empty()),
                 ("--testee-command", request.testee_command.is_some()),
             ],
             "a testee of this host",
             cure,
         )?;
     }
-    let both = request.testee_host.is_some() && request.testee_listen.is_some();
+    let both = !request.testee_host.is_empty() && request.testee_listen.is_some();
     refuse(
         &[("--testee-host", both)],
         "--testee-listen",
         "the endpoint names the host already",
+    )?;
+    check_testee_hosts(request)
+}
+
+/// Each host has an address of its own.
+fn check_testee_hosts(request: &CommonRequest) -> Result<(), PlanError> {
+    let (commands, addresses) = (request.testee_via.len(), request.testee_host.len());
+    refuse(
+        &[(
+            "--testee-listen",
+            commands > 1 && request.testee_listen.is_some(),
+        )],
+        "several --testee-via",
+        "one endpoint is of one host; give a --testee-host for each --testee-via",
+    )?;
+    // Without any, what is missing is said by its name.
+    let differ = commands != addresses && addresses > 0;
+    refuse(
+        &[("--testee-via", differ)],
+        &format!("{addresses} --testee-host where there are {commands} of it"),
+        "give one --testee-host for each --testee-via, in the same order",
+    )
+}
+
+/// What is asked of the load's hosts.
+fn check_load_hosts(request: &CommonRequest) -> Result<(), PlanError> {
+    let hosts = request.load_via.len();
+    refuse(
+        &[(
+            "--load-command",
+            hosts == 0 && request.load_command.is_some(),
+        )],
+        "a load of this host",
+        "it is for load agents that a command starts elsewhere; add --load-via",
+    )?;
+    refuse(
+        &[("--source", hosts > 1 && !request.sources.is_empty())],
+        "several --load-via",
+        "no two hosts have the same address; leave it out, or use one host",
+    )
+}
+
+/// A testee of this host that the load's hosts are to reach must not listen for this host alone.
+fn check_reachable(request: &CommonRequest) -> Result<(), PlanError> {
+    if request.load_via.is_empty() || !request.testee_via.is_empty() {
+        return Ok(());
+    }
+    let Some(listen) = &request.testee_listen else {
+        return Err(PlanError::Missing {
+            option: "--load-via",
+            needs: "a testee that those hosts reach",
+            cure: "name a target, start the testee elsewhere too (--testee-via), or say at which address of this host it \
+                   is reached, for example --testee-listen tcp://10.0.0.1:0 (127.0.0.1 if the commands stay on this host)",
+        });
+    };
+    let every_address = ["0.0.0.0:", "[::]:"].iter().any(|all| listen.contains(all));
+    refuse(
+        &[("--load-via", every_address)],
+        &format!("--testee-listen {listen}"),
+        "name the address at which the load's hosts reach this one, for example --testee-listen tcp://10.0.0.1:0",
     )
 }
 

@@ -18,6 +18,7 @@ impl Plan {
             direction: shape.direction,
             target: self.document_target(),
             load_agents: self.load_agents,
+            load_via: common.load_via.clone(),
             connections: u64::from(self.connections),
             threads: self.threads,
             testee_threads: self.testee().map(|testee| testee.threads),
@@ -58,15 +59,27 @@ impl Plan {
     pub(super) fn document_target(&self) -> Target {
         let (endpoint, via) = match &self.target {
             TargetPlan::Foreign(endpoint) => (endpoint, None),
-            TargetPlan::Own(testee) => (&testee.listen, self.request.common.testee_via.clone()),
+            TargetPlan::Own(testee) => (
+                &testee.hosts[0].listen,
+                self.request.common.testee_via.first().cloned(),
+            ),
         };
         Target {
             endpoint: endpoint.to_string(),
             address: None,
+            addresses: Vec::new(),
             transport: endpoint.kind().to_owned(),
             loopback: is_loopback(endpoint),
             own_testee: self.has_own_testee(),
             testee_via: via,
+            more_testee_via: self
+                .request
+                .common
+                .testee_via
+                .iter()
+                .skip(1)
+                .cloned()
+                .collect(),
         }
     }
 

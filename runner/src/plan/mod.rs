@@ -11,19 +11,21 @@ mod conflicts;
 mod connect;
 mod document;
 mod error;
+mod hosts;
 mod request;
 mod serve;
 mod shape;
 mod spread;
 mod web_socket;
 
-pub use agents::{AgentPlan, AgentShare};
+pub use agents::{AgentHost, AgentPlan, AgentShare};
 pub(crate) use agents::{deal, most_of, testee_limit};
 pub(crate) use build::{no_closing_ramp, no_shared_queue};
 pub(crate) use conflicts::ONE_SET;
 pub use connect::ConnectRequest;
 pub(crate) use document::is_loopback;
 pub use error::PlanError;
+pub(crate) use hosts::{LOCAL, TesteeHost};
 pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
 pub use serve::{ListenerPlan, ListenerRequest, RoleName, ServeFile, ServePlan, ServeRequest};
 pub use shape::*;
@@ -38,6 +40,7 @@ use engine::load::CONNECTS_AT_ONCE;
 use engine::shape::{POISSON_SEED, Queue};
 use engine::socket::SocketOptions;
 use engine::workload::LoadSpec;
+use hosts::HostPlan;
 use report::document::Workload;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +58,9 @@ pub struct Plan {
     pub(crate) target: TargetPlan,
     pub(crate) engine: EngineChoice,
     pub(crate) connections: u32,
-    /// Processes that make the load.
+    /// Where the load is made; at least one, and this host where no other is named.
+    pub(crate) load_hosts: Vec<HostPlan>,
+    /// Processes that make the load, over all hosts.
     pub(crate) load_agents: u32,
     /// Threads of each of them.
     pub(crate) threads: u32,
@@ -84,13 +89,10 @@ pub(crate) enum TargetPlan {
 /// The own testee.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TesteePlan {
-    pub(crate) listen: Endpoint,
-    /// Command prefix that starts the agent elsewhere; empty: a child process here.
-    pub(crate) via: Vec<String>,
-    /// The linerate binary over there, if it is not at this one's path.
-    pub(crate) command: Option<String>,
+    /// Where it is; at least one, and this host where no other is named.
+    pub(crate) hosts: Vec<TesteeHost>,
     pub(crate) engine: EngineChoice,
-    /// Processes that share its port.
+    /// Processes over all hosts; those of a host share a port.
     pub(crate) agents: u32,
     /// Threads of each of them.
     pub(crate) threads: u32,
@@ -104,6 +106,18 @@ pub(crate) enum StopPlan {
     After(u64),
     /// After this many operations of all workers together.
     Count(u64),
+}
+
+impl TesteePlan {
+    /// Whether it runs on the host that conducts.
+    pub(crate) fn is_here(&self) -> bool {
+        self.hosts.iter().all(|host| host.host.via.is_empty())
+    }
+
+    /// Its host with this id.
+    pub(crate) fn host(&self, id: &str) -> Option<&TesteeHost> {
+        self.hosts.iter().find(|host| host.host.id == id)
+    }
 }
 
 impl TryFrom<PlanRequest> for Plan {
@@ -149,6 +163,13 @@ impl Plan {
     /// # Errors
     /// What to do instead.
     pub fn check_event_record(&self) -> Result<(), PlanError> {
+        if !self.request.common.load_via.is_empty() {
+            return Err(PlanError::Conflict {
+                option: "--event-record",
+                with: "--load-via".to_owned(),
+                cure: "the file is written where the load runs: record a load of this host",
+            });
+        }
         match self.workload().is_bulk() {
             false => Ok(()),
             true => Err(PlanError::Conflict {
@@ -211,6 +232,11 @@ impl Plan {
     /// Number of rounds.
     pub fn repeat(&self) -> u32 {
         self.repeat
+    }
+
+    /// Whether any agent runs on the host that conducts.
+    pub(crate) fn runs_here(&self) -> bool {
+        self.agents().iter().any(AgentPlan::is_here)
     }
 
     /// Whether linerate starts the testee itself.

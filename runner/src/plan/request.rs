@@ -21,11 +21,17 @@ pub struct PlanRequest {
 pub struct CommonRequest {
     /// `tcp://HOST:PORT` or `unix:///PATH`; none starts a testee for the run.
     pub target: Option<String>,
-    /// Command prefix that starts the testee agent, for example `ssh b`.
-    pub testee_via: Option<String>,
-    /// Address at which a testee started through `testee_via` is reached.
-    pub testee_host: Option<String>,
-    /// The linerate binary on the testee's host; default: this binary's own path.
+    /// Connections go to all addresses of the target's name in turn, and not to the first that answers.
+    pub spread: bool,
+    /// Command prefixes that start load agents, for example `ssh a`, one for each host of the load.
+    pub load_via: Vec<String>,
+    /// The linerate binary on the load's hosts; default: this binary's own path.
+    pub load_command: Option<String>,
+    /// Command prefixes that start testee agents, for example `ssh b`, one for each host of the testee.
+    pub testee_via: Vec<String>,
+    /// Addresses at which the testees of `testee_via` are reached, one for each.
+    pub testee_host: Vec<String>,
+    /// The linerate binary on the testee's hosts; default: this binary's own path.
     pub testee_command: Option<String>,
     /// Where the own testee listens; default `tcp://127.0.0.1:0`, port 0 lets the kernel choose.
     pub testee_listen: Option<String>,
@@ -35,11 +41,12 @@ pub struct CommonRequest {
     pub testee_engine: Option<String>,
     /// Connections at the same time, over all load agents; default 1.
     pub connections: Option<u32>,
-    /// Processes that make the load, each with its share of the connections; default 1.
+    /// Processes that make the load, over all its hosts, each with its share of the connections; default one for each
+    /// host.
     pub load_agents: Option<u32>,
     /// Threads of each load agent; default 1.
     pub threads: Option<u32>,
-    /// Processes of the own testee, which share one port; default 1.
+    /// Processes of the own testee, over all its hosts, which share one port on each; default one for each host.
     pub testee_agents: Option<u32>,
     /// Threads of each of the own testee's processes; default 1.
     pub testee_threads: Option<u32>,

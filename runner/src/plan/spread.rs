@@ -31,7 +31,7 @@ pub fn spread_over_agents(request: &mut PlanRequest) {
     });
     let fits = |share: u32, threads: u32| limits::needed(share.into(), threads) <= limit.soft;
     let most = AGENTS_UNASKED_MAX.min(connections);
-    let is_here = common.target.is_none() && common.testee_via.is_none();
+    let is_here = common.target.is_none() && common.testee_via.is_empty();
     let unix = common
         .testee_listen
         .as_deref()
@@ -40,7 +40,8 @@ pub fn spread_over_agents(request: &mut PlanRequest) {
         common.threads.unwrap_or(1),
         common.testee_threads.unwrap_or(1),
     );
-    if common.load_agents.is_none() && !fits(connections, threads) {
+    let load_here = common.load_via.is_empty();
+    if load_here && common.load_agents.is_none() && !fits(connections, threads) {
         common.load_agents = (2..=most).find(|n| fits(connections.div_ceil(*n), threads));
     }
     if is_here && !unix && common.testee_agents.is_none() && !fits(connections, testee_threads) {
@@ -55,6 +56,9 @@ pub fn forecast(plan: &Plan) -> Vec<String> {
         return Vec::new();
     }
     let agents = plan.agents();
+    if !plan.runs_here() {
+        return Vec::new();
+    }
     let of = |role: Role| {
         agents
             .iter()
@@ -66,7 +70,8 @@ pub fn forecast(plan: &Plan) -> Vec<String> {
         of(Role::Load).collect(),
         of(Role::Testee).collect(),
     )];
-    lines.extend(addresses(plan, &target));
+    let here = of(Role::Load).next().map(|agent| agent.host.connections);
+    lines.extend(here.and_then(|here| addresses(plan, here, &target)));
     lines.extend(backlog(plan));
     lines.extend(memory(plan, &target));
     lines
@@ -98,10 +103,10 @@ fn processes(plan: &Plan, loads: Vec<&AgentPlan>, testees: Vec<&AgentPlan>) -> S
     )
 }
 
-fn addresses(plan: &Plan, target: &Target) -> Option<String> {
+fn addresses(plan: &Plan, connections: u32, target: &Target) -> Option<String> {
     let (first, last) = limits::port_range()?;
     let ports = last.saturating_sub(first) + 1;
-    let spread = limits::spread(plan);
+    let spread = limits::spread(plan, connections);
     let loopback = target.loopback && target.transport == "tcp";
     match (plan.sources.len(), loopback) {
         (0, true) if spread > 1 => Some(format!(

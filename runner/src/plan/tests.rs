@@ -82,7 +82,7 @@ fn impossible_numbers_are_refused_with_a_cure() {
 #[test]
 fn options_that_contradict_each_other_are_refused() {
     type Change = fn(&mut PlanRequest);
-    let cases: [(Change, &str); 11] = [
+    let cases: [(Change, &str); 17] = [
         (|r| rr(r).pace.poisson = true, "--rate"),
         (
             |r| (r.common.count, r.common.duration_ns) = (Some(1), Some(1_000_000_000)),
@@ -113,15 +113,46 @@ fn options_that_contradict_each_other_are_refused() {
             "--testee-cpus",
         ),
         (
-            |r| r.common.testee_host = Some("10.0.0.2".into()),
+            |r| r.common.testee_host = vec!["10.0.0.2".into()],
             "--testee-via",
         ),
         (
-            |r| r.common.testee_via = Some("ssh b".into()),
+            |r| r.common.testee_via = vec!["ssh b".into()],
             "--testee-host",
         ),
         (
-            |r| r.common.testee_via = Some("ssh 'b".into()),
+            |r| r.common.load_via = vec!["ssh a".into()],
+            "--load-via needs a testee that those hosts reach",
+        ),
+        (
+            |r| {
+                r.common.load_via = vec!["ssh a".into()];
+                r.common.testee_listen = Some("tcp://0.0.0.0:0".into());
+            },
+            "--load-via does not go with --testee-listen tcp://0.0.0.0:0",
+        ),
+        (
+            |r| {
+                r.common.testee_via = vec!["ssh b".into(), "ssh c".into()];
+                r.common.testee_host = vec!["10.0.0.2".into()];
+            },
+            "one --testee-host for each --testee-via",
+        ),
+        (
+            |r| {
+                r.common.load_via = vec!["ssh a".into(), "ssh b".into()];
+                r.common.target = Some("tcp://10.0.0.1:9".into());
+                r.common.sources = vec!["10.0.0.2".into()];
+            },
+            "--source does not go with several --load-via",
+        ),
+        (
+            |r| r.common.load_command = Some("/opt/linerate".into()),
+            "add --load-via",
+        ),
+        (|r| r.common.spread = true, "repeat --testee-via"),
+        (
+            |r| r.common.testee_via = vec!["ssh 'b".into()],
             "quotation mark",
         ),
         (
@@ -205,15 +236,18 @@ fn the_testee_has_the_role_that_answers() {
 #[test]
 fn a_plan_travels_and_is_validated_again() {
     let plan = accepted(|r| {
-        r.common.testee_via = Some("ip netns exec 'a b'".into());
-        r.common.testee_host = Some("10.0.0.2".into());
+        r.common.testee_via = vec!["ip netns exec 'a b'".into()];
+        r.common.testee_host = vec!["10.0.0.2".into()];
         rr(r).pace.rate_per_second = Some(1000.5);
         r.common.count = Some(7);
     });
     let text = serde_json::to_string(&plan).unwrap();
     let back: Plan = serde_json::from_str(&text).unwrap();
     assert_eq!(back.request(), plan.request());
-    assert_eq!(back.testee().unwrap().via, ["ip", "netns", "exec", "a b"]);
+    assert_eq!(
+        back.testee().unwrap().hosts[0].host.via,
+        ["ip", "netns", "exec", "a b"]
+    );
     assert_eq!((back.warmup_ns(), back.count()), (0, Some(7)));
     let broken = text.replace("\"count\":7", "\"count\":0");
     assert!(serde_json::from_str::<Plan>(&broken).is_err());

@@ -107,6 +107,58 @@ fn another_host_counts_the_connections_that_were_asked_for_and_no_probe() {
     });
 }
 
+/// All addresses of a name are loaded where that is asked for, and the result says which they were.
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_are_spread_over_all_addresses_of_a_name() {
+    let Some((a, b)) = Host::pair("spread") else {
+        return;
+    };
+    within(60, move || {
+        let mut second = Command::new("ip");
+        second.args(["-n", &b.name, "addr", "add", "10.213.9.3/24", "dev", "v0"]);
+        assert!(second.status().is_ok_and(|status| status.success()));
+        let hosts = a.file("hosts", "10.213.9.2 two.test\n10.213.9.3 two.test\n");
+        // `ip netns exec` has given it a mount namespace of its own.
+        let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        let mut serving = b.linerate(&["serve", "--listen", "0.0.0.0:9000", "--role", "rr"]);
+        serving.hears("listening on");
+        let run = |more: &[&str]| {
+            let mut command = a.command("sh");
+            command.args(["-c", script, &hosts]).arg(linerate());
+            command.args(["run", "rr", "two.test:9000", "-c", "4"]);
+            command.args(more).args(SHORT);
+            let finished = Call::of(command).finish(Duration::from_secs(20));
+            assert_eq!(finished.code(), 0, "{}", finished.stderr);
+            finished.json()["plan"]["target"].clone()
+        };
+        let both = ["tcp://10.213.9.2:9000", "tcp://10.213.9.3:9000"];
+        let spread = run(&["--spread", "--load-agents", "2"]);
+        assert_eq!(spread["endpoint"], "tcp://two.test:9000");
+        let mut used: Vec<&str> = spread["addresses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|address| address.as_str())
+            .collect();
+        used.sort_unstable();
+        assert_eq!(used, both);
+        let first = run(&[]);
+        assert!(first["addresses"].is_null(), "{first}");
+        assert!(
+            both.contains(&first["address"].as_str().unwrap_or_default()),
+            "{first}"
+        );
+        serving.kept().signal(libc::SIGTERM);
+        let served = serving.finish(Duration::from_secs(10));
+        assert!(
+            served.stdout.contains("8 connections accepted"),
+            "{}",
+            served.stdout
+        );
+    });
+}
+
 #[test]
 fn endpoints_need_no_scheme() {
     within(60, || {

@@ -170,22 +170,31 @@ fn held_until_told_ends_well_by_a_signal_and_before_that_it_is_an_interruption()
 }
 
 #[test]
-fn a_load_that_dies_is_no_result() {
+fn a_load_that_dies_leaves_a_partial_result_with_all_connections_accounted_for() {
     within(60, || {
-        let line = "run connect -c 20 --delay 1ms --hold 20s --load-agents 2";
+        let line = "run connect -c 20 --delay 1ms --hold 20s --load-agents 2 --format json";
         let mut call = Call::start(&line.split(' ').collect::<Vec<_>>());
         call.hears("established 20");
         let victim = *call.agents(3).last().expect("agents");
         // SAFETY: kill takes two integers; the process carries the mark of this very call.
         unsafe { libc::kill(victim, libc::SIGKILL) };
         let ended = call.finish(Duration::from_secs(20));
-        assert_eq!(ended.code(), 4, "{}", ended.stderr);
+        assert_eq!(ended.code(), 1, "{}", ended.stderr);
+        let words = [
+            "the load-2 agent was killed by signal 9",
+            "a partial result",
+        ];
         assert!(
-            ended
-                .stderr
-                .contains("the load-2 agent was killed by signal 9"),
+            words.iter().all(|word| ended.stderr.contains(word)),
             "{}",
             ended.stderr
+        );
+        let document = ended.json();
+        assert_eq!(document["status"], "partial");
+        let accounts = &document["rounds"][0]["measured"]["connections"];
+        assert_eq!(
+            (&accounts["started"], &accounts["unfinished"]),
+            (&20.into(), &10.into())
         );
     });
 }

@@ -163,7 +163,8 @@ fn an_interrupt_while_connecting_ends_too() {
 #[test]
 fn an_agent_that_is_killed_is_one_clear_error() {
     within(60, || {
-        for victim in [0, 1] {
+        // What a load has measured until its testee died is kept; without the load there is nothing.
+        for (victim, status) in [(0, "partial"), (1, "failed")] {
             let directory = Directory::new();
             let path = directory.path().join("s");
             let listen = format!("unix://{}", path.display());
@@ -180,7 +181,7 @@ fn an_agent_that_is_killed_is_one_clear_error() {
             );
             finished.assert_refused(4, &["agent", "killed by signal 9"]);
             let document = finished.json();
-            assert_eq!(document["status"], "failed");
+            assert_eq!(document["status"], status);
             assert!(!path.exists(), "the socket of a killed testee is removed");
         }
     });
@@ -210,7 +211,7 @@ fn one_of_several_agents_that_is_killed_ends_the_run_and_is_named() {
             "{:?}",
             asked.elapsed()
         );
-        finished.assert_refused(4, &["-2 agent", "killed by signal 9"]);
+        finished.assert_refused(1, &["-2 agent", "killed by signal 9", "partial"]);
         let left = agents.iter().filter(|agent| {
             // SAFETY: signal 0 only asks whether the process is there.
             unsafe { libc::kill(**agent, 0) == 0 }

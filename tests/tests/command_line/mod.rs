@@ -12,6 +12,8 @@ mod measuring;
 mod outputs;
 mod refusals;
 mod serving;
+#[cfg(target_os = "linux")]
+mod several_hosts;
 mod trial_logs;
 mod two_hosts;
 mod web_sockets;

@@ -281,12 +281,13 @@ impl<W: LoadWorkload> Talker<W> {
 
     fn try_connect(
         &mut self,
-        Dial { source, .. }: Dial,
+        Dial { number, source, .. }: Dial,
         line: &mut Line,
     ) -> io::Result<std::os::fd::RawFd> {
         let stage = Arc::clone(&self.stage);
         let job = &stage.job;
-        let fd = socket::connecting(job.rules.target.domain(), source, false, &job.socket)?;
+        let address = job.rules.target.address(number);
+        let fd = socket::connecting(address.domain(), source, false, &job.socket)?;
         self.calls.system_calls += 5 + 2 * u64::from(source.is_some());
         self.calls.system_calls += sys::suppress_sigpipe(fd.as_raw_fd());
         sys::bound_waiting(fd.as_raw_fd(), false, job.rules.connect_timeout_ns);
@@ -298,7 +299,7 @@ impl<W: LoadWorkload> Talker<W> {
         self.calls.system_calls += 2 * u64::from(keeps);
         let mut part = || line.part();
         let before_waiting = keeps.then_some(&mut part as &mut dyn FnMut());
-        sys::connect(fd, &job.rules.target.address, before_waiting).map_err(|errno| {
+        sys::connect(fd, address, before_waiting).map_err(|errno| {
             self.calls.system_calls += self.seat().close(How::Fin);
             io::Error::from_raw_os_error(errno)
         })?;

@@ -43,7 +43,7 @@ async fn connect<R: Runtime, W: LoadWorkload>(
 ) -> Option<R::Stream> {
     line.clear();
     let plan = Connect {
-        address: &stage.job.rules.target.address,
+        address: stage.job.rules.target.address(dial.number),
         source: dial.source,
         socket: &stage.job.socket,
     };

@@ -22,27 +22,63 @@ use std::time::Duration;
 
 /// Whom the load connects to and from where, and what a reader must know of how that was found.
 pub(super) fn target(task: &Task) -> Result<(Target, Vec<Message>), Failure> {
-    let text = task.endpoint.as_deref().unwrap_or_default();
+    let plan = &task.plan;
+    let sources = plan
+        .sources
+        .iter()
+        .map(check_source)
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut addresses, mut warnings) = (Vec::new(), Vec::new());
+    for text in &task.endpoints {
+        let (found, warning) = addresses_of(text, plan, sources.first().copied())?;
+        for address in found {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        warnings.extend(warning);
+    }
+    // Connections take them in turn: nobody goes to the rest.
+    addresses.truncate(task.agent.share.total as usize);
+    let each = task
+        .agent
+        .host
+        .connections
+        .div_ceil(addresses.len().max(1) as u32);
+    let target = Target {
+        spread: limits::spread(plan, each),
+        addresses,
+        sources,
+    };
+    Ok((target, warnings))
+}
+
+/// The address of an endpoint that answers; all of them, where connections are to be spread over them.
+fn addresses_of(
+    text: &str,
+    plan: &Plan,
+    source: Option<SocketAddr>,
+) -> Result<(Vec<SockAddr>, Option<Message>), Failure> {
     let endpoint: Endpoint = text.parse().map_err(Failure::usage)?;
     let addresses = endpoint.resolve().map_err(|error| {
         Failure::peer(format!(
             "resolve the target {endpoint}: {error}; correct the name, or give an address"
         ))
     })?;
-    let sources = task
-        .plan
-        .sources
-        .iter()
-        .map(check_source)
-        .collect::<Result<Vec<_>, _>>()?;
-    let of_version = |address: &SockAddr| match (sources.first(), address.as_socket()) {
+    let of_version = |address: &SockAddr| match (source, address.as_socket()) {
         (Some(source), Some(to)) => source.is_ipv4() == to.is_ipv4(),
         _ => true,
     };
     let (fitting, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(of_version);
-    let timeout = Duration::from_nanos(task.plan.connect_timeout_ns);
-    let found = one_that_answers(&fitting, sources.first().copied(), timeout);
-    let (address, probed) = match (found, sources.first(), others.is_empty()) {
+    if plan.request().common.spread && !fitting.is_empty() {
+        return Ok((fitting, None));
+    }
+    let timeout = Duration::from_nanos(plan.connect_timeout_ns);
+    let (address, probed) = match (
+        one_that_answers(&fitting, source, timeout),
+        source,
+        others.is_empty(),
+    ) {
         (Some(found), _, _) => found,
         (None, Some(source), false) => {
             return Err(Failure::usage(format!(
@@ -56,13 +92,8 @@ pub(super) fn target(task: &Task) -> Result<(Target, Vec<Message>), Failure> {
             )));
         }
     };
-    let warnings = probed.then(|| probe_warning(&endpoint, fitting.len()));
-    let target = Target {
-        spread: limits::spread(&task.plan),
-        address,
-        sources,
-    };
-    Ok((target, warnings.into_iter().collect()))
+    let warning = probed.then(|| probe_warning(&endpoint, fitting.len()));
+    Ok((vec![address], warning))
 }
 
 /// Nothing but binding tells whether an address is one of this host.
