@@ -297,7 +297,7 @@ mod tests {
             ),
             (
                 "linerate serve --listen tcp://127.0.0.1:9 --role loop",
-                "linerate: invalid value 'loop' for '--role <ROLE>'; [possible values: echo, discard, source, duplex, rr]",
+                "linerate: invalid value 'loop' for '--role <ROLE>'; [possible values: echo, discard, source, duplex, rr, ws]",
                 "try: linerate serve --help",
             ),
         ];

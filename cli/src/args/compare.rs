@@ -11,7 +11,7 @@ use report::document as doc;
 use report::units::parse_duration_ns;
 
 use super::count_u32;
-use super::run::{CcShape, ConnectShape, CrrShape, EchoShape, RrShape, StreamShape};
+use super::run::{CcShape, ConnectShape, CrrShape, EchoShape, RrShape, StreamShape, WsShape};
 use super::run_groups::{OutputArgs, PlanArgs};
 use crate::arms::RunLine;
 
@@ -182,6 +182,15 @@ Examples:
 
 ", units!()))]
     Connect(Box<ComparedArgs<ConnectShape>>),
+
+    /// Messages over WebSockets that come back
+    #[command(after_help = concat!("\
+Examples:
+  linerate compare ws --engines uring,epoll -c 64
+  linerate compare ws --engines uring,epoll -c 1k --message-every 100ms
+
+", units!()))]
+    Ws(Box<ComparedArgs<WsShape>>),
 }
 
 /// What every workload of `compare` takes.
@@ -418,6 +427,7 @@ impl Compared {
             Self::Crr(args) => args.asked(doc::Workload::Crr),
             Self::Cc(args) => args.asked(doc::Workload::Cc),
             Self::Connect(args) => args.asked(doc::Workload::Connect),
+            Self::Ws(args) => args.asked(doc::Workload::Ws),
         }
     }
 }

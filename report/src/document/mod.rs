@@ -15,6 +15,7 @@
 
 mod check;
 mod clients;
+mod errors;
 mod host;
 mod latency;
 mod limits;
@@ -28,12 +29,12 @@ mod summary;
 pub use check::{LoadError, load, unexplained_nulls};
 pub(crate) use check::{expect_schema, parse};
 pub use clients::{ClientAnswers, Clients, RampPoint};
+pub use errors::{ErrorCount, ErrorKind};
 pub use host::{ClockOffset, Host, IoUringState, NetworkInterface};
 pub use latency::{Latencies, LatencySummary};
 pub use limits::{Limit, LimitValue, Limits, Unlimited};
 pub use measurement::{
-    ConnectionAccounts, ErrorCount, ErrorKind, Held, Interval, Measurement, Totals, Unfinished,
-    Window,
+    ConnectionAccounts, Held, Interval, Measurement, Totals, Unfinished, Window,
 };
 pub use plan::{
     CloseHow, Closer, Closing, Dialing, Direction, EngineRequest, MessageKind, Pace,

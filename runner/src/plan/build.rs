@@ -3,7 +3,8 @@
 use super::checks::{bitrate, duration, in_range, refuse, size};
 use super::{
     CommonRequest, Plan, PlanError, PlanRequest, Shape, SocketRequest, StopPlan, TargetPlan,
-    TesteePlan, agents, conflicts, connect, hosts, web_socket,
+    TesteePlan, agents, conflicts, connect, hosts,
+    web_socket::{self, Around},
 };
 use crate::engines::{self, AUTO, EngineChoice};
 use crate::host::parse_cpu_list;
@@ -44,7 +45,10 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     )?;
     let threads = threads("--threads", common.threads, connections / load_agents)?;
     let workload = shape.workload();
-    let shape = shape.resolve(common)?;
+    let shape = shape.resolve(&Around {
+        target: common.target.as_deref(),
+        engine: common.engine.as_deref(),
+    })?;
     check_ramp(ramp_ns(&shape, connections.into()))?;
     if workload.joins() {
         conflicts::check_count_of_clients(common, ramp_ns(&shape, connections.into()))?;

@@ -2,11 +2,11 @@
 //! have cannot be asked of it. A workload is a shape here, an arm of [`ShapeRequest`], and its file in
 //! the engine; nothing else of the runner knows it by name.
 
-use super::CommonRequest;
 use super::PlanError;
 use super::checks::{bitrate, in_range, refuse, size};
 use super::connect::{ConnectRequest, Hold};
-use super::web_socket::WebSocketRequest;
+use super::pace::PaceRequest;
+use super::web_socket::{Around, LIMIT_MESSAGE_BYTES, WebSocketRequest};
 use engine::session::How;
 use engine::shape::Pace;
 use engine::workload::{self, LoadSpec, ServeSpec};
@@ -14,9 +14,9 @@ use report::document::{
     CloseHow, Closer, Dialing, Direction, Queue, Sizes, WebSocketPlan, Workload,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-pub(super) const DEPTH_MAX: u32 = 65_536;
-const RATE_MAX_PER_SECOND: f64 = 1e9;
+const DEPTH_MAX: u32 = 65_536;
 
 /// What one operation is. `None` asks for the default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,18 +36,6 @@ pub enum ShapeRequest {
     Connect(ConnectRequest),
     /// Messages over WebSockets that come back.
     Ws(WebSocketRequest),
-}
-
-/// When operations start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PaceRequest {
-    /// Open loop: operations per second in total. None: closed loop.
-    pub rate_per_second: Option<f64>,
-    /// Open loop with exponential instead of equal gaps.
-    pub poisson: bool,
-    /// Open loop: where what is due waits for a connection; default: each connection has a queue of its own.
-    pub queue: Option<Queue>,
 }
 
 /// Sizes of a request and its response.
@@ -200,7 +188,7 @@ impl ShapeRequest {
     ///
     /// # Errors
     /// What cannot be, with what to write instead.
-    pub(super) fn resolve(&self, common: &CommonRequest) -> Result<Shape, PlanError> {
+    pub(super) fn resolve(&self, around: &Around) -> Result<Shape, PlanError> {
         match self {
             Self::Rr(rr) => rr.resolve(),
             Self::Echo(echo) => echo.resolve(),
@@ -208,7 +196,7 @@ impl ShapeRequest {
             Self::Crr(crr) => transaction(Some(crr.exchange), crr.ending, crr.pace),
             Self::Cc(cc) => transaction(None, cc.ending, cc.pace),
             Self::Connect(connect) => held(connect),
-            Self::Ws(web_socket) => web_socket.resolve(common),
+            Self::Ws(web_socket) => conversation(web_socket, around),
         }
     }
 }
@@ -357,6 +345,41 @@ fn transaction(
     })
 }
 
+/// Clients whose messages come back.
+fn conversation(request: &WebSocketRequest, around: &Around) -> Result<Shape, PlanError> {
+    let conversation = request.resolve(around)?;
+    let depth = depth(request.depth.or(Some(conversation.default_depth)))?;
+    let (message_bytes, pace) = (conversation.message_bytes, conversation.pace);
+    let verify = request.verify.unwrap_or(true);
+    Ok(Shape {
+        load: LoadSpec::WebSocket {
+            opening: Arc::new(conversation.opening),
+            message_bytes,
+            frame_bytes: conversation.frame_bytes,
+            kind: conversation.kind,
+            depth,
+            pace,
+            verify,
+            ramp: conversation.ramp,
+        },
+        testee: ServeSpec::WebSocket {
+            limit_message_bytes: LIMIT_MESSAGE_BYTES.max(message_bytes.into()),
+        },
+        message_bytes: Some(message_bytes),
+        pace,
+        nodelay: true,
+        hold: None,
+        described: Described {
+            sizes: of_messages(message_bytes),
+            depth: Some(depth),
+            queue: request.pace.queue()?,
+            verify,
+            web_socket: Some(conversation.described),
+            ..Described::default()
+        },
+    })
+}
+
 /// Connections that are opened once and held.
 fn held(request: &ConnectRequest) -> Result<Shape, PlanError> {
     let (ramp, hold, dialing) = request.resolve()?;
@@ -373,47 +396,6 @@ fn held(request: &ConnectRequest) -> Result<Shape, PlanError> {
             ..Described::default()
         },
     })
-}
-
-impl PaceRequest {
-    pub(super) fn resolve(&self) -> Result<Pace, PlanError> {
-        let Some(rate) = self.rate_per_second else {
-            return match self.poisson {
-                false => Ok(Pace::Closed),
-                true => Err(PlanError::Missing {
-                    option: "--arrival poisson",
-                    needs: "--rate",
-                    cure: "a schedule needs a rate, for example --rate 10k",
-                }),
-            };
-        };
-        if !(rate > 0.0 && rate <= RATE_MAX_PER_SECOND) {
-            return Err(PlanError::OutOfRange {
-                option: "--rate",
-                value: rate.to_string(),
-                range: "above 0 and at most 10^9 operations per second".to_owned(),
-                cure: "leave --rate out for a closed loop, which goes as fast as it can",
-            });
-        }
-        Ok(match self.poisson {
-            true => Pace::Poisson(rate),
-            false => Pace::Constant(rate),
-        })
-    }
-}
-
-impl PaceRequest {
-    pub(super) fn queue(&self) -> Result<Option<Queue>, PlanError> {
-        match (self.rate_per_second, self.queue) {
-            (None, Some(_)) => Err(PlanError::Missing {
-                option: "--queue",
-                needs: "--rate",
-                cure: "in a closed loop nothing is due, and so nothing waits",
-            }),
-            (None, None) => Ok(None),
-            (Some(_), queue) => Ok(Some(queue.unwrap_or(Queue::Own))),
-        }
-    }
 }
 
 impl ExchangeRequest {
@@ -433,7 +415,7 @@ fn depth(asked: Option<u32>) -> Result<u32, PlanError> {
     in_range("--depth", asked.unwrap_or(1), 1, DEPTH_MAX)
 }
 
-pub(super) fn of_messages(bytes: u32) -> Sizes {
+fn of_messages(bytes: u32) -> Sizes {
     Sizes {
         message_bytes: Some(bytes.into()),
         ..Sizes::default()

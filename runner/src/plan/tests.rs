@@ -197,8 +197,8 @@ fn texts_that_cannot_be_read_are_refused() {
 
 #[test]
 fn the_testee_has_the_role_that_answers() {
-    let common = CommonRequest::default();
-    let role = |shape| ShapeRequest::resolve(&shape, &common).unwrap().testee;
+    let around = web_socket::Around::default();
+    let role = |shape| ShapeRequest::resolve(&shape, &around).unwrap().testee;
     assert_eq!(role(ShapeRequest::of(Workload::Ws)).name(), "ws");
     assert_eq!(role(ShapeRequest::of(Workload::Echo)), ServeSpec::Echo);
     assert_eq!(role(ShapeRequest::of(Workload::Stream)), ServeSpec::Discard);

@@ -1,16 +1,15 @@
 //! The shape of `ws`: who asks for a WebSocket, when, and what is said over it.
 
-use super::checks::{duration, in_range, refuse, size};
-use super::shape::{DEPTH_MAX, Described, PaceRequest, Shape, of_messages};
-use super::{CommonRequest, PlanError};
+use super::PlanError;
+use super::checks::{duration, refuse, size};
+use super::pace::PaceRequest;
 use engine::endpoint::Endpoint;
 use engine::shape::{Pace, Ramp};
 use engine::websocket::frame::Kind;
 use engine::websocket::handshake::Opening;
-use engine::workload::{LoadSpec, NUMBER_BYTES, ServeSpec};
+use engine::workload::NUMBER_BYTES;
 use report::document::{MessageKind, WebSocketPlan};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Bytes of a message that a testee takes, unless asked otherwise.
 pub(super) const LIMIT_MESSAGE_BYTES: u64 = 64 << 20;
@@ -52,8 +51,40 @@ pub struct WebSocketRequest {
     pub subprotocols: Vec<String>,
 }
 
+/// What else was asked for that a handshake, or a default, depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Around<'a> {
+    /// The target as it was written.
+    pub target: Option<&'a str>,
+    /// The load's engine as it was written.
+    pub engine: Option<&'a str>,
+}
+
+impl Around<'_> {
+    fn is_blocking(&self) -> bool {
+        let name = self.engine.and_then(|engine| engine.split(':').next());
+        name == Some("blocking")
+    }
+}
+
+/// What is said over each WebSocket, and when each comes up.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub opening: Opening,
+    pub message_bytes: u32,
+    /// Bytes of the payload of a frame at most.
+    pub frame_bytes: u32,
+    pub kind: Kind,
+    pub pace: Pace,
+    /// Messages in flight per client, where nobody says how many.
+    pub default_depth: u32,
+    pub ramp: Ramp,
+    /// In the document's words.
+    pub described: WebSocketPlan,
+}
+
 impl WebSocketRequest {
-    pub(super) fn resolve(&self, common: &CommonRequest) -> Result<Shape, PlanError> {
+    pub(super) fn resolve(&self, around: &Around) -> Result<Conversation, PlanError> {
         let asked = self.message_bytes.unwrap_or(MESSAGE_BYTES);
         let message_bytes = size("--size", asked.max(1))?;
         if asked < NUMBER_BYTES as u64 {
@@ -65,50 +96,22 @@ impl WebSocketRequest {
             });
         }
         let fragment = self.fragment_bytes.map(|bytes| size("--fragment", bytes));
-        let frame_bytes = fragment.transpose()?.unwrap_or(message_bytes);
         let pace = self.pace()?;
         // A thread for each connection has one operation at a time.
-        let engine = common.engine.as_deref().unwrap_or_default();
-        let is_blocking = engine.split(':').next() == Some("blocking");
-        let default_depth = match pace.is_open() && !is_blocking {
-            true => DEPTH_ON_SCHEDULE,
-            false => 1,
-        };
-        let depth = in_range("--depth", self.depth.unwrap_or(default_depth), 1, DEPTH_MAX)?;
-        let ramp = match duration("--ramp", self.ramp_ns, 0, 0)? {
-            0 => Ramp::AtOnce,
-            ns => Ramp::PerSecond(1e9 / ns as f64),
-        };
-        let verify = self.verify.unwrap_or(true);
-        let opening = self.opening(common)?;
-        let limit_message_bytes = LIMIT_MESSAGE_BYTES.max(message_bytes.into());
-        let described = Described {
-            sizes: of_messages(message_bytes),
-            depth: Some(depth),
-            queue: self.pace.queue()?,
-            verify,
-            web_socket: Some(self.described(&opening, pace)),
-            ..Described::default()
-        };
-        Ok(Shape {
-            load: LoadSpec::WebSocket {
-                opening: Arc::new(opening),
-                message_bytes,
-                frame_bytes,
-                kind: if self.text { Kind::Text } else { Kind::Binary },
-                depth,
-                pace,
-                verify,
-                ramp,
-            },
-            testee: ServeSpec::WebSocket {
-                limit_message_bytes,
-            },
-            message_bytes: Some(message_bytes),
+        let has_depth = pace.is_open() && !around.is_blocking();
+        let opening = self.opening(around)?;
+        Ok(Conversation {
+            message_bytes,
+            frame_bytes: fragment.transpose()?.unwrap_or(message_bytes),
+            kind: if self.text { Kind::Text } else { Kind::Binary },
             pace,
-            nodelay: true,
-            hold: None,
-            described,
+            default_depth: if has_depth { DEPTH_ON_SCHEDULE } else { 1 },
+            ramp: match duration("--ramp", self.ramp_ns, 0, 0)? {
+                0 => Ramp::AtOnce,
+                ns => Ramp::PerSecond(1e9 / ns as f64),
+            },
+            described: self.described(&opening, pace),
+            opening,
         })
     }
 
@@ -149,8 +152,8 @@ impl WebSocketRequest {
 
     // ---- the handshake ---------------------------------------------------------------------
 
-    fn opening(&self, common: &CommonRequest) -> Result<Opening, PlanError> {
-        let target = common.target.as_deref();
+    fn opening(&self, around: &Around) -> Result<Opening, PlanError> {
+        let target = around.target;
         let url_path = target.and_then(|text| split_url(text).ok().flatten());
         let url_path = url_path.map(|(_, path)| path);
         let path = match (&self.path, url_path) {
@@ -313,11 +316,11 @@ mod tests {
     fn opening(target: Option<&str>, change: impl FnOnce(&mut WebSocketRequest)) -> Opening {
         let mut request = WebSocketRequest::default();
         change(&mut request);
-        let common = CommonRequest {
-            target: target.map(str::to_owned),
-            ..CommonRequest::default()
+        let around = Around {
+            target,
+            ..Around::default()
         };
-        request.opening(&common).unwrap()
+        request.opening(&around).unwrap()
     }
 
     #[test]
@@ -377,20 +380,17 @@ mod tests {
         for change in wrong {
             let mut request = WebSocketRequest::default();
             change(&mut request);
-            assert!(
-                request.resolve(&CommonRequest::default()).is_err(),
-                "{request:?}"
-            );
+            assert!(request.resolve(&Around::default()).is_err(), "{request:?}");
         }
-        let common = CommonRequest {
-            target: Some("ws://a/b".into()),
-            ..CommonRequest::default()
+        let around = Around {
+            target: Some("ws://a/b"),
+            ..Around::default()
         };
         let request = WebSocketRequest {
             path: Some("/c".into()),
             ..WebSocketRequest::default()
         };
-        assert!(request.resolve(&common).is_err());
+        assert!(request.resolve(&around).is_err());
     }
 
     #[test]
@@ -400,7 +400,7 @@ mod tests {
                 message_bytes: Some(bytes),
                 ..WebSocketRequest::default()
             };
-            request.resolve(&CommonRequest::default())
+            request.resolve(&Around::default())
         };
         assert!(of(8).is_ok());
         for bytes in [0, 7] {
