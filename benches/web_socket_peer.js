@@ -1,6 +1,7 @@
 // Echoes WebSocket messages with npm's `ws` (Debian: node-ws), without compression.
 //
-// A peer of `linerate serve --role ws`: prints the URL to give to `linerate run ws`.
+// A peer of `linerate serve --role ws`: prints the URL to give to `linerate run ws`. Debian's package is found with
+// NODE_PATH=/usr/share/nodejs.
 
 const { WebSocketServer } = require("ws");
 

@@ -44,7 +44,12 @@ fn generator_busy(document: &Document, round: &Round) -> Option<Message> {
     // there the rate is that of the pair.
     (busy >= GENERATOR_BUSY).then(|| {
         let cure = if document.plan.pace.rate_per_second().is_some() {
-            "lower --rate, or give the load more --threads"
+            match document.plan.pace {
+                Pace::Each { .. } => {
+                    "let each client send less often (--message-every), or give the load more --threads"
+                }
+                _ => "lower --rate, or give the load more --threads",
+            }
         } else {
             "give the load more --threads, or compare CPU per operation, or latency at a fixed \
              --rate, instead of the rate"
@@ -100,8 +105,7 @@ fn generator_late(document: &Document, round: &Round) -> Option<Message> {
             ),
         )
         .with_cure(
-            "give the load CPUs of its own (--client-cpus) or more --threads, or lower --rate; the service time is \
-             without it",
+            "give the load CPUs of its own (--client-cpus) or more --threads, or ask for less; the service time is without it",
         ),
     )
 }
@@ -154,7 +158,7 @@ fn rate_not_reached(document: &Document, round: &Round) -> Option<Message> {
         )
         .with_cure(
             "the response time then grows with the length of the run and is no property of the \
-             testee: lower --rate",
+             testee: ask for less (a lower --rate, a longer --message-every)",
         ),
     )
 }

@@ -77,7 +77,8 @@ impl<S: ShapeArgs> PlanArgs<S> {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Testee")]
 pub struct TesteeArgs {
-    /// Where to connect: tcp://HOST:PORT or unix:///PATH (HOST:PORT and /PATH will do). Without it linerate
+    /// Where to connect: tcp://HOST:PORT or unix:///PATH (HOST:PORT and /PATH will do; ws://HOST:PORT/PATH for ws).
+    /// Without it linerate
     /// starts its own testee, a process of its own on this machine, and ends it afterwards
     #[arg(value_name = "TARGET", help_heading = None::<&'static str>)]
     pub target: Option<String>,
@@ -178,7 +179,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
     pub timeout: Option<u64>,
 
-    /// A connection that is not established within this time has failed [default: 5s]
+    /// A connection that is not established within this time, its handshake included, has failed [default: 5s, of
+    /// ws 2s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
     pub connect_timeout: Option<u64>,
 

@@ -45,7 +45,10 @@ impl<W: LoadWorkload> Life<W> {
         if now_ns < limit_ns {
             return Some(limit_ns);
         }
-        let loss = Loss::connect_timed_out(&self.rules, number);
+        let loss = match self.state(index) {
+            State::Shaking => Loss::handshake_timed_out(&self.rules, number),
+            _ => Loss::connect_timed_out(&self.rules, number),
+        };
         self.lose_connect(index, loss, now_ns);
         self.close(index);
         None

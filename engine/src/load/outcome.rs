@@ -104,7 +104,17 @@ impl Loss {
         Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
-    /// Connecting, or the handshake that belongs to it, took too long.
+    /// Established in time, and the handshake that belongs to it was not done in time.
+    pub(super) fn handshake_timed_out(rules: &Rules, number: u32) -> Self {
+        let text = format!(
+            "{} accepted the connection, and the handshake was not done within {} ms",
+            rules.target_name(number),
+            rules.connect_timeout_ns / 1_000_000
+        );
+        Self::new(ErrorKind::ConnectTimeout, text)
+    }
+
+    /// Connecting took too long.
     pub(super) fn connect_timed_out(rules: &Rules, number: u32) -> Self {
         let text = format!(
             "connecting to {} took longer than {} ms",

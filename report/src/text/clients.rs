@@ -25,6 +25,11 @@ pub(crate) fn table(plan: &Plan, round: &Round, paper: &mut Paper) {
     row("  lost before that", grouped(clients.lost_total));
     row("failed", grouped(clients.failed_total));
     row("not opened to the end", grouped(clients.not_opened));
+    let known = clients.opened + clients.failed_total + clients.not_opened;
+    let unknown = plan.connections.saturating_sub(known);
+    if unknown > 0 {
+        table.row(["of a process that was lost".to_owned(), grouped(unknown)]);
+    }
     paper.table(&table);
     // One client is what the latency says.
     if clients.opened > 1 {
@@ -44,12 +49,12 @@ fn spread(clients: &Clients, paper: &mut Paper) {
     if let Some(answers) = &clients.answers {
         let (least, most) = (grouped(answers.least), grouped(answers.most));
         let mean = grouped(answers.mean.get().round() as u64);
-        let text = format!("from {least} to {most}, {mean} on average");
-        paper.hanging("answers to each:", &text);
+        let text = format!("to each client from {least} to {most}, {mean} on average");
+        paper.hanging("answers", &text);
     }
     let latencies = [
-        ("mean latency of each:", &clients.mean_latency),
-        ("longest of each:", &clients.longest_latency),
+        ("mean latency", &clients.mean_latency),
+        ("longest latency", &clients.longest_latency),
     ];
     for (name, all) in latencies {
         if let Some(all) = all {
@@ -61,7 +66,7 @@ fn spread(clients: &Clients, paper: &mut Paper) {
 fn from_to(all: &LatencySummary) -> String {
     let (least, most) = (human_ns(all.min_ns as f64), human_ns(all.max_ns as f64));
     let half = human_ns(all.p50_ns as f64);
-    format!("from {least} to {most}, of half of them at most {half}")
+    format!("of each client from {least} to {most}, of half of them at most {half}")
 }
 
 /// `3 of 10,000 clients could not be opened, 2 were lost`, over the rounds; nothing where all is well.

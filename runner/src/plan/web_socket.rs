@@ -1,7 +1,7 @@
 //! The shape of `ws`: who asks for a WebSocket, when, and what is said over it.
 
 use super::PlanError;
-use super::checks::{duration, refuse, size};
+use super::checks::{duration, in_range, refuse, size};
 use super::pace::PaceRequest;
 use engine::endpoint::Endpoint;
 use engine::shape::{Pace, Ramp};
@@ -95,7 +95,9 @@ impl WebSocketRequest {
                 cure: "a message carries a number of 8 bytes by which its echo is known",
             });
         }
-        let fragment = self.fragment_bytes.map(|bytes| size("--fragment", bytes));
+        let fragment = self.fragment_bytes.map(|bytes| {
+            in_range("--fragment", bytes, 1, LIMIT_MESSAGE_BYTES_MAX).map(|bytes| bytes as u32)
+        });
         let pace = self.pace()?;
         // A thread for each connection has one operation at a time.
         let has_depth = pace.is_open() && !around.is_blocking();
@@ -223,7 +225,12 @@ fn host(target: Option<&str>) -> String {
 pub(super) fn endpoint_of(text: &str) -> Result<Endpoint, PlanError> {
     match split_url(text)? {
         Some((endpoint, _)) => Ok(endpoint),
-        None => text.parse().map_err(PlanError::Endpoint),
+        None => text.parse().map_err(|why: String| {
+            PlanError::Endpoint(why.replace(
+                "write tcp://HOST:PORT or",
+                "write ws://HOST:PORT/PATH, tcp://HOST:PORT or",
+            ))
+        }),
     }
 }
 
