@@ -216,7 +216,8 @@ fn fragments_become_a_message() {
     let said = |text: &str| Heard::Text(text.as_bytes().to_vec());
     let pong = |text: &str| Heard::Pong(text.as_bytes().to_vec());
     let broken = || Heard::Close(1002);
-    let cases: Vec<(&str, Vec<Vec<u8>>, Vec<Heard>)> = vec![
+    type Case = (&'static str, Vec<Vec<u8>>, Vec<Heard>);
+    let cases: Vec<Case> = vec![
         (
             "5.1",
             vec![frame(false, Opcode::Ping, b"a"), last("b")],

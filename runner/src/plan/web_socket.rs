@@ -182,9 +182,7 @@ impl WebSocketRequest {
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case("host"));
         let host = own_host.map_or_else(|| host(target), |(_, value)| value.clone());
-        for (option, value) in [("--origin", &self.origin)] {
-            check_value(option, value.as_deref().unwrap_or_default())?;
-        }
+        check_value("--origin", self.origin.as_deref().unwrap_or_default())?;
         for name in &self.subprotocols {
             check_token("--subprotocol", name)?;
         }

@@ -96,7 +96,7 @@ fn the_text_counts_the_clients_out_and_draws_the_ramp() {
             "a client opened every 10 ms",
             "text messages",
             "there at the end",
-            "answers to each client from ",
+            "to each client from ",
             "# established",
             "handshake",
         ] {
