@@ -2,11 +2,14 @@
 
 use linerate_tests::Directory;
 use linerate_tests::binary::{Call, call, linerate, within};
-use linerate_tests::process::{Finished, needs, piped};
+#[cfg(target_os = "linux")]
+use linerate_tests::process::needs;
+use linerate_tests::process::{Finished, piped};
 use serde_json::Value;
 use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
 use std::process::Command;
 use std::time::Duration;
 
