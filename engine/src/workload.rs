@@ -28,9 +28,6 @@ use crate::needs::Needs;
 use crate::region::Region;
 use crate::session::{Hints, How, Session};
 use crate::shape::{Pace, Ramp};
-use crate::websocket::frame::Kind;
-use crate::websocket::handshake::Opening;
-use std::sync::Arc;
 
 /// Who closes first, and so where TIME_WAIT lands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -88,20 +85,8 @@ pub enum LoadSpec {
     },
     /// Messages over WebSockets that come back.
     WebSocket {
-        /// What is asked for in the handshake.
-        opening: Arc<Opening>,
-        /// Bytes of a message, at least [`NUMBER_BYTES`].
-        message_bytes: u32,
-        /// Bytes of the payload of a frame at most.
-        frame_bytes: u32,
-        /// What messages are sent as.
-        kind: Kind,
-        /// Messages in flight per connection at most.
-        depth: u32,
-        /// When to send.
-        pace: Pace,
-        /// Every byte of an answer is compared.
-        verify: bool,
+        /// What each client says.
+        client: WebSocket,
         /// When each client is opened.
         ramp: Ramp,
     },
@@ -273,24 +258,7 @@ impl LoadSpec {
                 bitrate_bits_per_second,
             }),
             Self::Connect { .. } => visitor.visit(Connect),
-            Self::WebSocket {
-                ref opening,
-                message_bytes,
-                frame_bytes,
-                kind,
-                depth,
-                pace,
-                verify,
-                ..
-            } => visitor.visit(WebSocket {
-                opening: Arc::clone(opening),
-                message_bytes,
-                frame_bytes,
-                kind,
-                depth,
-                pace,
-                verify,
-            }),
+            Self::WebSocket { ref client, .. } => visitor.visit(client.clone()),
             Self::Transaction {
                 exchange,
                 pace,

@@ -94,18 +94,15 @@ pub fn round(plan: &Plan, parts: RoundParts) -> Result<Round, HistogramError> {
         .map(|host| with_service_demand(host, &rates, is_lost))
         .map(|host| with_memory(host, plan))
         .collect();
-    let (mut cost, operations) = (cost, measured.totals.operations);
+    let mut cost = cost;
     if is_lost {
         cost.testee = without_shares(cost.testee);
     }
-    if plan.workload.holds() {
-        cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, operations);
-        cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, operations);
-    }
-    if let Some(clients) = &measured.clients {
-        let opened = clients.opened;
-        cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, opened);
-        cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, opened);
+    let clients = measured.clients.as_ref().map(|clients| clients.opened);
+    let held = plan.workload.holds().then_some(measured.totals.operations);
+    if let Some(connections) = clients.or(held) {
+        cost.load.memory_bytes_per_connection = memory_per_connection(&parts.load, connections);
+        cost.testee.memory_bytes_per_connection = memory_per_connection(&parts.testee, connections);
     }
     let by_host = hosts::shares(&parts.load, &parts.testee)?;
     let common = |skew_ns| common_window_ns(&parts.load, skew_ns);

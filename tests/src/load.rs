@@ -12,7 +12,7 @@ use engine::shape::{POISSON_SEED, Pace, Queue, Ramp, Stop};
 use engine::socket::SocketOptions;
 use engine::websocket::frame::Kind;
 use engine::websocket::handshake::Opening;
-use engine::workload::{Closer, Direction, LoadSpec};
+use engine::workload::{Closer, Direction, LoadSpec, WebSocket};
 use socket2::SockAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -333,17 +333,19 @@ pub fn echo(bytes: u32) -> LoadSpec {
 /// Messages of so many bytes over WebSockets, every byte compared.
 pub fn web_socket(message_bytes: u32, pace: Pace) -> LoadSpec {
     LoadSpec::WebSocket {
-        opening: Arc::new(Opening {
-            host: "h".into(),
-            path: "/x".into(),
-            ..Opening::default()
-        }),
-        message_bytes,
-        frame_bytes: message_bytes,
-        kind: Kind::Binary,
-        depth: 1,
-        pace,
-        verify: true,
+        client: WebSocket {
+            opening: Arc::new(Opening {
+                host: "h".into(),
+                path: "/x".into(),
+                ..Opening::default()
+            }),
+            message_bytes,
+            frame_bytes: message_bytes,
+            kind: Kind::Binary,
+            depth: 1,
+            pace,
+            verify: true,
+        },
         ramp: Ramp::AtOnce,
     }
 }
@@ -363,9 +365,11 @@ pub fn rr(request_bytes: u32, response_bytes: u32) -> LoadSpec {
 /// The same with another depth or pace.
 pub fn with(mut spec: LoadSpec, new_depth: u32, new_pace: Pace) -> LoadSpec {
     match &mut spec {
-        LoadSpec::RequestResponse { depth, pace, .. } | LoadSpec::WebSocket { depth, pace, .. } => {
-            (*depth, *pace) = (new_depth, new_pace);
-        }
+        LoadSpec::RequestResponse { depth, pace, .. }
+        | LoadSpec::WebSocket {
+            client: WebSocket { depth, pace, .. },
+            ..
+        } => (*depth, *pace) = (new_depth, new_pace),
         LoadSpec::Transaction { pace, .. } => *pace = new_pace,
         LoadSpec::Stream { .. } | LoadSpec::Connect { .. } => {}
     }

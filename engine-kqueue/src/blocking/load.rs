@@ -18,7 +18,6 @@ use engine::tcp_info::{self, TcpInfoSummary};
 use engine::workload::LoadVisitor;
 use stage::Stage;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use talker::{Talker, ThreadOutcome};
@@ -207,33 +206,14 @@ impl Conductor {
     /// Adds the threads' counters up for the agent.
     fn publish(&self) {
         let whole = &self.stage.job.published;
-        let sum = |field: fn(&Published) -> &AtomicU64| -> u64 {
-            self.parts
+        for field in Published::SUMS {
+            let sum = self
+                .parts
                 .iter()
                 .map(|part| field(part).load(Relaxed))
-                .sum()
-        };
-        whole.operations.store(sum(|p| &p.operations), Relaxed);
-        whole.bytes_sent.store(sum(|p| &p.bytes_sent), Relaxed);
-        whole
-            .bytes_received
-            .store(sum(|p| &p.bytes_received), Relaxed);
-        whole
-            .connections_started
-            .store(sum(|p| &p.connections_started), Relaxed);
-        whole
-            .connections_opened
-            .store(sum(|p| &p.connections_opened), Relaxed);
-        whole
-            .connections_failed
-            .store(sum(|p| &p.connections_failed), Relaxed);
-        whole
-            .connections_lost
-            .store(sum(|p| &p.connections_lost), Relaxed);
-        whole.errors.store(sum(|p| &p.errors), Relaxed);
-        whole
-            .latency_sum_ns
-            .store(sum(|p| &p.latency_sum_ns), Relaxed);
+                .sum();
+            field(whole).store(sum, Relaxed);
+        }
         for part in &self.parts {
             let largest = part.latency_max_ns.swap(0, Relaxed);
             whole.latency_max_ns.fetch_max(largest, Relaxed);

@@ -104,23 +104,20 @@ impl Loss {
         Self::new(ErrorKind::of_errno(errno), text).with_errno(errno)
     }
 
-    /// Established in time, and the handshake that belongs to it was not done in time.
-    pub(super) fn handshake_timed_out(rules: &Rules, number: u32) -> Self {
-        let text = format!(
-            "{} accepted the connection, and the handshake was not done within {} ms",
-            rules.target_name(number),
-            rules.connect_timeout_ns / 1_000_000
-        );
-        Self::new(ErrorKind::ConnectTimeout, text)
-    }
-
     /// Connecting took too long.
     pub(super) fn connect_timed_out(rules: &Rules, number: u32) -> Self {
-        let text = format!(
-            "connecting to {} took longer than {} ms",
-            rules.target_name(number),
-            rules.connect_timeout_ns / 1_000_000
-        );
+        Self::took_too_long("connecting to", rules, number)
+    }
+
+    /// Established in time, and the handshake that belongs to it took too long.
+    pub(super) fn handshake_timed_out(rules: &Rules, number: u32) -> Self {
+        let what = "the connection was accepted, and the handshake with";
+        Self::took_too_long(what, rules, number)
+    }
+
+    fn took_too_long(what: &str, rules: &Rules, number: u32) -> Self {
+        let (name, limit_ns) = (rules.target_name(number), rules.connect_timeout_ns);
+        let text = format!("{what} {name} took longer than {} ms", limit_ns / 1_000_000);
         Self::new(ErrorKind::ConnectTimeout, text)
     }
 }

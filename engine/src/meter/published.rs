@@ -30,6 +30,21 @@ pub struct Published {
     pub latency_max_ns: AtomicU64,
 }
 
+impl Published {
+    /// Those of which several workers have a sum: all but the largest latency.
+    pub const SUMS: [fn(&Self) -> &AtomicU64; 9] = [
+        |one| &one.operations,
+        |one| &one.bytes_sent,
+        |one| &one.bytes_received,
+        |one| &one.errors,
+        |one| &one.latency_sum_ns,
+        |one| &one.connections_started,
+        |one| &one.connections_opened,
+        |one| &one.connections_failed,
+        |one| &one.connections_lost,
+    ];
+}
+
 /// Counters of one testee worker that the agent samples.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -2,6 +2,7 @@
 
 use super::Violation;
 use super::mask::{self, Key};
+use crate::session::Out;
 use std::ops::Range;
 
 /// The longest header: two bytes, a length of eight and a key.
@@ -118,6 +119,17 @@ pub fn put_header(
             to[end..end + 4].copy_from_slice(&key);
             end + 4
         }
+    }
+}
+
+/// Sends a control frame, masked if there is a key.
+pub fn send_control<O: Out>(opcode: Opcode, payload: &[u8], key: Option<Key>, out: &mut O) {
+    let space = out.space(header_bytes(payload.len(), key.is_some()) + payload.len());
+    let header = put_header(space, true, opcode, payload.len(), key);
+    let to = &mut space[header..];
+    to.copy_from_slice(payload);
+    if let Some(key) = key {
+        mask::apply(to, key);
     }
 }
 
@@ -243,11 +255,6 @@ impl Decoder {
     /// The payload of the control frame that was read last, unmasked.
     pub fn control(&self) -> &[u8] {
         &self.control[..usize::from(self.control_bytes)]
-    }
-
-    /// Whether a frame or a message has begun and not ended.
-    pub fn is_between_messages(&self) -> bool {
-        self.message.is_none() && self.header_bytes == 0 && self.control_left == 0
     }
 
     /// Reads on from `*at`, and moves it behind what was read; `None` if nothing more is complete.

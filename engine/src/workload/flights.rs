@@ -82,24 +82,37 @@ impl Flights {
 
     /// All of them have failed for this reason. Returns how many they were.
     pub fn fail(&mut self, loss: &Loss, now_ns: u64, meter: &mut Meter) -> u64 {
-        let mut failed = 0;
-        while let Some(flight) = self.pop() {
-            let text = || loss.text.clone();
-            meter.failure(loss.kind, Some(flight.intended_ns), now_ns, text);
-            failed += 1;
-        }
-        failed
+        fail(std::iter::from_fn(|| self.pop()), loss, now_ns, meter)
     }
 
     /// The run is over, and none of them was answered. Returns how many they were.
     pub fn abandon(&mut self, now_ns: u64, meter: &mut Meter) -> u64 {
-        let mut abandoned = 0;
-        while let Some(flight) = self.pop() {
-            meter.unfinished(flight.intended_ns, now_ns, true);
-            abandoned += 1;
-        }
-        abandoned
+        abandon(std::iter::from_fn(|| self.pop()), now_ns, meter)
     }
+}
+
+/// Counts each of these as failed for this reason. Returns how many they were.
+pub(super) fn fail(
+    flights: impl Iterator<Item = Flight>,
+    loss: &Loss,
+    now_ns: u64,
+    meter: &mut Meter,
+) -> u64 {
+    let fail_one = |flight: Flight| {
+        let text = || loss.text.clone();
+        meter.failure(loss.kind, Some(flight.intended_ns), now_ns, text);
+    };
+    flights.map(fail_one).count() as u64
+}
+
+/// Counts each of these as never answered. Returns how many they were.
+pub(super) fn abandon(
+    flights: impl Iterator<Item = Flight>,
+    now_ns: u64,
+    meter: &mut Meter,
+) -> u64 {
+    let abandon_one = |flight: Flight| meter.unfinished(flight.intended_ns, now_ns, true);
+    flights.map(abandon_one).count() as u64
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The operations in flight on one connection whose answers say which they answer, and so may come in any order.
 
-use super::Flight;
+use super::flights::{self, Flight};
 use crate::load::Loss;
 use crate::meter::Meter;
 
@@ -116,23 +116,12 @@ impl NumberedFlights {
 
     /// All of them have failed for this reason. Returns how many they were.
     pub fn fail(&mut self, loss: &Loss, now_ns: u64, meter: &mut Meter) -> u64 {
-        let mut failed = 0;
-        while let Some(flight) = self.pop() {
-            let text = || loss.text.clone();
-            meter.failure(loss.kind, Some(flight.intended_ns), now_ns, text);
-            failed += 1;
-        }
-        failed
+        flights::fail(std::iter::from_fn(|| self.pop()), loss, now_ns, meter)
     }
 
     /// The run is over, and none of them was answered. Returns how many they were.
     pub fn abandon(&mut self, now_ns: u64, meter: &mut Meter) -> u64 {
-        let mut abandoned = 0;
-        while let Some(flight) = self.pop() {
-            meter.unfinished(flight.intended_ns, now_ns, true);
-            abandoned += 1;
-        }
-        abandoned
+        flights::abandon(std::iter::from_fn(|| self.pop()), now_ns, meter)
     }
 }
 

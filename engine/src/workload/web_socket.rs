@@ -27,7 +27,7 @@ pub const NUMBER_BYTES: usize = 8;
 const LIMIT_MESSAGE_BYTES: u64 = 1 << 30;
 
 /// The load's clients of a WebSocket echo.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WebSocket {
     /// What is asked for in the handshake.
     pub opening: Arc<Opening>,
@@ -404,7 +404,12 @@ impl WebSocketSession {
                     }
                 }
                 Some(Piece::Control(Opcode::Ping)) => {
-                    control(Opcode::Pong, self.decoder.control(), slot.key(), out);
+                    frame::send_control(
+                        Opcode::Pong,
+                        self.decoder.control(),
+                        Some(slot.key()),
+                        out,
+                    );
                 }
                 Some(Piece::Control(Opcode::Close)) => return self.hear_close(slot, out),
                 Some(Piece::Control(_)) => {}
@@ -478,7 +483,7 @@ impl WebSocketSession {
             .map_err(|violation| Loss::new(ErrorKind::Protocol, sent_us(violation.why)))?;
         let code = said.map(|(code, _)| code.to_be_bytes());
         let payload = code.as_ref().map_or(&[][..], |code| code);
-        control(Opcode::Close, payload, slot.key(), out);
+        frame::send_control(Opcode::Close, payload, Some(slot.key()), out);
         out.after(FAREWELL_LIMIT_NS);
         let text = match said {
             None => "the peer closed the WebSocket".to_owned(),
@@ -502,7 +507,7 @@ impl WebSocketSession {
         let is_open = matches!(self.state, State::Open);
         if self.is_leaving && is_open && slot.flights.is_empty() {
             let code = close::NORMAL.to_be_bytes();
-            control(Opcode::Close, &code, slot.key(), out);
+            frame::send_control(Opcode::Close, &code, Some(slot.key()), out);
             self.state = State::Parting;
         }
     }
@@ -514,13 +519,6 @@ fn not_utf8() -> Loss {
 
 fn sent_us(what: &str) -> String {
     format!("the peer sent {what}")
-}
-
-fn control<O: LoadOut>(opcode: Opcode, payload: &[u8], key: Key, out: &mut O) {
-    let space = out.space(frame::header_bytes(payload.len(), true) + payload.len());
-    let header_bytes = frame::put_header(space, true, opcode, payload.len(), Some(key));
-    space[header_bytes..].copy_from_slice(payload);
-    mask::apply(&mut space[header_bytes..], key);
 }
 
 // ---- what a message says -------------------------------------------------------------------

@@ -110,7 +110,7 @@ impl Session for WebSocketConnection {
         match self.state {
             State::Open => {}
             State::Parting => out.close(How::Fin),
-            State::Shaking(_) => self.part_with(handshake::too_late().as_bytes(), out),
+            State::Shaking(_) => self.refuse(&handshake::too_late(), out),
         }
     }
 
@@ -127,7 +127,7 @@ impl WebSocketConnection {
             return None;
         };
         if !reply.accepts {
-            self.part_with(reply.text.as_bytes(), out);
+            self.refuse(&reply.text, out);
             return None;
         }
         say(reply.text.as_bytes(), out);
@@ -160,7 +160,7 @@ impl WebSocketConnection {
                 }
                 Ok(Some(Piece::Control(Opcode::Ping))) => {
                     batch.flush(out);
-                    control(Opcode::Pong, self.decoder.control(), out);
+                    frame::send_control(Opcode::Pong, self.decoder.control(), None, out);
                 }
                 Ok(Some(Piece::Control(Opcode::Close))) => {
                     batch.flush(out);
@@ -210,7 +210,12 @@ impl WebSocketConnection {
             Err(violation) => self.fail(violation, out),
             Ok(said) => {
                 let code = said.map(|(code, _)| code.to_be_bytes());
-                control(Opcode::Close, code.as_ref().map_or(&[], |code| code), out);
+                frame::send_control(
+                    Opcode::Close,
+                    code.as_ref().map_or(&[], |code| code),
+                    None,
+                    out,
+                );
                 self.state = State::Parting;
                 out.close(How::Fin);
             }
@@ -221,15 +226,18 @@ impl WebSocketConnection {
         let mut payload = violation.code.to_be_bytes().to_vec();
         payload.extend_from_slice(violation.why.as_bytes());
         payload.truncate(CONTROL_MAX);
-        let mut farewell = vec![0; frame::header_bytes(payload.len(), false)];
-        frame::put_header(&mut farewell, true, Opcode::Close, payload.len(), None);
-        farewell.extend_from_slice(&payload);
-        self.part_with(&farewell, out);
+        frame::send_control(Opcode::Close, &payload, None, out);
+        self.part(out);
     }
 
-    /// Says the last there is to say, and waits for the client to end its side.
-    fn part_with<O: Out>(&mut self, last: &[u8], out: &mut O) {
-        say(last, out);
+    /// Says why there is no WebSocket.
+    fn refuse<O: Out>(&mut self, answer: &str, out: &mut O) {
+        say(answer.as_bytes(), out);
+        self.part(out);
+    }
+
+    /// The last was said: waits for the client to end its side.
+    fn part<O: Out>(&mut self, out: &mut O) {
         self.state = State::Parting;
         out.shutdown_write();
         out.after(FAREWELL_LIMIT_NS);
@@ -322,10 +330,4 @@ impl Batch {
 fn say<O: Out>(text: &[u8], out: &mut O) {
     debug_assert!(text.len() <= 2 * HEAD_MAX_BYTES, "fits into a space");
     out.space(text.len()).copy_from_slice(text);
-}
-
-fn control<O: Out>(opcode: Opcode, payload: &[u8], out: &mut O) {
-    let space = out.space(2 + payload.len());
-    let header_bytes = frame::put_header(space, true, opcode, payload.len(), None);
-    space[header_bytes..].copy_from_slice(payload);
 }

@@ -9,7 +9,7 @@ use super::pace::PaceRequest;
 use super::web_socket::{Around, LIMIT_MESSAGE_BYTES, WebSocketRequest};
 use engine::session::How;
 use engine::shape::Pace;
-use engine::workload::{self, LoadSpec, ServeSpec};
+use engine::workload::{self, LoadSpec, ServeSpec, WebSocket};
 use report::document::{
     CloseHow, Closer, Dialing, Direction, Queue, Sizes, WebSocketPlan, Workload,
 };
@@ -353,13 +353,15 @@ fn conversation(request: &WebSocketRequest, around: &Around) -> Result<Shape, Pl
     let verify = request.verify.unwrap_or(true);
     Ok(Shape {
         load: LoadSpec::WebSocket {
-            opening: Arc::new(conversation.opening),
-            message_bytes,
-            frame_bytes: conversation.frame_bytes,
-            kind: conversation.kind,
-            depth,
-            pace,
-            verify,
+            client: WebSocket {
+                opening: Arc::new(conversation.opening),
+                message_bytes,
+                frame_bytes: conversation.frame_bytes,
+                kind: conversation.kind,
+                depth,
+                pace,
+                verify,
+            },
             ramp: conversation.ramp,
         },
         testee: ServeSpec::WebSocket {

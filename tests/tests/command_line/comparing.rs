@@ -1,5 +1,6 @@
 //! Comparisons as users make them, short: what is refused, what comes out, how they end.
 
+use super::documents::{COMPARISON, validate};
 use linerate_tests::Directory;
 use linerate_tests::binary::{Call, alone, call, call_line, within};
 use serde_json::Value;
@@ -23,17 +24,6 @@ fn words(line: &str) -> Vec<String> {
 fn start(line: &str) -> Call {
     let words = words(line);
     Call::start(&words.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-fn validate(document: &Value) {
-    let schema = include_str!("../../../report/schema/comparison-1.json");
-    let schema = serde_json::from_str(schema).expect("the committed schema");
-    let validator = jsonschema::validator_for(&schema).expect("the committed schema");
-    let complaints: Vec<_> = validator
-        .iter_errors(document)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
 fn list<'a>(document: &'a Value, pointer: &str) -> &'a Vec<Value> {
@@ -175,7 +165,7 @@ fn a_comparison_of_two_engines() {
         }
         let document: Value =
             serde_json::from_str(&fs::read_to_string(&path).expect("saved")).expect("JSON");
-        validate(&document);
+        validate(&document, COMPARISON);
         assert_eq!(
             (&document["status"], &document["method"]["seed"]),
             (&"ok".into(), &3.into())
@@ -272,7 +262,7 @@ fn an_arm_that_fails_is_reported_and_the_others_go_on() {
             finished.stderr
         );
         let document = finished.json();
-        validate(&document);
+        validate(&document, COMPARISON);
         let cell = &document["cells"][0];
         let failures = |arm: usize| -> Vec<&str> {
             let runs = list(cell, "/rounds")
@@ -335,7 +325,7 @@ fn two_saved_results_are_compared_with_a_warning() {
         let same = call(&[&["compare", &old, &old, "--format", "json"][..], &limit].concat());
         assert_eq!(same.code(), 0, "{}", same.stderr);
         let document = same.json();
-        validate(&document);
+        validate(&document, COMPARISON);
         assert_eq!(document["warnings"][0]["code"], "not_interleaved");
         let verdict = &document["cells"][0]["analysis"]["verdicts"][0]["verdict"];
         assert!(verdict != "slower" && verdict != "faster", "{verdict}");
@@ -431,7 +421,7 @@ fn an_interrupt_leaves_the_complete_rounds() {
         let finished = call.finish(Duration::from_secs(20));
         assert_eq!(finished.code(), 130, "{}", finished.stderr);
         let document = finished.json();
-        validate(&document);
+        validate(&document, COMPARISON);
         assert_eq!(document["status"], "interrupted");
         let cell = &document["cells"][0];
         assert_eq!(cell["stopped"], "interrupted");
@@ -474,7 +464,7 @@ fn an_interrupt_before_a_round_counts_is_one_plain_statement() {
                 continue;
             }
             let document = finished.json();
-            validate(&document);
+            validate(&document, COMPARISON);
             assert_eq!(document["status"], "interrupted");
         }
     });
@@ -516,7 +506,7 @@ fn the_budget_ends_it() {
             began.elapsed()
         );
         let document = finished.json();
-        validate(&document);
+        validate(&document, COMPARISON);
         assert_eq!(document["cells"][0]["stopped"], "budget");
         assert!(list(&document, "/cells/0/rounds").len() < 31);
         assert!(finished.stderr.contains("at most"), "{}", finished.stderr);
@@ -531,7 +521,7 @@ fn a_slowed_engine_is_found_slower() {
                     --pause 10ms --seed 1 --format json --quiet --fail-on testee_cpu_per_op>2%";
         let finished = start(line).finish(Duration::from_secs(250));
         let document = finished.json();
-        validate(&document);
+        validate(&document, COMPARISON);
         let cell = &document["cells"][0];
         let metrics = list(cell, "/analysis/metrics");
         let cpu = metrics

@@ -1,5 +1,6 @@
 //! `run connect` as its users meet it: what became of every connection, how it ends, and how many there can be.
 
+use super::documents::{RESULT, validate, whole};
 use linerate_tests::binary::{Call, call, call_line, within};
 use linerate_tests::process::Finished;
 use linerate_tests::raw::{self, Server};
@@ -7,30 +8,22 @@ use linerate_tests::{Directory, Family};
 use serde_json::Value;
 use std::time::Duration;
 
-fn number(document: &Value, pointer: &str) -> u64 {
-    let value = document.pointer(pointer);
-    let value = value.unwrap_or_else(|| panic!("no {pointer} in {document:#}"));
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("{pointer} is no count"))
-}
-
 fn sum(list: &Value) -> u64 {
     let counts = list.as_array().expect("a list").iter();
-    counts.map(|one| number(one, "/count")).sum()
+    counts.map(|one| whole(one, "/count")).sum()
 }
 
 /// What became of the connections of the first round: established, failed, unfinished, lost. Their sum is what was
 /// asked for, whatever happened.
 fn outcomes(document: &Value) -> [u64; 4] {
     let measured = &document["rounds"][0]["measured"];
-    let established = number(measured, "/totals/operations");
+    let established = whole(measured, "/totals/operations");
     let failed = sum(&measured["errors"]);
-    let unfinished = number(measured, "/unfinished/count");
+    let unfinished = whole(measured, "/unfinished/count");
     let lost = sum(&measured["held"]["lost"]);
-    let all = number(document, "/plan/connections");
+    let all = whole(document, "/plan/connections");
     assert_eq!(established + failed + unfinished, all, "{measured:#}");
-    assert_eq!(number(measured, "/held/standing") + lost, established);
+    assert_eq!(whole(measured, "/held/standing") + lost, established);
     [established, failed, unfinished, lost]
 }
 
@@ -49,19 +42,12 @@ fn all_that_are_established_and_kept_are_a_success() {
         let shown = run("-c 50 --delay 2ms --hold 300ms --load-agents 3 --testee-agents 2");
         assert_eq!(shown.code(), 0, "{}", shown.stderr);
         let document = shown.json();
-        let schema = include_str!("../../../report/schema/result-1.json");
-        let schema = serde_json::from_str(schema).expect("the committed schema");
-        let validator = jsonschema::validator_for(&schema).expect("the committed schema");
-        let complaints: Vec<_> = validator
-            .iter_errors(&document)
-            .map(|e| e.to_string())
-            .collect();
-        assert!(complaints.is_empty(), "{complaints:#?}");
+        validate(&document, RESULT);
         assert_eq!(outcomes(&document), [50, 0, 0, 0]);
         let measured = &document["rounds"][0]["measured"];
-        assert!(number(measured, "/held/length_ns") >= 300_000_000);
+        assert!(whole(measured, "/held/length_ns") >= 300_000_000);
         // The last is due 98 ms after the first.
-        assert!(number(&document, "/rounds/0/window/length_ns") >= 98_000_000);
+        assert!(whole(&document, "/rounds/0/window/length_ns") >= 98_000_000);
         let intervals = measured["intervals"].as_array().expect("a list").iter();
         let of = |name: &str| {
             let all = intervals.clone();
@@ -225,7 +211,7 @@ fn the_rate_of_several_loads_is_that_of_the_whole_window() {
         let shown = run("-c 11 --delay 100ms --hold 0s --load-agents 2");
         let document = shown.json();
         let rate = document["rounds"][0]["rates"]["operations_per_second"].as_f64();
-        let window_s = number(&document, "/rounds/0/window/length_ns") as f64 / 1e9;
+        let window_s = whole(&document, "/rounds/0/window/length_ns") as f64 / 1e9;
         assert!(window_s >= 1.0, "{window_s} s");
         let (rate, expected) = (rate.expect("a rate"), 11.0 / window_s);
         assert!(
@@ -279,7 +265,7 @@ fn sixty_thousand_connections_stand_at_the_same_time() {
                 .as_array()
                 .expect("a list")
                 .iter()
-                .map(|side| number(side, "/measured/totals/connections_opened"))
+                .map(|side| whole(side, "/measured/totals/connections_opened"))
                 .sum();
             assert_eq!(accepted, 60_000, "{engine}: by the testees");
         }
@@ -309,7 +295,7 @@ fn an_idle_connection_costs_at_most_a_kibibyte_of_user_memory() {
                 shown.stderr
             );
             ["load", "testee"].map(|side| {
-                number(
+                whole(
                     &document,
                     &format!("/rounds/0/{side}/0/process/max_rss_bytes"),
                 )

@@ -1,6 +1,7 @@
 //! `linerate doctor` on the machine of the tests: a schema, a verdict, and neighbours that are there; and what
 //! `run` and `compare` warn of.
 
+use super::documents::{CHECKUP, validate};
 use linerate_tests::binary::{Call, alone, call, call_line, linerate, within};
 use linerate_tests::process::Kept;
 #[cfg(target_os = "linux")]
@@ -25,14 +26,7 @@ fn finding<'a>(checkup: &'a Value, code: &str) -> &'a Value {
 fn the_findings_follow_their_schema_and_decide_the_exit_code() {
     within(60, || {
         let (checkup, code) = checkup(&["--watch", "200ms"]);
-        let schema = include_str!("../../../report/schema/doctor-1.json");
-        let schema = serde_json::from_str(schema).expect("the committed schema");
-        let validator = jsonschema::validator_for(&schema).expect("the committed schema");
-        let complaints: Vec<_> = validator
-            .iter_errors(&checkup)
-            .map(|e| e.to_string())
-            .collect();
-        assert!(complaints.is_empty(), "{complaints:#?}");
+        validate(&checkup, CHECKUP);
         let problem = checkup["verdict"] == "problem";
         assert_eq!(code, Some(i32::from(problem)));
         for known in [

@@ -1,5 +1,6 @@
 //! Runs as a newcomer types them, short, and what comes out of them.
 
+use super::documents::{RESULT, number, validate};
 use linerate_tests::binary::{Call, call, call_line, within};
 use linerate_tests::raw::{self, Server};
 use linerate_tests::{Directory, Family, drivers};
@@ -21,22 +22,9 @@ fn at<'a>(document: &'a Value, pointer: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {pointer} in {document:#}"))
 }
 
-fn number(document: &Value, pointer: &str) -> f64 {
-    at(document, pointer)
-        .as_f64()
-        .unwrap_or_else(|| panic!("{pointer} is no number"))
-}
-
 /// What every good document of one round says.
 fn check(document: &Value) {
-    let schema = include_str!("../../../report/schema/result-1.json");
-    let schema = serde_json::from_str(schema).expect("the committed schema");
-    let validator = jsonschema::validator_for(&schema).expect("the committed schema");
-    let complaints: Vec<_> = validator
-        .iter_errors(document)
-        .map(|e| format!("{}: {e}", e.instance_path()))
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    validate(document, RESULT);
     assert_eq!(at(document, "/status"), "ok");
     assert_eq!(
         at(document, "/rounds/0/measured/errors"),

@@ -4,6 +4,7 @@ mod addresses;
 mod comparing;
 mod connecting;
 mod doctor;
+mod documents;
 mod endings;
 mod event_record;
 #[cfg(target_os = "linux")]

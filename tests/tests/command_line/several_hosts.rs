@@ -1,6 +1,7 @@
 //! Several hosts a side, as network namespaces on a bridge: what they measure together, and what becomes of it where
 //! one of them is cut off, killed, silent, of another time or of another version.
 
+use super::documents::number;
 use linerate_tests::binary::{Call, linerate, within};
 use linerate_tests::network::{Network, address, via};
 use linerate_tests::process::{Finished, piped};
@@ -24,11 +25,6 @@ const QUICK: [&str; 10] = [
 /// [`QUICK`] with more.
 fn quick<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&QUICK[..], more].concat()
-}
-
-fn number(document: &Value, pointer: &str) -> f64 {
-    let value = document.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("no number at {pointer}: {document:#}"))
 }
 
 fn items<'a>(document: &'a Value, pointer: &str) -> &'a [Value] {

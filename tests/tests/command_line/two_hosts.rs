@@ -1,14 +1,9 @@
 //! Two hosts on one machine: network namespaces joined by a veth pair, made and removed here.
 
+use super::documents::number;
 use linerate_tests::binary::within;
 use linerate_tests::settings::{Host, OVER_THERE};
-use serde_json::Value;
 use std::time::Duration;
-
-fn number(document: &Value, pointer: &str) -> f64 {
-    let value = document.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("no number at {pointer}: {document:#}"))
-}
 
 #[test]
 fn the_testee_is_started_over_there_and_tells_what_it_received() {

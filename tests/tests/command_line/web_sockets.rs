@@ -1,5 +1,6 @@
 //! `run ws` and `serve --role ws` as their users meet them.
 
+use super::documents::{RESULT, validate, whole};
 use linerate_tests::binary::{call_line, within};
 use linerate_tests::process::Finished;
 use linerate_tests::raw::Server;
@@ -8,26 +9,18 @@ use linerate_tests::{Directory, Family};
 use serde_json::Value;
 use std::time::Duration;
 
-fn number(document: &Value, pointer: &str) -> u64 {
-    let value = document.pointer(pointer);
-    let value = value.unwrap_or_else(|| panic!("no {pointer} in {document:#}"));
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("{pointer} is no count"))
-}
-
 /// What became of the clients of the first round: opened, failed, lost. Whatever happened, all are accounted for.
 fn outcomes(document: &Value) -> [u64; 3] {
     let clients = &document["rounds"][0]["measured"]["clients"];
-    let of = |name: &str| number(clients, &format!("/{name}"));
+    let of = |name: &str| whole(clients, &format!("/{name}"));
     let [opened, failed, lost] = ["opened", "failed_total", "lost_total"].map(of);
-    let all = number(document, "/plan/connections");
+    let all = whole(document, "/plan/connections");
     assert_eq!(opened + failed + of("not_opened"), all, "{clients:#}");
     assert_eq!(of("standing") + lost, opened, "{clients:#}");
     let accounts = &document["rounds"][0]["measured"]["connections"];
     let ended =
-        ["succeeded", "failed", "unfinished"].map(|name| number(accounts, &format!("/{name}")));
-    assert_eq!(ended.iter().sum::<u64>(), number(accounts, "/started"));
+        ["succeeded", "failed", "unfinished"].map(|name| whole(accounts, &format!("/{name}")));
+    assert_eq!(ended.iter().sum::<u64>(), whole(accounts, "/started"));
     [opened, failed, lost]
 }
 
@@ -47,31 +40,21 @@ fn clients_come_up_by_their_ramp_and_each_message_is_answered() {
         let shown = run(line);
         assert_eq!(shown.code(), 0, "{}", shown.stderr);
         let document = shown.json();
-        let schema = include_str!("../../../report/schema/result-1.json");
-        let schema = serde_json::from_str(schema).expect("the committed schema");
-        let validator = jsonschema::validator_for(&schema).expect("the committed schema");
-        let complaints: Vec<_> = validator
-            .iter_errors(&document)
-            .map(|e| e.to_string())
-            .collect();
-        assert!(complaints.is_empty(), "{complaints:#?}");
+        validate(&document, RESULT);
         assert_eq!(outcomes(&document), [60, 0, 0]);
         let measured = &document["rounds"][0]["measured"];
         // Nine or ten a client in a second.
-        let operations = number(measured, "/totals/operations");
+        let operations = whole(measured, "/totals/operations");
         assert!((540..=600).contains(&operations), "{operations}");
-        assert_eq!(number(measured, "/latency/handshake/count"), 60);
-        assert_eq!(number(&document, "/plan/pace/every_ns"), 100_000_000);
+        assert_eq!(whole(measured, "/latency/handshake/count"), 60);
+        assert_eq!(whole(&document, "/plan/pace/every_ns"), 100_000_000);
         // The window begins when the ramp, of 295 ms, is over.
-        assert_eq!(number(&document, "/plan/warmup_ns"), 1_295_000_000);
+        assert_eq!(whole(&document, "/plan/warmup_ns"), 1_295_000_000);
         let ramp = measured["clients"]["ramp"].as_array().expect("a list");
         let last = ramp.last().expect("a point");
-        assert_eq!(
-            (number(last, "/started"), number(last, "/opened")),
-            (60, 60)
-        );
-        let half = ramp.iter().find(|point| number(point, "/opened") >= 30);
-        let half_ns = number(half.expect("a half"), "/at_ns");
+        assert_eq!((whole(last, "/started"), whole(last, "/opened")), (60, 60));
+        let half = ramp.iter().find(|point| whole(point, "/opened") >= 30);
+        let half_ns = whole(half.expect("a half"), "/at_ns");
         assert!(half_ns >= 29 * 5_000_000, "never early: {half_ns}");
         for side in ["load", "testee"] {
             let of_side = document.pointer(&format!(
@@ -201,14 +184,14 @@ fn the_record_and_the_result_say_the_same() {
         let stats = call_line(&format!("events stats {} --format json", path.display()));
         assert_eq!(stats.code(), 0, "{}", stats.stderr);
         let stats = stats.json();
-        let of = |name: &str| number(&stats, &format!("/{name}"));
+        let of = |name: &str| whole(&stats, &format!("/{name}"));
         assert_eq!((of("clients"), of("handshakes")), (20, 20));
         assert_eq!((of("connection_timeouts"), of("crashes")), (0, 0));
         // All of it is in the window, but what is answered after its end.
-        let operations = number(&document, "/rounds/0/measured/totals/operations");
+        let operations = whole(&document, "/rounds/0/measured/totals/operations");
         assert!(of("messages_recv") >= operations && of("messages_recv") <= operations + 20);
         assert_eq!(of("messages_sent"), of("messages_recv"));
-        let handshakes = number(&document, "/rounds/0/measured/latency/handshake/count");
+        let handshakes = whole(&document, "/rounds/0/measured/latency/handshake/count");
         assert_eq!(handshakes, 20);
     });
 }

@@ -41,15 +41,9 @@ fn with(
     new_depth: u32,
     new_ramp: Ramp,
 ) -> LoadSpec {
-    if let LoadSpec::WebSocket {
-        kind,
-        frame_bytes,
-        depth,
-        ramp,
-        ..
-    } = &mut spec
-    {
-        (*kind, *frame_bytes, *depth, *ramp) = (new_kind, new_frame_bytes, new_depth, new_ramp);
+    if let LoadSpec::WebSocket { client, ramp } = &mut spec {
+        (client.kind, client.frame_bytes, client.depth) = (new_kind, new_frame_bytes, new_depth);
+        *ramp = new_ramp;
     }
     spec
 }

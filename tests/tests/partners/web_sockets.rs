@@ -5,7 +5,7 @@ use engine::meter::ErrorKind;
 use engine::shape::{Pace, Ramp};
 use engine::websocket::frame::Kind;
 use engine::websocket::handshake::Opening;
-use engine::workload::{LoadSpec, ServeSpec};
+use engine::workload::{LoadSpec, ServeSpec, WebSocket};
 use linerate_tests::Family;
 use linerate_tests::load::Plan;
 use linerate_tests::process::{Kept, first_line, python_with};
@@ -51,19 +51,21 @@ fn python_websockets_echo_our_messages(driver: &'static dyn Driver) {
         (1_000_000, 300_000, Kind::Text, None),
     ] {
         let spec = LoadSpec::WebSocket {
-            opening: Arc::new(Opening {
-                host: format!("127.0.0.1:{port}"),
-                path: "/any?thing".into(),
-                origin: Some("http://a".into()),
-                subprotocols: subprotocol.into_iter().map(str::to_owned).collect(),
-                fields: vec![("X-Test".into(), "1".into())],
-            }),
-            message_bytes,
-            frame_bytes,
-            kind,
-            depth: 2,
-            pace: Pace::Closed,
-            verify: true,
+            client: WebSocket {
+                opening: Arc::new(Opening {
+                    host: format!("127.0.0.1:{port}"),
+                    path: "/any?thing".into(),
+                    origin: Some("http://a".into()),
+                    subprotocols: subprotocol.into_iter().map(str::to_owned).collect(),
+                    fields: vec![("X-Test".into(), "1".into())],
+                }),
+                message_bytes,
+                frame_bytes,
+                kind,
+                depth: 2,
+                pace: Pace::Closed,
+                verify: true,
+            },
             ramp: Ramp::AtOnce,
         };
         let loaded = Plan::new(driver, &address, spec)
