@@ -60,6 +60,22 @@ impl Process {
         &self.line
     }
 
+    /// CPU time that it has had so far, ns: fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_time_ns(&self) -> Result<f64, String> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = |field: usize| {
+            let field = fields.split_whitespace().nth(field - 3);
+            field.and_then(|ticks| ticks.parse::<f64>().ok())
+        };
+        match (ticks(14), ticks(15)) {
+            (Some(user), Some(system)) => Ok((user + system) * 1e7),
+            _ => Err(format!("{path} has no CPU time")),
+        }
+    }
+
     /// Waits for success within `limit` and returns what was written to standard output.
     pub fn finish(mut self, limit: Duration) -> Result<String, String> {
         let Some(status) = self.wait(limit)? else {

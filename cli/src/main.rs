@@ -7,6 +7,7 @@ mod args;
 mod arms;
 mod commands;
 mod comparison_outlet;
+mod door;
 mod other_tools;
 mod output;
 mod plan_file;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
         Command::Sysctl(args) => commands::sysctl::sysctl(&args),
         Command::Report(args) => commands::report::report(&args),
         Command::Events(args) => commands::events::events(&args),
-        Command::Agent(args) => return commands::agent::agent(&args),
+        Command::Agent(args) => commands::agent::agent(&args),
         Command::Supervise(_) => commands::supervise::supervise(),
     };
     if starts_others {

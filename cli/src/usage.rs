@@ -223,6 +223,7 @@ mod tests {
             ("linerate run rr --dur 5s", "'--duration'"),
             ("linerate doctor --formt json", "'--format'"),
             ("linerate -s", "linerate serve --listen"),
+            ("linerate agnet", "'agent'"),
         ];
         for (command, tip) in cases {
             let [line, _] = answer(command);
@@ -238,9 +239,8 @@ mod tests {
         // Neither what is only spelt a little alike, nor a command that is not shown.
         for command in [
             "linerate run rr --wrap",
-            "linerate agnet",
-            "linerate agents",
             "linerate supervisor",
+            "linerate supervize",
             "linerate run rr -X",
         ] {
             let [line, _] = answer(command);

@@ -39,6 +39,20 @@ impl ExitClass {
         }
     }
 
+    /// The class that ends with this exit code.
+    pub(crate) fn of_code(code: u8) -> Option<Self> {
+        let all = [
+            Self::Done,
+            Self::CheckFailed,
+            Self::Usage,
+            Self::Machine,
+            Self::Peer,
+            Self::Undecided,
+            Self::Interrupted,
+        ];
+        all.into_iter().find(|class| class.code() == code)
+    }
+
     /// The stable name of an error of this class in documents.
     pub fn message_code(self) -> &'static str {
         match self {

@@ -21,6 +21,7 @@ mod listening;
 pub mod plan;
 pub mod profile;
 pub mod protocol;
+pub mod ranks;
 pub mod serve;
 mod serve_counts;
 pub mod testee_process;

@@ -15,7 +15,7 @@ use report::document::{AppliedProfile, Host, Interval, Message, RampPoint, Side}
 use serde::{Deserialize, Serialize};
 
 /// Raised with every change of the messages.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// From the conductor to an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use report::document as doc;
 use report::units::parse_duration_ns;
 
 use super::count_u32;
+use super::ranks::RanksArgs;
 use super::run::{CcShape, ConnectShape, CrrShape, EchoShape, RrShape, StreamShape, WsShape};
 use super::run_groups::{OutputArgs, PlanArgs};
 use crate::arms::RunLine;
@@ -303,6 +304,9 @@ pub struct MethodArgs {
     /// cpu_per_op>3%, and with code 5 if nothing can be said of it. May be repeated
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<String>,
+
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 /// A share, written in percent.

@@ -23,6 +23,7 @@ pub mod engines;
 pub mod events;
 mod fill;
 pub mod profile;
+pub mod ranks;
 pub mod report;
 pub mod run;
 pub mod run_groups;
@@ -104,8 +105,7 @@ pub enum Command {
     Report(report::ReportArgs),
     /// Read the event record of a run: its events, and what they add up to
     Events(events::EventsArgs),
-    /// Take part in a measurement over stdin and stdout (started by `run`)
-    #[command(hide = true)]
+    /// Take part in a measurement: started by `run`, or by something else to join one (--join)
     Agent(agent::AgentArgs),
     /// Put settings back when the process that applied them has ended (started by `run`)
     #[command(hide = true)]

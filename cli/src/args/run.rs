@@ -9,6 +9,7 @@ use runner::plan::{
     PlanRequest, RrRequest, ShapeRequest, StreamRequest, WebSocketRequest,
 };
 
+use super::ranks::RanksArgs;
 use super::run_groups::{PaceArgs, RunOutputArgs, ShapeArgs, WorkloadArgs, either};
 use super::{count_u32, operation_rate};
 
@@ -399,16 +400,16 @@ pub enum CloseHow {
 }
 
 impl Workload {
-    /// What is asked for, with nothing filled in, and where the result goes.
-    fn parts(&self) -> (PlanRequest, &RunOutputArgs) {
+    /// What is asked for, with nothing filled in, where ranks join, and where the result goes.
+    fn parts(&self) -> (PlanRequest, &RanksArgs, &RunOutputArgs) {
         match self {
-            Self::Rr(args) => (args.plan.request(), &args.output),
-            Self::Echo(args) => (args.plan.request(), &args.output),
-            Self::Stream(args) => (args.plan.request(), &args.output),
-            Self::Crr(args) => (args.plan.request(), &args.output),
-            Self::Cc(args) => (args.plan.request(), &args.output),
-            Self::Connect(args) => (args.plan.request(), &args.output),
-            Self::Ws(args) => (args.plan.request(), &args.output),
+            Self::Rr(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Echo(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Stream(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Crr(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Cc(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Connect(args) => (args.plan.request(), &args.ranks, &args.output),
+            Self::Ws(args) => (args.plan.request(), &args.ranks, &args.output),
         }
     }
 
@@ -417,9 +418,14 @@ impl Workload {
         self.parts().0
     }
 
+    /// Where ranks join.
+    pub fn ranks(&self) -> &RanksArgs {
+        self.parts().1
+    }
+
     /// Where the result goes.
     pub fn output(&self) -> &RunOutputArgs {
-        self.parts().1
+        self.parts().2
     }
 }
 

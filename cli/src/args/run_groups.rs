@@ -15,6 +15,7 @@ use runner::plan::{
 
 use super::fill::Fill;
 use super::profile::ProfileArgs;
+use super::ranks::RanksArgs;
 use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
 
 /// What every workload of `run` takes: what is measured, and where the result goes.
@@ -22,6 +23,8 @@ use super::{byte, count_u32, operation_rate, size_u32, whole_s, whole_us};
 pub struct WorkloadArgs<S: Args> {
     #[command(flatten)]
     pub plan: PlanArgs<S>,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
     #[command(flatten)]
     pub output: RunOutputArgs,
 }
@@ -78,8 +81,7 @@ impl<S: ShapeArgs> PlanArgs<S> {
 #[command(next_help_heading = "Testee")]
 pub struct TesteeArgs {
     /// Where to connect: tcp://HOST:PORT or unix:///PATH (HOST:PORT and /PATH will do; ws://HOST:PORT/PATH for ws).
-    /// Without it linerate
-    /// starts its own testee, a process of its own on this machine, and ends it afterwards
+    /// Without it linerate starts its own testee, a process of its own on this machine, and ends it afterwards
     #[arg(value_name = "TARGET", help_heading = None::<&'static str>)]
     pub target: Option<String>,
 
@@ -144,6 +146,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PREFIX")]
     pub load_via: Vec<String>,
 
+    /// Load agents that something else starts (Slurm, Kubernetes, MPI, a shell loop), and that join at --join: see
+    /// linerate agent --help
+    #[arg(long, value_name = "N", value_parser = count_u32)]
+    pub ranks: Option<u32>,
+
     /// linerate on the load's hosts [default: the path of this one]
     #[arg(long, value_name = "COMMAND")]
     pub load_command: Option<String>,
@@ -199,6 +206,7 @@ impl Fill for LoadArgs {
     fn fill(&self, request: &mut CommonRequest) {
         request.connections = self.connections;
         request.load_via = self.load_via.clone();
+        request.ranks = self.ranks;
         request.load_command = self.load_command.clone();
         request.load_agents = self.load_agents;
         request.threads = self.threads;

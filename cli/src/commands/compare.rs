@@ -15,6 +15,7 @@ use runner::compare::{
 use runner::conduct::Phase;
 use runner::error::{ExitClass, Failure};
 use runner::plan::CommonRequest;
+use runner::ranks::Door;
 
 use crate::args::compare::{ArmsArgs, Asked, CompareArgs, MethodArgs, Side};
 use crate::args::run_groups::OutputArgs;
@@ -24,7 +25,7 @@ use crate::problem::Problem;
 use crate::progress::{Comparing, Findings, Kind, Step, Surroundings, in_words, say};
 use crate::signals::end_early;
 use crate::trial_log::{self, now_unix_ns, output_log};
-use crate::{comparison_outlet, plan_file, usage};
+use crate::{comparison_outlet, door, plan_file, usage};
 
 /// Compares.
 ///
@@ -206,7 +207,8 @@ fn measure(
     let mut lines = vec![announcement(&experiment)];
     lines.extend(log);
     lines.extend(book.path().map(trial_log::kept));
-    conduct_on(&experiment, book, outlet, &lines, command, output)
+    let door = door::open(&method.ranks, experiment.ranks())?;
+    conduct_on(&experiment, door, book, outlet, &lines, command, output)
 }
 
 /// Goes on with what was ended before its end.
@@ -225,12 +227,14 @@ fn resume(path: &Path, method: &MethodArgs, output: &OutputArgs) -> Result<ExitC
         if rounds == 1 { "is" } else { "are" },
         path.display()
     ));
-    conduct_on(&experiment, book, outlet, &lines, command, output)
+    let door = door::open(&method.ranks, experiment.ranks())?;
+    conduct_on(&experiment, door, book, outlet, &lines, command, output)
 }
 
 /// Conducts it, with `lines` said before; `command` is the one that began it.
 fn conduct_on(
     experiment: &Experiment,
+    door: Option<Door>,
     mut book: Book,
     outlet: Outlet,
     lines: &[String],
@@ -250,7 +254,8 @@ fn conduct_on(
         findings: Findings::default(),
         quiet: output.quiet,
     };
-    let mut outcome = conduct(experiment, &mut book, &mut watcher, &cancel);
+    let mut outcome = conduct(experiment, door.as_ref(), &mut book, &mut watcher, &cancel);
+    drop(door);
     drop(watcher);
     outcome.comparison.command = command;
     let unfinished = book.path().map(ToOwned::to_owned);
@@ -323,6 +328,10 @@ impl Observer for Watcher {
 
     fn warning(&mut self, warning: &Message) {
         self.note(&warning.text);
+    }
+
+    fn ranks(&mut self, news: &str) {
+        self.note(news);
     }
 
     fn run_started(&mut self, place: &Position<'_>) {

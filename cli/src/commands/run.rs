@@ -18,6 +18,7 @@ use runner::plan::{Plan, forecast, spread_over_agents};
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
+use crate::door;
 use crate::output::{Destination, Lines, PAGE, Spare, apart, both, event_file, note_form};
 use crate::problem::Problem;
 use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
@@ -49,6 +50,7 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
         Some(path) => plan.recording_events(event_file(path)?),
         None => plan,
     };
+    let door = door::open(args.workload.ranks(), plan.ranks())?;
     let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
     let progress = progress(&plan, &output.result);
@@ -67,7 +69,9 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     if plan.holds_until_told() && std::io::stdin().is_terminal() && is_in_foreground() {
         end_on_enter(&cancel);
     }
-    let outcome = conduct(&plan, &mut watcher, &cancel);
+    let outcome = conduct(&plan, door.as_ref(), &mut watcher, &cancel);
+    // The ranks go before the result is written.
+    drop(door);
     let log = watcher.log.take();
     drop(watcher);
     match outcome {
@@ -176,6 +180,10 @@ impl Observer for Watcher<'_> {
         if self.first_round {
             self.note(&format!("{agent}: engine {engine} ({reason})"));
         }
+    }
+
+    fn ranks(&mut self, news: &str) {
+        self.note(news);
     }
 
     fn finding(&mut self, host: &str, finding: &Finding) {

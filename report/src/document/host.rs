@@ -17,6 +17,9 @@ pub struct Host {
     /// The command prefix through which agents were started there; left out for the host that conducts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
+    /// Address that its agent joined from, where it is a rank that something else started; left out for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_from: Option<String>,
     /// Its host name.
     pub name: Option<String>,
     /// Kernel name and release, for example `Linux 6.18.44`.

@@ -21,6 +21,9 @@ pub struct Plan {
     /// Command prefixes through which load agents were started, one for each host; left out for child processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load_via: Vec<String>,
+    /// Load agents that something else started, and that joined the run; left out where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<u32>,
     /// Connections held open at the same time, over all load agents.
     pub connections: u64,
     /// Worker threads of each load agent.

@@ -13,9 +13,10 @@ use crate::{Labelled, warnings};
 const TOGETHER: f64 = 0.9;
 
 /// What may differ between runs that together are one: the parts of a load that are added, and where they ran.
-const ADDED: [&str; 10] = [
+const ADDED: [&str; 11] = [
     "load_agents",
     "load_via",
+    "ranks",
     "connections",
     "testee_agents",
     "count",
@@ -255,6 +256,7 @@ fn plan(parts: &[Labelled<&Document>], first: &Plan) -> Plan {
     let mut plan = Plan {
         load_agents: plans().map(|plan| plan.load_agents).sum(),
         load_via: plans().flat_map(|plan| plan.load_via.clone()).collect(),
+        ranks: plans().map(|plan| plan.ranks).sum(),
         connections: plans().map(|plan| plan.connections).sum(),
         testee_agents: plans().map(|plan| plan.testee_agents).sum(),
         count: summed(|plan| plan.count),

@@ -130,6 +130,8 @@ fn host_line(host: &Host) -> String {
         .map(|via| format!("through '{via}'"))
         .into_iter()
         .collect();
+    let from = host.joined_from.as_ref();
+    parts.extend(from.map(|from| format!("joined from {from}")));
     parts.extend(host.clock_offset.and_then(clock));
     let known = [&host.kernel, &host.os, &host.cpu_model];
     parts.extend(known.into_iter().flatten().cloned());

@@ -12,6 +12,7 @@ use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::LOCAL;
 use crate::plan::Plan;
+use crate::ranks::Door;
 use report::comparison::{ArmRun, StopReason};
 use report::document::{Document, Interval, Message};
 use report::findings::Finding;
@@ -30,6 +31,11 @@ pub trait Observer {
     /// round, where every run finds the same again. They are warnings of the document too.
     fn finding(&mut self, host: &str, finding: &Finding) {
         let _ = (host, finding);
+    }
+
+    /// Of the ranks that are awaited: where they join, and who has come.
+    fn ranks(&mut self, news: &str) {
+        let _ = news;
     }
 
     /// A run begins.
@@ -94,6 +100,8 @@ pub(super) trait Venue {
 
 /// Processes, and the clock on the wall.
 struct Machine<'a> {
+    /// Where ranks join.
+    door: Option<&'a Door>,
     cancel: &'a Cancel,
     began: Instant,
 }
@@ -104,7 +112,7 @@ impl Venue for Machine<'_> {
         plan: &Plan,
         observer: &mut dyn conduct::Observer,
     ) -> Result<Document, RunError> {
-        conduct::conduct_one_of_many(plan, observer, self.cancel)
+        conduct::conduct_one_of_many(plan, self.door, observer, self.cancel)
     }
 
     fn rest(&mut self, ns: u64) {
@@ -133,11 +141,13 @@ impl Venue for Machine<'_> {
 /// gave, the second at once.
 pub fn conduct(
     experiment: &Experiment,
+    door: Option<&Door>,
     book: &mut Book,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Outcome {
     let mut machine = Machine {
+        door,
         cancel,
         began: Instant::now(),
     };
@@ -157,6 +167,7 @@ pub fn again(earlier: Earlier) -> Outcome {
     impl Observer for Silent {}
     let cancel = Cancel::new();
     let mut machine = Machine {
+        door: None,
         cancel: &cancel,
         began: Instant::now(),
     };
@@ -557,6 +568,10 @@ struct Relay<'a> {
 }
 
 impl conduct::Observer for Relay<'_> {
+    fn ranks(&mut self, news: &str) {
+        self.observer.ranks(news);
+    }
+
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
         if self.tell {
             self.observer.prepared(agent, engine, reason);

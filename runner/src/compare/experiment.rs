@@ -64,6 +64,12 @@ impl Experiment {
         Ok(experiment)
     }
 
+    /// How many ranks must join, where something else starts the load's agents.
+    pub fn ranks(&self) -> Option<u32> {
+        let entrants = self.cells.iter().flat_map(|cell| &cell.entrants);
+        entrants.filter_map(|entrant| entrant.plan.ranks()).max()
+    }
+
     /// How it is measured and judged.
     pub fn method(&self) -> &Method {
         &self.method
@@ -91,7 +97,7 @@ impl Experiment {
         let mut refused: Vec<String> = Vec::new();
         for entrant in self.cells.iter().flat_map(|cell| &cell.entrants) {
             let here = entrant.plan.testee().filter(|testee| testee.is_here());
-            let load_here = entrant.plan.request.common.load_via.is_empty();
+            let load_here = entrant.plan.request.common.load_elsewhere().is_none();
             let engines = [
                 load_here.then_some(&entrant.plan.engine),
                 here.map(|testee| &testee.engine),

@@ -7,6 +7,7 @@ use crate::error::{ExitClass, Failure};
 use crate::plan::{AgentPlan, Plan};
 use crate::protocol::{FromAgent, ToAgent};
 use report::document::Role;
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,11 @@ impl<'a> Hearing<'a> {
         let mut all = self.all();
         all.retain(|&number| self.agent(number).role == role);
         all
+    }
+
+    /// Where the agent of a rank joined from.
+    pub fn joined_from(&self, number: usize) -> Option<IpAddr> {
+        self.links[number].joined_from
     }
 
     pub fn say_to(&mut self, agents: &[usize], message: &ToAgent) {
@@ -205,7 +211,13 @@ impl<'a> Hearing<'a> {
             return Ok(());
         };
         stopped.end_at_once();
-        let via = stopped.agent.host.launcher.clone().unwrap_or_default();
+        let via = stopped
+            .agent
+            .host
+            .start
+            .launcher()
+            .unwrap_or_default()
+            .to_owned();
         Err(Failure::peer(format!(
             "{}, started through '{via}', was stopped by the terminal: it wants to ask something there \
              (a password, a passphrase, whether a host is known), and agents run in the background; {}",
@@ -252,17 +264,23 @@ impl<'a> Hearing<'a> {
 
     fn death(&mut self, agent: usize) -> Failure {
         let link = &mut self.links[agent];
-        let launcher = link.agent.host.launcher.as_ref();
-        let launcher =
-            launcher.map_or_else(String::new, |via| format!(", started through '{via}',"));
-        let cure = if self.greeted {
-            "look for it in the system's log (the out-of-memory killer, for instance) and run again"
-        } else {
-            "try the command by hand: it must start linerate and pass stdin and stdout through"
+        let came = match (link.agent.host.start.launcher(), link.joined_from) {
+            (Some(via), _) => format!(", started through '{via}',"),
+            (None, Some(from)) => format!(", which joined from {from},"),
+            (None, None) => String::new(),
+        };
+        let cure = match (self.greeted, link.joined_from) {
+            (true, _) => {
+                "look for it in the system's log (the out-of-memory killer, for instance) and run again"
+            }
+            (false, None) => {
+                "try the command by hand: it must start linerate and pass stdin and stdout through"
+            }
+            (false, Some(_)) => "look at what it said where it was started",
         };
         let (how, last_words) = link.obituary();
         Failure::peer(format!(
-            "{}{launcher} {how} before the round was over{last_words}; {cure}",
+            "{}{came} {how} before the round was over{last_words}; {cure}",
             link.agent.called()
         ))
     }
@@ -278,7 +296,7 @@ impl<'a> Hearing<'a> {
 
     pub fn silent(&self, agent: usize, what: &str) -> Failure {
         let agent = self.agent(agent);
-        let via = agent.host.launcher.as_ref();
+        let via = agent.host.start.launcher();
         Failure::peer(match via.filter(|_| what == "hello") {
             Some(via) => format!(
                 "{}, started through '{via}', did not say '{what}' in time: its machine or launcher hangs, \

@@ -1,12 +1,16 @@
 //! One agent as the conductor holds it: a way to speak, a stream of what it says, and its life.
 
+use super::observer::Observer;
+use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::lines::{Line, read_line, write_line};
-use crate::plan::AgentPlan;
+use crate::plan::{AgentPlan, Plan, Start};
 use crate::protocol::{FromAgent, ToAgent};
+use crate::ranks::{Door, Started};
 use report::foreign::shown;
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
@@ -25,6 +29,17 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Starts agents.
 pub(super) trait Launcher {
+    /// Waits for those of them that something else starts, and tells which have come.
+    fn gather(
+        &self,
+        plan: &Plan,
+        observer: &mut dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        let _ = (plan, observer, cancel);
+        Ok(())
+    }
+
     /// Starts the agent; what it says goes to `heard` under `number`.
     fn launch(
         &self,
@@ -53,16 +68,37 @@ pub(super) enum Sound {
     Closed,
 }
 
-/// Starts agents as processes: this binary, or a command prefix that leads to one like it.
-pub(super) struct ProcessLauncher;
+/// Starts agents as processes: this binary, or a command prefix that leads to one like it; ranks, which something else
+/// has started, join at its door.
+pub(super) struct ProcessLauncher<'a>(pub Option<&'a Door>);
 
-impl Launcher for ProcessLauncher {
+impl Launcher for ProcessLauncher<'_> {
+    fn gather(
+        &self,
+        plan: &Plan,
+        observer: &mut dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        match (plan.ranks(), self.0) {
+            (None, _) => Ok(()),
+            (Some(ranks), Some(door)) => {
+                door.gather(ranks, &mut |news| observer.ranks(news), cancel)
+            }
+            (Some(_), None) => Err(Failure::usage(
+                "--ranks needs a place where they join: add --join tcp://HOST:PORT",
+            )),
+        }
+    }
+
     fn launch(
         &self,
         agent: &AgentPlan,
         number: usize,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
+        if let (Start::Rank(rank), Some(door)) = (&agent.host.start, self.0) {
+            return Link::of_rank(agent, number, door.start(*rank)?, heard);
+        }
         let name = &agent.name;
         let own = std::env::current_exe().map_err(|error| {
             Failure::machine(format!(
@@ -71,7 +107,9 @@ impl Launcher for ProcessLauncher {
         })?;
         let mut words: Vec<std::ffi::OsString> = Vec::new();
         let mut program = own.into_os_string();
-        words.extend(agent.host.via.iter().map(Into::into));
+        if let Start::Via { words: via, .. } = &agent.host.start {
+            words.extend(via.iter().map(Into::into));
+        }
         if let Some(command) = &agent.host.command {
             program = command.into();
         }
@@ -95,10 +133,13 @@ impl Launcher for ProcessLauncher {
     }
 }
 
-/// An agent. Dropping it ends it: first its input is closed, then it is killed, and it is awaited.
+/// An agent. Dropping it ends it: first its input is closed, then it is killed, and it is awaited. That of a rank is no
+/// process of this host: it ends when its input is closed.
 pub(super) struct Link {
     pub agent: AgentPlan,
     input: Option<Box<dyn Write + Send>>,
+    /// Where the agent of a rank joined from.
+    pub joined_from: Option<IpAddr>,
     child: Option<Child>,
     tail: Arc<Mutex<VecDeque<String>>>,
     tail_reader: Option<JoinHandle<()>>,
@@ -118,6 +159,7 @@ impl Link {
         let mut link = Self {
             agent,
             input: input.map(|input| Box::new(input) as Box<dyn Write + Send>),
+            joined_from: None,
             child: Some(child),
             tail: Arc::default(),
             tail_reader: None,
@@ -134,8 +176,26 @@ impl Link {
         Ok(link)
     }
 
+    /// The agent of a rank, which it starts at the other end of the connection.
+    fn of_rank(
+        agent: &AgentPlan,
+        number: usize,
+        started: Started,
+        heard: Sender<Heard>,
+    ) -> Result<Self, Failure> {
+        let Started { stream, from } = started;
+        let output = stream.try_clone().map_err(|error| {
+            Failure::machine(format!(
+                "hear {}: {error}; raise the limit of descriptors (ulimit -n)",
+                agent.called()
+            ))
+        })?;
+        let mut link = Self::of_streams(agent, number, Speaking(stream), output, heard)?;
+        link.joined_from = Some(from);
+        Ok(link)
+    }
+
     /// An agent on a pair of streams, without a process of its own.
-    #[cfg(test)]
     pub fn of_streams(
         agent: &AgentPlan,
         number: usize,
@@ -147,6 +207,7 @@ impl Link {
         Ok(Self {
             agent: agent.clone(),
             input: Some(Box::new(input)),
+            joined_from: None,
             child: None,
             tail: Arc::default(),
             tail_reader: None,
@@ -213,6 +274,26 @@ impl Link {
         }
         let lines: Vec<&str> = tail.iter().map(String::as_str).collect();
         (how, format!(" (it said: {})", lines.join(" | ")))
+    }
+}
+
+/// The direction to the agent, whose input ends with it although what it says is still heard.
+struct Speaking(TcpStream);
+
+impl Write for Speaking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        // An agent that is gone has closed both.
+        let _ = self.0.shutdown(Shutdown::Write);
     }
 }
 

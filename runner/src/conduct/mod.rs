@@ -23,6 +23,7 @@ use crate::cancel::Cancel;
 use crate::doctor;
 use crate::error::{Failure, RunError};
 use crate::plan::Plan;
+use crate::ranks::Door;
 use link::{Launcher, ProcessLauncher};
 use preparation::Preparation;
 use record::Record;
@@ -32,6 +33,8 @@ use round::Round;
 
 /// Runs `plan`: every round with fresh agents, and the document of all of them.
 ///
+/// Ranks, where the plan has them, join at `door`, before each round.
+///
 /// The first [`Cancel::raise`] ends the run orderly, with a valid document marked interrupted; the
 /// second kills the agents.
 ///
@@ -39,6 +42,7 @@ use round::Round;
 /// Why the run could not be completed, with the document of what was measured until then.
 pub fn conduct(
     plan: &Plan,
+    door: Option<&Door>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
@@ -47,16 +51,17 @@ pub fn conduct(
         true => doctor::before_measuring(),
         false => Vec::new(),
     };
-    conduct_with(&ProcessLauncher, plan, &seen, observer, cancel)
+    conduct_with(&ProcessLauncher(door), plan, &seen, observer, cancel)
 }
 
 /// The same for one run of a comparison, before the first of which somebody has looked at the machine.
 pub(crate) fn conduct_one_of_many(
     plan: &Plan,
+    door: Option<&Door>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
-    conduct_with(&ProcessLauncher, plan, &[], observer, cancel)
+    conduct_with(&ProcessLauncher(door), plan, &[], observer, cancel)
 }
 
 /// `seen`: what was found on this host before.
@@ -107,6 +112,7 @@ fn one_round(
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<bool, Failure> {
+    launcher.gather(plan, observer, cancel)?;
     let mut round = Round::new(plan, number, cancel);
     let mut found = Preparation::default();
     let prepared = round.prepare(launcher, &mut found, observer);

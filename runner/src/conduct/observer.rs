@@ -10,6 +10,11 @@ pub trait Observer {
         let _ = (number, of);
     }
 
+    /// Of the ranks that are awaited: where they join, and who has come.
+    fn ranks(&mut self, news: &str) {
+        let _ = news;
+    }
+
     /// An agent is prepared: its engine and why this one.
     fn prepared(&mut self, agent: &str, engine: &str, reason: &str) {
         let _ = (agent, engine, reason);

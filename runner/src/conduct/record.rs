@@ -105,7 +105,7 @@ impl Record {
         }
         let id = &agent.host.id;
         if let Some(mut report) = prepared.host {
-            report.via.clone_from(&agent.host.launcher);
+            report.via = agent.host.start.launcher().map(str::to_owned);
             self.add_host(id, agent.role, report, observer);
         }
         if let Some(profile) = prepared.profile {

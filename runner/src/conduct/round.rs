@@ -277,12 +277,16 @@ impl<'a> Round<'a> {
             + Duration::from_millis(u64::from(self.plan.connections))
             + PREPARE_MARGIN;
         for &agent in agents {
-            let prepared = self
-                .hearing
-                .expect(agent, "prepared", deadline, |said| match said {
-                    FromAgent::Prepared(prepared) => Ok(*prepared),
-                    other => Err(other),
-                })?;
+            let mut prepared =
+                self.hearing
+                    .expect(agent, "prepared", deadline, |said| match said {
+                        FromAgent::Prepared(prepared) => Ok(*prepared),
+                        other => Err(other),
+                    })?;
+            if let Some(host) = &mut prepared.host {
+                let from = self.hearing.joined_from(agent);
+                host.joined_from = from.map(|address| address.to_string());
+            }
             let agent = self.hearing.agent(agent).clone();
             observer.prepared(&agent.name, &prepared.engine, &prepared.engine_reason);
             found.agents.push((agent, prepared));

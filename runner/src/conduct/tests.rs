@@ -452,9 +452,9 @@ fn failure_of(script: &'static [&'static str]) -> String {
 
 #[test]
 fn agents_that_break_the_protocol_end_the_run_with_one_clear_error() {
-    let hello = "{\"say\":\"hello\",\"protocol\":6,\"version\":\"0.1.0\",\"git_commit\":null,\
+    let hello = "{\"say\":\"hello\",\"protocol\":7,\"version\":\"0.1.0\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
-    let older = "{\"say\":\"hello\",\"protocol\":6,\"version\":\"0.0.1\",\"git_commit\":null,\
+    let older = "{\"say\":\"hello\",\"protocol\":7,\"version\":\"0.0.1\",\"git_commit\":null,\
                  \"build_target\":null,\"boot_id\":null,\"network_namespace\":null}";
     let scripts: [(&'static [&'static str], &str); 5] = [
         (&[], "the testee agent closed its output"),

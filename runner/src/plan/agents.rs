@@ -1,7 +1,7 @@
 //! The agents of a round, and what each of them is dealt.
 
 use super::checks::in_range;
-use super::hosts::{self, HostPlan};
+use super::hosts::{self, HostPlan, Start};
 use super::{Plan, PlanError, TesteePlan};
 use engine::load::Share;
 use engine::needs::Needs;
@@ -33,10 +33,8 @@ pub struct AgentPlan {
 pub struct AgentHost {
     /// Id of the host in the document.
     pub id: String,
-    /// The command that starts agents there, as the user wrote it; none for a child process of the conductor.
-    pub launcher: Option<String>,
-    /// Its words; empty for a child process of the conductor.
-    pub via: Vec<String>,
+    /// How it comes to be there.
+    pub start: Start,
     /// The linerate binary over there, if it is not at this one's path.
     pub command: Option<String>,
     /// Its number among the agents of its side on that host, from 0.
@@ -95,7 +93,7 @@ impl AgentPlan {
 
     /// Whether it is a child process of the conductor.
     pub fn is_here(&self) -> bool {
-        self.host.via.is_empty()
+        self.host.start.is_here()
     }
 
     /// Whether its side has others.
@@ -235,8 +233,7 @@ impl Plan {
     fn agent_host(&self, host: &HostPlan, command: &Option<String>) -> AgentHost {
         AgentHost {
             id: host.id.clone(),
-            launcher: host.launcher.clone(),
-            via: host.via.clone(),
+            start: host.start.clone(),
             command: command.clone(),
             number: 0,
             of: 1,
@@ -380,6 +377,32 @@ mod tests {
         assert_eq!(
             agents[0].share.connections, 5,
             "exactly, for one agent has the port"
+        );
+    }
+
+    #[test]
+    fn each_rank_is_an_agent_on_a_host_of_its_own() {
+        let mut request = PlanRequest::default();
+        request.common.connections = Some(8);
+        request.common.target = Some("tcp://10.0.0.9:9".into());
+        request.common.ranks = Some(3);
+        let plan = Plan::new(request).unwrap();
+        assert!(!plan.runs_here());
+        let agents = plan.agents();
+        let seen: Vec<(&str, &Start, u32)> = agents
+            .iter()
+            .map(|agent| {
+                let host = &agent.host;
+                (host.id.as_str(), &host.start, agent.share.connections)
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("rank-0", &Start::Rank(0), 3),
+                ("rank-1", &Start::Rank(1), 3),
+                ("rank-2", &Start::Rank(2), 2),
+            ]
         );
     }
 

@@ -38,7 +38,10 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     )?;
     let load_hosts = hosts::of_load(common)?;
     let load_agents = agents::agents(
-        ("--load-agents", "--load-via"),
+        (
+            "--load-agents",
+            common.load_elsewhere().unwrap_or("--load-via"),
+        ),
         common.load_agents,
         load_hosts.len(),
         connections,
@@ -68,7 +71,7 @@ pub(super) fn plan(request: PlanRequest) -> Result<Plan, PlanError> {
     let target = target(common, workload, connections)?;
     let interval_ns = interval(common, stop, &shape)?;
     let socket = socket_options(common, &shape, &target)?;
-    let load_here = common.load_via.is_empty();
+    let load_here = common.load_elsewhere().is_none();
     let engine = engine_choice("--engine", common.engine.as_deref(), load_here)?;
     if engine.name != AUTO
         && let Some(driver) = engines::find(&engine.name)

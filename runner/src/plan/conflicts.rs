@@ -48,7 +48,7 @@ fn check_target_options(request: &CommonRequest) -> Result<(), PlanError> {
     )?;
     check_reachable(request)?;
     if request.testee_via.is_empty() {
-        if request.load_via.is_empty() {
+        if request.load_elsewhere().is_none() {
             check_one_profile(request)?;
         }
         let cure = "it is for a testee that a command starts elsewhere; add --testee-via, or use --testee-listen";
@@ -92,30 +92,44 @@ fn check_testee_hosts(request: &CommonRequest) -> Result<(), PlanError> {
 
 /// What is asked of the load's hosts.
 fn check_load_hosts(request: &CommonRequest) -> Result<(), PlanError> {
-    let hosts = request.load_via.len();
+    let has_ranks = request.ranks.is_some();
+    refuse(
+        &[
+            ("--load-via", has_ranks && !request.load_via.is_empty()),
+            ("--load-agents", has_ranks && request.load_agents.is_some()),
+        ],
+        "--ranks",
+        "each rank is one load agent, and something else starts it; leave one of them out",
+    )?;
     refuse(
         &[(
             "--load-command",
-            hosts == 0 && request.load_command.is_some(),
+            request.load_via.is_empty() && request.load_command.is_some(),
         )],
-        "a load of this host",
-        "it is for load agents that a command starts elsewhere; add --load-via",
+        "a load that no command starts elsewhere",
+        "it is the linerate that --load-via starts there; add --load-via",
     )?;
     refuse(
-        &[("--source", hosts > 1 && !request.sources.is_empty())],
-        "several --load-via",
+        &[(
+            "--source",
+            request.load_hosts() > 1 && !request.sources.is_empty(),
+        )],
+        &format!("several {}", request.load_elsewhere().unwrap_or_default()),
         "no two hosts have the same address; leave it out, or use one host",
     )
 }
 
 /// A testee of this host that the load's hosts are to reach must not listen for this host alone.
 fn check_reachable(request: &CommonRequest) -> Result<(), PlanError> {
-    if request.load_via.is_empty() || !request.testee_via.is_empty() {
+    let Some(option) = request.load_elsewhere() else {
+        return Ok(());
+    };
+    if !request.testee_via.is_empty() {
         return Ok(());
     }
     let Some(listen) = &request.testee_listen else {
         return Err(PlanError::Missing {
-            option: "--load-via",
+            option,
             needs: "a testee that those hosts reach",
             cure: "name a target, start the testee elsewhere too (--testee-via), or say at which address of this host it \
                    is reached, for example --testee-listen tcp://10.0.0.1:0 (127.0.0.1 if the commands stay on this host)",
@@ -123,7 +137,7 @@ fn check_reachable(request: &CommonRequest) -> Result<(), PlanError> {
     };
     let every_address = ["0.0.0.0:", "[::]:"].iter().any(|all| listen.contains(all));
     refuse(
-        &[("--load-via", every_address)],
+        &[(option, every_address)],
         &format!("--testee-listen {listen}"),
         "name the address at which the load's hosts reach this one, for example --testee-listen tcp://10.0.0.1:0",
     )

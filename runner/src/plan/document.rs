@@ -19,6 +19,7 @@ impl Plan {
             target: self.document_target(),
             load_agents: self.load_agents,
             load_via: common.load_via.clone(),
+            ranks: common.ranks,
             connections: u64::from(self.connections),
             threads: self.threads,
             testee_threads: self.testee().map(|testee| testee.threads),

@@ -1,9 +1,12 @@
 //! The hosts of a plan: on which agents are started and through what, and how agents and connections are dealt to them.
 
+use super::agents::AGENTS_MAX;
+use super::checks::in_range;
 use super::{CommonRequest, PlanError};
 use engine::address::Address;
 use engine::endpoint::Endpoint;
 use report::document::Role;
+use serde::{Deserialize, Serialize};
 
 /// Id in the document of the host that conducts.
 pub(crate) const LOCAL: &str = "local";
@@ -13,10 +16,40 @@ pub(crate) const LOCAL: &str = "local";
 pub(crate) struct HostPlan {
     /// Its name in the document, unique in the run: `local`, `testee`, `load-host-2` ...
     pub(crate) id: String,
-    /// The command that starts agents there, as the user wrote it; `None`: they are child processes here.
-    pub(crate) launcher: Option<String>,
-    /// Its words; empty for child processes here.
-    pub(crate) via: Vec<String>,
+    /// How agents come to be there.
+    pub(crate) start: Start,
+}
+
+/// How agents come to be on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// As child processes of the conductor.
+    Here,
+    /// Through a command that leads there.
+    Via {
+        /// As the user wrote it.
+        launcher: String,
+        /// Its words.
+        words: Vec<String>,
+    },
+    /// Somebody else starts a process there, which joins with this rank.
+    Rank(u32),
+}
+
+impl Start {
+    /// Whether agents are child processes of the conductor.
+    pub(crate) fn is_here(&self) -> bool {
+        *self == Self::Here
+    }
+
+    /// The command that leads there, as the user wrote it.
+    pub(crate) fn launcher(&self) -> Option<&str> {
+        match self {
+            Self::Via { launcher, .. } => Some(launcher),
+            Self::Here | Self::Rank(_) => None,
+        }
+    }
 }
 
 /// A host of linerate's own testee.
@@ -33,15 +66,26 @@ impl HostPlan {
     fn here() -> Self {
         Self {
             id: LOCAL.to_owned(),
-            launcher: None,
-            via: Vec::new(),
+            start: Start::Here,
         }
     }
 }
 
-/// The hosts of the load: this one, or those that commands lead to.
+/// The hosts of the load: this one, those that commands lead to, or those of the ranks.
 pub(super) fn of_load(request: &CommonRequest) -> Result<Vec<HostPlan>, PlanError> {
+    if let Some(ranks) = request.ranks {
+        return Ok(of_ranks(in_range("--ranks", ranks, 1, AGENTS_MAX)?));
+    }
     reached_through("--load-via", Role::Load, &request.load_via)
+}
+
+/// Each rank counts as a host of its own: which of them share a machine shows when they are there.
+fn of_ranks(ranks: u32) -> Vec<HostPlan> {
+    let host = |rank| HostPlan {
+        id: format!("rank-{rank}"),
+        start: Start::Rank(rank),
+    };
+    (0..ranks).map(host).collect()
 }
 
 /// The hosts of linerate's own testee.
@@ -53,7 +97,7 @@ pub(super) fn of_testee(request: &CommonRequest) -> Result<Vec<TesteeHost>, Plan
         .map(|host| {
             let reached_at = reached_at.next();
             Ok(TesteeHost {
-                listen: listen(request, reached_at, host.via.is_empty())?,
+                listen: listen(request, reached_at, host.start.is_here())?,
                 reached_at: reached_at.map(|host| without_brackets(host).to_owned()),
                 host,
             })
@@ -79,8 +123,10 @@ fn reached_through(
         .map(|(index, prefix)| {
             Ok(HostPlan {
                 id: id(index),
-                launcher: Some(prefix.clone()),
-                via: words(option, prefix)?,
+                start: Start::Via {
+                    launcher: prefix.clone(),
+                    words: words(option, prefix)?,
+                },
             })
         })
         .collect()

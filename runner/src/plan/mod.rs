@@ -26,6 +26,7 @@ pub(crate) use conflicts::ONE_SET;
 pub use connect::ConnectRequest;
 pub(crate) use document::is_loopback;
 pub use error::PlanError;
+pub use hosts::Start;
 pub(crate) use hosts::{LOCAL, TesteeHost};
 pub use pace::PaceRequest;
 pub use request::{CommonRequest, PlacementKind, PlanRequest, SocketRequest};
@@ -113,7 +114,7 @@ pub(crate) enum StopPlan {
 impl TesteePlan {
     /// Whether it runs on the host that conducts.
     pub(crate) fn is_here(&self) -> bool {
-        self.hosts.iter().all(|host| host.host.via.is_empty())
+        self.hosts.iter().all(|host| host.host.start.is_here())
     }
 
     /// Its host with this id.
@@ -165,10 +166,10 @@ impl Plan {
     /// # Errors
     /// What to do instead.
     pub fn check_event_record(&self) -> Result<(), PlanError> {
-        if !self.request.common.load_via.is_empty() {
+        if let Some(elsewhere) = self.request.common.load_elsewhere() {
             return Err(PlanError::Conflict {
                 option: "--event-record",
-                with: "--load-via".to_owned(),
+                with: elsewhere.to_owned(),
                 cure: "the file is written where the load runs: record a load of this host",
             });
         }
@@ -234,6 +235,11 @@ impl Plan {
     /// Number of rounds.
     pub fn repeat(&self) -> u32 {
         self.repeat
+    }
+
+    /// How many ranks join for the load, where something else starts them.
+    pub fn ranks(&self) -> Option<u32> {
+        self.request.common.ranks
     }
 
     /// Whether any agent runs on the host that conducts.

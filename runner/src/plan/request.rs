@@ -25,6 +25,8 @@ pub struct CommonRequest {
     pub spread: bool,
     /// Command prefixes that start load agents, for example `ssh a`, one for each host of the load.
     pub load_via: Vec<String>,
+    /// Load agents that something else starts, and that join: so many ranks.
+    pub ranks: Option<u32>,
     /// The linerate binary on the load's hosts; default: this binary's own path.
     pub load_command: Option<String>,
     /// Command prefixes that start testee agents, for example `ssh b`, one for each host of the testee.
@@ -84,6 +86,23 @@ pub struct CommonRequest {
     pub profile_allow_lower: bool,
     /// Leave settings as they are that nobody can write there.
     pub profile_skip_read_only: bool,
+}
+
+impl CommonRequest {
+    /// The option that has the load made on other hosts, if one does.
+    pub(crate) fn load_elsewhere(&self) -> Option<&'static str> {
+        match (self.load_via.is_empty(), self.ranks) {
+            (_, Some(_)) => Some("--ranks"),
+            (false, None) => Some("--load-via"),
+            (true, None) => None,
+        }
+    }
+
+    /// Hosts of the load.
+    pub(crate) fn load_hosts(&self) -> usize {
+        let ranks = self.ranks.map_or(0, |ranks| ranks as usize);
+        ranks.max(self.load_via.len()).max(1)
+    }
 }
 
 impl Default for PlanRequest {

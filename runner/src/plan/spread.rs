@@ -40,7 +40,7 @@ pub fn spread_over_agents(request: &mut PlanRequest) {
         common.threads.unwrap_or(1),
         common.testee_threads.unwrap_or(1),
     );
-    let load_here = common.load_via.is_empty();
+    let load_here = common.load_elsewhere().is_none();
     if load_here && common.load_agents.is_none() && !fits(connections, threads) {
         common.load_agents = (2..=most).find(|n| fits(connections.div_ceil(*n), threads));
     }

@@ -82,7 +82,7 @@ fn impossible_numbers_are_refused_with_a_cure() {
 #[test]
 fn options_that_contradict_each_other_are_refused() {
     type Change = fn(&mut PlanRequest);
-    let cases: [(Change, &str); 17] = [
+    let cases: [(Change, &str); 19] = [
         (|r| rr(r).pace.poisson = true, "--rate"),
         (
             |r| (r.common.count, r.common.duration_ns) = (Some(1), Some(1_000_000_000)),
@@ -130,6 +130,19 @@ fn options_that_contradict_each_other_are_refused() {
                 r.common.testee_listen = Some("tcp://0.0.0.0:0".into());
             },
             "--load-via does not go with --testee-listen tcp://0.0.0.0:0",
+        ),
+        (
+            |r| r.common.ranks = Some(2),
+            "--ranks needs a testee that those hosts reach",
+        ),
+        (
+            |r| {
+                r.common.ranks = Some(2);
+                r.common.connections = Some(4);
+                r.common.target = Some("tcp://10.0.0.1:9".into());
+                r.common.load_agents = Some(4);
+            },
+            "--load-agents does not go with --ranks",
         ),
         (
             |r| {
@@ -244,10 +257,10 @@ fn a_plan_travels_and_is_validated_again() {
     let text = serde_json::to_string(&plan).unwrap();
     let back: Plan = serde_json::from_str(&text).unwrap();
     assert_eq!(back.request(), plan.request());
-    assert_eq!(
-        back.testee().unwrap().hosts[0].host.via,
-        ["ip", "netns", "exec", "a b"]
-    );
+    let Start::Via { words, .. } = &back.testee().unwrap().hosts[0].host.start else {
+        panic!("{:?}", back.testee());
+    };
+    assert_eq!(words, &["ip", "netns", "exec", "a b"]);
     assert_eq!((back.warmup_ns(), back.count()), (0, Some(7)));
     let broken = text.replace("\"count\":7", "\"count\":0");
     assert!(serde_json::from_str::<Plan>(&broken).is_err());

@@ -8,9 +8,13 @@ mod documents;
 mod endings;
 mod event_record;
 #[cfg(target_os = "linux")]
+mod examples;
+#[cfg(target_os = "linux")]
 mod limits;
 mod measuring;
 mod outputs;
+#[cfg(target_os = "linux")]
+mod ranks;
 mod refusals;
 mod serving;
 #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ const PEER: i32 = 4;
 fn what_cannot_be_meant_is_refused_with_a_cure() {
     within(60, || {
         let long = format!("run rr unix:///{}", "x".repeat(200));
-        let cases: [(&str, &[&str]); 29] = [
+        let cases: [(&str, &[&str]); 36] = [
             (
                 "run rr --engine nosuch",
                 &["'nosuch'", "uring", "epoll", "blocking"],
@@ -89,6 +89,34 @@ fn what_cannot_be_meant_is_refused_with_a_cure() {
             (
                 "run rr --threads 3 --connections 2",
                 &["--threads 3", "connections"],
+            ),
+            (
+                "run rr -c 2 --ranks 2",
+                &["--ranks", "testee that those hosts reach"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 -c 2 --ranks 2",
+                &["--ranks", "--join tcp://"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 --join tcp://127.0.0.1:0",
+                &["--join", "--ranks N"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 -c 2 --ranks 2 --load-via env",
+                &["--load-via", "--ranks"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 -c 2 --ranks 2 --join tcp://127.0.0.1:0",
+                &["token", "LINERATE_TOKEN", "--token-file", "openssl"],
+            ),
+            (
+                "run rr tcp://127.0.0.1:9 -c 2 --ranks 2 --join unix:///x --token-file /etc/os-release",
+                &["--join unix:///x", "TCP"],
+            ),
+            (
+                "agent --join tcp://127.0.0.1:9",
+                &["rank", "SLURM_PROCID", "--rank N"],
             ),
             ("run rr --rate 0", &["--rate 0"]),
             ("run rr --depth 0", &["--depth 0"]),

@@ -1,0 +1,639 @@
+//! The conductor's end: where ranks join, and from where their agents are taken.
+
+use super::line::{Greeting, without_deadline};
+use super::token::{Meeting, Prover, Token, nonce};
+use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_EVERY, prepare};
+use crate::build_info::VERSION;
+use crate::cancel::Cancel;
+use crate::error::{ExitClass, Failure};
+use crate::lines::write_line;
+use engine::endpoint::Endpoint;
+use report::foreign::shown;
+use report::units::human_duration_ns;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether the user wants to end, and whether a rank that waits has gone.
+const LOOK: Duration = Duration::from_millis(100);
+/// Whoever is not known yet, beyond the ranks that are awaited: more at once are sent away.
+const STRANGERS_MAX: usize = 64;
+/// A rank joins again as soon as its agent has ended, and hears then that it was the last round.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Ranks that were all there once, and whose agents have ended, come back at once: who does not is lost.
+const COME_BACK: Duration = Duration::from_secs(60);
+/// What is to be told and was not asked for yet; more is only counted.
+const NEWS_MAX: usize = 300;
+
+/// Where ranks join. Dropped, it lets them go.
+pub struct Door {
+    hall: Arc<Hall>,
+    place: String,
+    patience: Duration,
+    /// Its end wakes the porter, and ends it.
+    bell: Option<UnixStream>,
+    porter: Option<JoinHandle<()>>,
+}
+
+/// What the porter, those who greet, and the conductor share.
+struct Hall {
+    token: Token,
+    ranks: u32,
+    room: Mutex<Room>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Room {
+    waiting: BTreeMap<u32, Waiting>,
+    /// Whose agents are in a round, or have ended and did not join again yet.
+    away: BTreeSet<u32>,
+    /// There is no further round.
+    is_closing: bool,
+    /// Who is being greeted.
+    strangers: usize,
+    news: Vec<String>,
+    unsaid: u64,
+    invited: bool,
+    /// All of them have been here.
+    was_full: bool,
+}
+
+/// A rank that has joined and has no agent yet.
+struct Waiting {
+    stream: TcpStream,
+    from: IpAddr,
+}
+
+/// A rank whose agent begins.
+pub(crate) struct Started {
+    pub stream: TcpStream,
+    /// Where it joined from.
+    pub from: IpAddr,
+}
+
+impl Door {
+    /// Opens at `place` for so many ranks, which are awaited for `patience` before each round.
+    ///
+    /// # Errors
+    /// A place where this process cannot listen.
+    pub fn open(
+        place: &Endpoint,
+        token: Token,
+        ranks: u32,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let Endpoint::Tcp { host, port } = place else {
+            return Err(Failure::usage(format!(
+                "--join {place}: ranks join over TCP; write tcp://HOST:PORT"
+            )));
+        };
+        let unheard = |error: io::Error| {
+            Failure::machine(format!(
+                "listen for ranks at {place}: {error}; name an address of this host (0.0.0.0 for all) and a free port"
+            ))
+        };
+        let listener = TcpListener::bind((host.as_str(), *port)).map_err(unheard)?;
+        listener.set_nonblocking(true).map_err(unheard)?;
+        let place = format!("tcp://{}", listener.local_addr().map_err(unheard)?);
+        let (bell, heard) = UnixStream::pair().map_err(unheard)?;
+        let hall = Arc::new(Hall {
+            token,
+            ranks,
+            room: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let own = Arc::clone(&hall);
+        let porter = Builder::new()
+            .name("ranks".to_owned())
+            .spawn(move || stand_at(&listener, &heard, &own))
+            .map_err(unheard)?;
+        Ok(Self {
+            hall,
+            place,
+            patience,
+            bell: Some(bell),
+            porter: Some(porter),
+        })
+    }
+
+    /// Where it is, with the port that the kernel chose where none was named.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Waits until ranks 0 to `ranks` - 1 have joined, and tells who does. In a later round not for as long.
+    ///
+    /// # Errors
+    /// Who is missing when the patience is over, or that the user wants to end.
+    pub(crate) fn gather(
+        &self,
+        ranks: u32,
+        tell: &mut dyn FnMut(&str),
+        cancel: &Cancel,
+    ) -> Result<(), Failure> {
+        let patience = match self.hall.room().was_full {
+            true => self.patience.min(COME_BACK),
+            false => self.patience,
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut room = self.hall.room();
+            room.remove_gone();
+            let missing: Vec<u32> = (0..ranks)
+                .filter(|rank| !room.waiting.contains_key(rank))
+                .collect();
+            if !missing.is_empty() && !room.invited {
+                room.invited = true;
+                tell(&format!(
+                    "{ranks} ranks may join at {}: linerate agent --join tcp://HOST:PORT --rank N",
+                    self.place
+                ));
+            }
+            room.take_news().iter().for_each(|news| tell(news));
+            if missing.is_empty() {
+                room.was_full = true;
+                return Ok(());
+            }
+            if cancel.is_raised() {
+                return Err(Failure {
+                    class: ExitClass::Interrupted,
+                    text: format!("interrupted while {} had not joined", names(&missing)),
+                });
+            }
+            if Instant::now() >= deadline {
+                return Err(self.not_there(&missing, ranks, patience));
+            }
+            drop(self.hall.wait(room, LOOK));
+        }
+    }
+
+    fn not_there(&self, missing: &[u32], ranks: u32, patience: Duration) -> Failure {
+        let waited = human_duration_ns(patience.as_nanos() as u64);
+        Failure::peer(format!(
+            "{} of {ranks} had not joined at {} after {waited}: look at what they say where they were started, whether \
+             they reach this address, and whether each has a rank of its own; --join-timeout waits longer",
+            names(missing),
+            self.place
+        ))
+    }
+
+    /// Takes the connection of a rank that has joined, for its agent.
+    ///
+    /// # Errors
+    /// It has gone again.
+    pub(crate) fn start(&self, rank: u32) -> Result<Started, Failure> {
+        let mut room = self.hall.room();
+        let gone = |why: String| {
+            Failure::peer(format!(
+                "rank {rank} had joined and left before the round began{why}; look at what it says where it was started"
+            ))
+        };
+        let waiting = room.waiting.remove(&rank);
+        let Waiting { stream, from } = waiting.ok_or_else(|| gone(String::new()))?;
+        room.away.insert(rank);
+        write_line(&mut &stream, &FromDoor::Round)
+            .and_then(|()| without_deadline(&stream))
+            .map_err(|error| gone(format!(" ({error})")))?;
+        Ok(Started { stream, from })
+    }
+}
+
+/// Lets everybody go: who waits, and who joins again after the last round.
+impl Drop for Door {
+    fn drop(&mut self) {
+        let mut room = self.hall.room();
+        room.is_closing = true;
+        for (_, waiting) in std::mem::take(&mut room.waiting) {
+            // Who is gone need not be told.
+            let _ = write_line(&mut &waiting.stream, &FromDoor::Over);
+        }
+        let deadline = Instant::now() + FAREWELL;
+        while !room.away.is_empty() && Instant::now() < deadline {
+            room = self.hall.wait(room, LOOK);
+        }
+        drop(room);
+        self.bell = None;
+        if let Some(porter) = self.porter.take() {
+            // It only ends; what it held is closed.
+            let _ = porter.join();
+        }
+    }
+}
+
+/// `rank 3`, `ranks 0, 2 and 5`, of very many the first.
+fn names(ranks: &[u32]) -> String {
+    const SHOWN: usize = 16;
+    let mut shown: Vec<String> = ranks.iter().take(SHOWN).map(u32::to_string).collect();
+    if ranks.len() > SHOWN {
+        shown.push(format!("{} more", ranks.len() - SHOWN));
+    }
+    match shown.split_last() {
+        Some((last, [])) => format!("rank {last}"),
+        Some((last, others)) => format!("ranks {} and {last}", others.join(", ")),
+        None => "no rank".to_owned(),
+    }
+}
+
+// ---- at the door ---------------------------------------------------------------------------
+
+/// Lets ranks in until the bell is gone.
+fn stand_at(listener: &TcpListener, bell: &UnixStream, hall: &Arc<Hall>) {
+    let mut reminder = Instant::now() + WAIT_EVERY;
+    loop {
+        let mut watched = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(bell, PollFlags::IN),
+        ];
+        let left = reminder.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        // An interrupted call, like one that timed out, has nothing to say.
+        let _ = poll(&mut watched, Some(&timeout));
+        if !watched[1].revents().is_empty() {
+            return;
+        }
+        if Instant::now() >= reminder {
+            reminder = Instant::now() + WAIT_EVERY;
+            hall.room().remind();
+        }
+        match listener.accept() {
+            Ok((stream, from)) => receive(stream, from.ip().to_canonical(), hall),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Out of descriptors, most likely: it stays so for a while.
+            Err(_) => sleep(LOOK),
+        }
+    }
+}
+
+/// Greets somebody, on a thread of its own: who is slow keeps nobody waiting.
+fn receive(stream: TcpStream, from: IpAddr, hall: &Arc<Hall>) {
+    {
+        let mut room = hall.room();
+        if room.strangers >= STRANGERS_MAX + hall.ranks as usize {
+            return;
+        }
+        room.strangers += 1;
+    }
+    let own = Arc::clone(hall);
+    let greeting = move || {
+        let refused = own.admit(stream, from).err();
+        let mut room = own.room();
+        room.strangers -= 1;
+        if let Some(why) = refused.filter(|why| !why.is_empty()) {
+            room.add_news(format!("refused who came from {from}: {why}"));
+        }
+    };
+    // Where no thread can be started, whoever it was comes again.
+    if Builder::new()
+        .name("greet".to_owned())
+        .spawn(greeting)
+        .is_err()
+    {
+        hall.room().strangers -= 1;
+    }
+}
+
+impl Hall {
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, room: MutexGuard<'a, Room>, patience: Duration) -> MutexGuard<'a, Room> {
+        let waited = self.changed.wait_timeout(room, patience);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Lets in who knows the token and has a rank that is free.
+    ///
+    /// # Errors
+    /// Why not; nothing where there is nothing to be said of it: somebody who only looked whether the port is open.
+    fn admit(&self, stream: TcpStream, from: IpAddr) -> Result<(), String> {
+        // On some systems it would not wait, as the listener does not.
+        let ready = stream
+            .set_nonblocking(false)
+            .and_then(|()| prepare(&stream));
+        ready.map_err(|error| error.to_string())?;
+        let mut greeting = Greeting::new(&stream, GREETING_DEADLINE);
+        let (rank, version) = match self.recognise(&mut greeting) {
+            Ok(known) => known,
+            Err(Stranger::Silent) => return Err(String::new()),
+            Err(Stranger::Said(why)) => return Err(why),
+            Err(Stranger::Unproven) => {
+                let why = "its token is another than the conductor's".to_owned();
+                let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
+                return Err(why);
+            }
+        };
+        let mut room = self.room();
+        if let Some(why) = self.obstacle(&mut room, rank, &version) {
+            let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
+            return Err(why);
+        }
+        greeting
+            .say(&FromDoor::Welcome)
+            .map_err(|error| error.to_string())?;
+        let came_back = room.away.remove(&rank);
+        if room.is_closing {
+            let _ = greeting.say(&FromDoor::Over);
+        } else {
+            room.waiting.insert(rank, Waiting { stream, from });
+            let (joined, ranks) = (room.waiting.len(), self.ranks);
+            if !came_back {
+                room.add_news(format!(
+                    "rank {rank} has joined from {from} ({joined} of {ranks})"
+                ));
+            }
+        }
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Its rank and version, once it has proven that it knows the token.
+    fn recognise(&self, greeting: &mut Greeting<'_>) -> Result<(u32, String), Stranger> {
+        let FromRank::Join {
+            rank,
+            nonce: of_rank,
+        } = greeting.hear()?
+        else {
+            return Err(Stranger::Said("it began with a proof".to_owned()));
+        };
+        let of_conductor = nonce().map_err(|failure| Stranger::Said(failure.text))?;
+        let meeting = Meeting {
+            rank,
+            of_rank,
+            of_conductor,
+        };
+        greeting.say(&FromDoor::Prove {
+            nonce: of_conductor,
+            proof: self.token.proof(Prover::Conductor, &meeting),
+        })?;
+        let FromRank::Proof { proof, version } = greeting.hear()? else {
+            return Err(Stranger::Said("it joined twice".to_owned()));
+        };
+        match self.token.is_proven(Prover::Rank, &meeting, &proof) {
+            true => Ok((rank, version)),
+            false => Err(Stranger::Unproven),
+        }
+    }
+
+    fn obstacle(&self, room: &mut Room, rank: u32, version: &str) -> Option<String> {
+        if version != VERSION {
+            return Some(format!(
+                "it is linerate {}, and the conductor is {VERSION}: install the same version on all hosts",
+                shown(version)
+            ));
+        }
+        if rank >= self.ranks {
+            return Some(format!(
+                "it says to be rank {rank}, and with --ranks {} they are 0 to {}",
+                self.ranks,
+                self.ranks - 1
+            ));
+        }
+        room.remove_gone();
+        let other = room.waiting.get(&rank)?;
+        Some(format!(
+            "rank {rank} has joined already, from {}: give each process a rank of its own",
+            other.from
+        ))
+    }
+}
+
+/// Somebody who is no rank.
+enum Stranger {
+    /// It said nothing.
+    Silent,
+    Said(String),
+    /// It does not know the token.
+    Unproven,
+}
+
+impl From<io::Error> for Stranger {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Self::Silent,
+            io::ErrorKind::TimedOut => Self::Said(format!(
+                "it did not say in {} s who it is",
+                GREETING_DEADLINE.as_secs()
+            )),
+            _ => Self::Said(shown(&error.to_string()).into_owned()),
+        }
+    }
+}
+
+impl Room {
+    /// Forgets who has closed its connection.
+    fn remove_gone(&mut self) {
+        self.waiting.retain(|_, waiting| waiting.is_there());
+    }
+
+    /// Tells those who wait that the conductor is there.
+    fn remind(&mut self) {
+        self.waiting
+            .retain(|_, waiting| write_line(&mut &waiting.stream, &FromDoor::Wait).is_ok());
+    }
+
+    fn add_news(&mut self, news: String) {
+        match self.news.len() < NEWS_MAX {
+            true => self.news.push(news),
+            false => self.unsaid += 1,
+        }
+    }
+
+    fn take_news(&mut self) -> Vec<String> {
+        let mut news = std::mem::take(&mut self.news);
+        if self.unsaid > 0 {
+            news.push(format!("and {} more came to the door", self.unsaid));
+            self.unsaid = 0;
+        }
+        news
+    }
+}
+
+impl Waiting {
+    /// A rank that waits says nothing: what there is to be read is its end.
+    fn is_there(&self) -> bool {
+        let looked = self
+            .stream
+            .set_nonblocking(true)
+            .and_then(|()| self.stream.peek(&mut [0]));
+        let is_open = looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        is_open && self.stream.set_nonblocking(false).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::join::greet;
+    use super::*;
+    use std::io::{Read, Write};
+
+    fn token() -> Token {
+        Token::new(b"0123456789abcdef", "here").unwrap()
+    }
+
+    fn door(ranks: u32, patience: Duration) -> Door {
+        let place = "tcp://127.0.0.1:0".parse().unwrap();
+        Door::open(&place, token(), ranks, patience).unwrap()
+    }
+
+    fn knock(door: &Door) -> TcpStream {
+        TcpStream::connect(door.place().trim_start_matches("tcp://")).unwrap()
+    }
+
+    fn join(door: &Door, rank: u32) -> Result<TcpStream, String> {
+        let stream = knock(door);
+        greet(&stream, rank, &token())
+            .map(|()| stream)
+            .map_err(|error| error.to_string())
+    }
+
+    fn gather(door: &Door, ranks: u32) -> (Result<(), Failure>, Vec<String>) {
+        let mut told = Vec::new();
+        let gathered = door.gather(
+            ranks,
+            &mut |news| told.push(news.to_owned()),
+            &Cancel::new(),
+        );
+        (gathered, told)
+    }
+
+    #[test]
+    fn ranks_that_know_the_token_are_gathered_and_begin_a_round() {
+        let door = door(2, Duration::from_secs(20));
+        let streams = [join(&door, 1).unwrap(), join(&door, 0).unwrap()];
+        let (gathered, told) = gather(&door, 2);
+        gathered.unwrap();
+        let joined = |rank| format!("rank {rank} has joined from 127.0.0.1");
+        for rank in [0, 1] {
+            assert!(
+                told.iter().any(|news| news.starts_with(&joined(rank))),
+                "{told:?}"
+            );
+        }
+        let mut started = door.start(1).unwrap();
+        started.stream.write_all(b"for the agent").unwrap();
+        let mut greeting = Greeting::new(&streams[0], Duration::from_secs(5));
+        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Round);
+        let mut said = [0; 13];
+        (&streams[0]).read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"for the agent");
+        drop(started);
+        // Its agent has ended: it joins again, and hears with the others that there is no further round.
+        let [first, second] = streams;
+        drop(first);
+        let closing = std::thread::spawn(move || drop(door));
+        let mut greeting = Greeting::new(&second, Duration::from_secs(5));
+        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Over);
+        closing.join().unwrap();
+    }
+
+    #[test]
+    fn after_the_last_round_a_rank_that_joins_again_is_let_go() {
+        let door = door(1, Duration::from_secs(20));
+        let first = join(&door, 0).unwrap();
+        gather(&door, 1).0.unwrap();
+        drop(door.start(0).unwrap());
+        drop(first);
+        let place = door.place().trim_start_matches("tcp://").to_owned();
+        let closing = std::thread::spawn(move || drop(door));
+        std::thread::sleep(Duration::from_millis(50));
+        let again = TcpStream::connect(place).unwrap();
+        greet(&again, 0, &token()).unwrap();
+        let mut greeting = Greeting::new(&again, Duration::from_secs(5));
+        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Over);
+        closing.join().unwrap();
+    }
+
+    #[test]
+    fn a_stranger_and_a_rank_that_cannot_be_are_refused_and_told() {
+        let door = door(2, Duration::from_millis(300));
+        let _first = join(&door, 0).unwrap();
+        let twice = join(&door, 0).unwrap_err();
+        assert!(
+            twice.contains("rank 0 has joined already, from 127.0.0.1"),
+            "{twice}"
+        );
+        let beyond = join(&door, 2).unwrap_err();
+        assert!(beyond.contains("--ranks 2 they are 0 to 1"), "{beyond}");
+        let other = Token::new(b"another token of 16", "here").unwrap();
+        let stranger = greet(&knock(&door), 1, &other).unwrap_err().to_string();
+        assert!(stranger.contains("token"), "{stranger}");
+        knock(&door).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let (gathered, told) = gather(&door, 2);
+        let text = gathered.unwrap_err().text;
+        assert!(
+            text.starts_with("rank 1 of 2 had not joined at tcp://127.0.0.1:"),
+            "{text}"
+        );
+        assert!(
+            told.iter()
+                .any(|news| news.contains("no message of linerate")),
+            "{told:?}"
+        );
+        assert!(told.iter().any(|news| news.contains("already")), "{told:?}");
+    }
+
+    /// Who only answers what it heard would be let in by a door that does not look at the proof.
+    #[test]
+    fn a_proof_of_the_door_is_no_proof_of_a_rank() {
+        let door = door(1, Duration::from_millis(100));
+        let stream = knock(&door);
+        let mut greeting = Greeting::new(&stream, Duration::from_secs(5));
+        let join = FromRank::Join {
+            rank: 0,
+            nonce: [7; 16],
+        };
+        greeting.say(&join).unwrap();
+        let FromDoor::Prove { proof, .. } = greeting.hear().unwrap() else {
+            panic!("no proof");
+        };
+        let version = VERSION.to_owned();
+        greeting.say(&FromRank::Proof { proof, version }).unwrap();
+        let FromDoor::Refused { why } = greeting.hear().unwrap() else {
+            panic!("let in");
+        };
+        assert!(why.contains("token"), "{why}");
+        assert!(gather(&door, 1).0.is_err());
+    }
+
+    #[test]
+    fn a_rank_that_leaves_is_missing_and_may_come_again() {
+        let door = door(1, Duration::from_secs(20));
+        drop(join(&door, 0).unwrap());
+        while door.hall.room().waiting.values().any(Waiting::is_there) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _again = join(&door, 0).unwrap();
+        gather(&door, 1).0.unwrap();
+    }
+
+    #[test]
+    fn those_who_say_nothing_do_not_keep_ranks_out() {
+        let door = door(1, Duration::from_secs(20));
+        let silent: Vec<TcpStream> = (0..STRANGERS_MAX).map(|_| knock(&door)).collect();
+        let _rank = join(&door, 0).unwrap();
+        gather(&door, 1).0.unwrap();
+        drop(silent);
+    }
+
+    #[test]
+    fn who_is_missing_is_named() {
+        assert_eq!(names(&[3]), "rank 3");
+        assert_eq!(names(&[0, 2, 5]), "ranks 0, 2 and 5");
+        let many: Vec<u32> = (0..20).collect();
+        assert!(
+            names(&many).ends_with("14, 15 and 4 more"),
+            "{}",
+            names(&many)
+        );
+    }
+}

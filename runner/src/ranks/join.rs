@@ -1,0 +1,320 @@
+//! A rank's end: joins a conductor, and starts an agent for each of its rounds.
+
+use super::line::{Greeting, without_deadline};
+use super::token::{Meeting, Prover, TOKEN_VARIABLE, Token, nonce};
+use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_DEADLINE, prepare};
+use crate::build_info::VERSION;
+use crate::error::{ExitClass, Failure};
+use engine::endpoint::Endpoint;
+use report::foreign::shown;
+use report::units::{counted, human_duration_ns};
+use std::io;
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long after a try the next one begins.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// An address that does not answer is left for the next one.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// A conductor that had a round for this rank and does not answer any more has ended.
+const GONE_AFTER: Duration = Duration::from_secs(5);
+
+/// Whom a rank joins.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// Where the conductor listens.
+    pub place: Endpoint,
+    /// Which rank it is, from 0.
+    pub rank: u32,
+    /// What both know.
+    pub token: Token,
+    /// How long it tries: the conductor may not be there yet, nor its name.
+    pub patience: Duration,
+}
+
+/// Lets a rank be told to leave, from another thread: its agent cleans up and ends.
+#[derive(Clone, Debug, Default)]
+pub struct Leave(Arc<Mutex<Leaving>>);
+
+#[derive(Debug, Default)]
+struct Leaving {
+    is_told: bool,
+    connection: Option<TcpStream>,
+}
+
+impl Leave {
+    /// The connection ends now, and with it the agent's input.
+    pub fn tell(&self) {
+        let mut leaving = self.lock();
+        leaving.is_told = true;
+        if let Some(connection) = &leaving.connection {
+            // One that has ended by itself is ended.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn is_told(&self) -> bool {
+        self.lock().is_told
+    }
+
+    /// Whether it may still be used.
+    fn hold(&self, connection: Option<TcpStream>) -> bool {
+        let mut leaving = self.lock();
+        leaving.connection = connection;
+        !leaving.is_told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Leaving> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a rank that waits comes to hear.
+enum Call {
+    Round,
+    Over,
+    /// The conductor has ended.
+    Gone,
+}
+
+impl Joining {
+    /// Takes part in every round until the conductor lets it go, or `leave` is told. `tell` hears what happens. How
+    /// its last agent ended.
+    ///
+    /// # Errors
+    /// A conductor that is not there, is another one, or refuses; a run that had no round for it.
+    pub fn take_part(&self, leave: &Leave, tell: &dyn Fn(&str)) -> Result<ExitClass, Failure> {
+        let (mut rounds, mut last) = (0, None);
+        let mut deadline = Instant::now() + self.patience;
+        loop {
+            let connected = self.connect(deadline, leave);
+            if leave.is_told() {
+                return Ok(ExitClass::Interrupted);
+            }
+            let (connection, call) = match (connected, last) {
+                (Ok(connection), _) => {
+                    if rounds == 0 {
+                        tell(&format!("rank {} has joined {}", self.rank, self.place));
+                    }
+                    let call = called(&connection)?;
+                    (connection, call)
+                }
+                (Err(_), Some(class)) => {
+                    tell(&format!(
+                        "the conductor at {} is not there any more, after {}",
+                        self.place,
+                        counted(rounds, "round")
+                    ));
+                    return Ok(class);
+                }
+                (Err(failure), None) => return Err(failure),
+            };
+            match (call, last) {
+                (Call::Round, _) => {
+                    last = Some(attend(connection, leave)?);
+                    rounds += 1;
+                    deadline = Instant::now() + GONE_AFTER;
+                }
+                (Call::Over, Some(class)) => {
+                    tell(&format!(
+                        "the run is over, after {}",
+                        counted(rounds, "round")
+                    ));
+                    return Ok(class);
+                }
+                (Call::Over, None) => {
+                    return Err(Failure::peer(format!(
+                        "the run at {} ended before a round of it began; its conductor says why",
+                        self.place
+                    )));
+                }
+                // It may be started again.
+                (Call::Gone, _) => sleep(RETRY_AFTER),
+            }
+            leave.hold(None);
+        }
+    }
+
+    /// Connects and is welcomed, by `deadline`.
+    fn connect(&self, deadline: Instant, leave: &Leave) -> Result<TcpStream, Failure> {
+        loop {
+            let error = match self.try_once(deadline, leave) {
+                Ok(connection) => return Ok(connection),
+                Err(Unwelcome::Refused(why)) => {
+                    return Err(Failure::peer(format!(
+                        "join {} as rank {}: refused, for {why}",
+                        self.place, self.rank
+                    )));
+                }
+                Err(Unwelcome::Unproven) => {
+                    return Err(Failure::peer(format!(
+                        "join {} as rank {}: who listens there does not know the token of this end; give both the same, \
+                         in {TOKEN_VARIABLE} or --token-file",
+                        self.place, self.rank
+                    )));
+                }
+                Err(Unwelcome::Failed(error)) => error,
+            };
+            if leave.is_told() || Instant::now() + RETRY_AFTER >= deadline {
+                let tried = human_duration_ns(self.patience.as_nanos() as u64);
+                return Err(Failure::peer(format!(
+                    "join {} as rank {}: {error}, tried for {tried}; is `linerate run --ranks N --join ...` running \
+                     there, and reached from here",
+                    self.place, self.rank
+                )));
+            }
+            sleep(RETRY_AFTER);
+        }
+    }
+
+    fn try_once(&self, deadline: Instant, leave: &Leave) -> Result<TcpStream, Unwelcome> {
+        let Endpoint::Tcp { host, port } = &self.place else {
+            return Err(Unwelcome::Failed(io::Error::other("ranks join over TCP")));
+        };
+        let mut error = io::Error::other("the name has no address");
+        for address in (host.as_str(), *port).to_socket_addrs()? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let patience = CONNECT_DEADLINE.min(left).max(RETRY_AFTER);
+            match TcpStream::connect_timeout(&address, patience) {
+                Ok(connection) => {
+                    prepare(&connection)?;
+                    if !leave.hold(Some(connection.try_clone()?)) {
+                        return Err(Unwelcome::Failed(io::ErrorKind::Interrupted.into()));
+                    }
+                    greet(&connection, self.rank, &self.token)?;
+                    return Ok(connection);
+                }
+                Err(refused) => error = refused,
+            }
+        }
+        Err(Unwelcome::Failed(error))
+    }
+}
+
+/// Why a try to join came to nothing.
+pub(super) enum Unwelcome {
+    /// It may be better the next time.
+    Failed(io::Error),
+    Refused(String),
+    /// The other end does not know the token.
+    Unproven,
+}
+
+impl From<io::Error> for Unwelcome {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl std::fmt::Display for Unwelcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Refused(why) => f.write_str(why),
+            Self::Unproven => f.write_str("who listens there does not know the token"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Unwelcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Makes both ends known to each other.
+pub(super) fn greet(connection: &TcpStream, rank: u32, token: &Token) -> Result<(), Unwelcome> {
+    let of_rank = nonce().map_err(|failure| io::Error::other(failure.text))?;
+    let mut greeting = Greeting::new(connection, GREETING_DEADLINE);
+    greeting.say(&FromRank::Join {
+        rank,
+        nonce: of_rank,
+    })?;
+    let (of_conductor, proof) = match greeting.hear()? {
+        FromDoor::Prove { nonce, proof } => (nonce, proof),
+        FromDoor::Refused { why } => return Err(Unwelcome::Refused(shown(&why).into_owned())),
+        _ => return Err(out_of_turn()),
+    };
+    let meeting = Meeting {
+        rank,
+        of_rank,
+        of_conductor,
+    };
+    if !token.is_proven(Prover::Conductor, &meeting, &proof) {
+        return Err(Unwelcome::Unproven);
+    }
+    greeting.say(&FromRank::Proof {
+        proof: token.proof(Prover::Rank, &meeting),
+        version: VERSION.to_owned(),
+    })?;
+    match greeting.hear()? {
+        FromDoor::Welcome => Ok(()),
+        FromDoor::Refused { why } => Err(Unwelcome::Refused(shown(&why).into_owned())),
+        _ => Err(out_of_turn()),
+    }
+}
+
+fn out_of_turn() -> Unwelcome {
+    let text = "the conductor said something out of turn; this is a bug in linerate";
+    Unwelcome::Failed(io::Error::other(text))
+}
+
+/// Waits until the conductor has a round, or none any more.
+fn called(connection: &TcpStream) -> Result<Call, Failure> {
+    loop {
+        match Greeting::new(connection, WAIT_DEADLINE).hear() {
+            Ok(FromDoor::Wait) => {}
+            Ok(FromDoor::Round) => return Ok(Call::Round),
+            Ok(FromDoor::Over) => return Ok(Call::Over),
+            Ok(_) => return Ok(Call::Gone),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(Failure::peer(format!(
+                    "the conductor has said nothing for {} s: it hangs, was stopped, or its machine is gone",
+                    WAIT_DEADLINE.as_secs()
+                )));
+            }
+            Err(_) => return Ok(Call::Gone),
+        }
+    }
+}
+
+/// Starts the agent of a round, whose stdin and stdout are the connection, and awaits its end.
+fn attend(connection: TcpStream, leave: &Leave) -> Result<ExitClass, Failure> {
+    let unable = |error: io::Error| {
+        Failure::machine(format!(
+            "start the agent of this rank: {error}; start linerate by its path"
+        ))
+    };
+    without_deadline(&connection).map_err(unable)?;
+    let output = connection.try_clone().map_err(unable)?;
+    let program = std::env::current_exe().map_err(unable)?;
+    let mut command = Command::new(program);
+    command
+        .arg("agent")
+        .stdin(Stdio::from(OwnedFd::from(connection)))
+        .stdout(Stdio::from(OwnedFd::from(output)))
+        .env_remove(TOKEN_VARIABLE)
+        // Ctrl-C of the terminal is for this process alone.
+        .process_group(0);
+    let mut child = command.spawn().map_err(unable)?;
+    // The command has the connection too, and the conductor is to hear when the agent closes it.
+    drop(command);
+    let status = child.wait().map_err(unable)?;
+    leave.hold(None);
+    Ok(match leave.is_told() {
+        true => ExitClass::Interrupted,
+        false => class_of(status),
+    })
+}
+
+/// How an agent ended; one that was killed failed.
+fn class_of(status: ExitStatus) -> ExitClass {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let class = code.and_then(ExitClass::of_code);
+    class.unwrap_or(ExitClass::Peer)
+}

@@ -1,0 +1,84 @@
+//! Agents that somebody else has started (Slurm, Kubernetes, MPI, a shell loop): ranks, which join the conductor over TCP.
+//!
+//! ```text
+//! rank       -> conductor: join (rank, nonce)
+//! conductor  -> rank:      prove (nonce, proof)        who does not know the token is left here
+//! rank       -> conductor: proof (proof, version)
+//! conductor  -> rank:      welcome | refused
+//! conductor  -> rank:      wait ... round              every WAIT_EVERY while others are missing
+//! conductor <-> agent:     what every agent says (crate::protocol), until the round is over
+//! conductor  -> rank:      over                        to a rank that has joined again, after the last round
+//! ```
+//!
+//! A rank is a launcher, as `ssh b` is one: for each round it starts a fresh agent, whose stdin and stdout are the connection,
+//! and joins again when that has ended. Both prove to each other that they know the [`Token`], which is not sent; what
+//! they say afterwards is neither hidden nor sealed.
+
+mod door;
+mod join;
+mod line;
+mod rank;
+mod token;
+
+pub use door::Door;
+pub(crate) use door::Started;
+pub use join::{Joining, Leave};
+pub use rank::{RANK_VARIABLES, rank_from};
+pub use token::{TOKEN_VARIABLE, Token};
+
+use serde::{Deserialize, Serialize};
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+use token::{Nonce, Proof};
+
+/// Until a rank is known it has this long for all it has to say.
+const GREETING_DEADLINE: Duration = Duration::from_secs(5);
+/// How often a rank that waits hears that the conductor is there.
+const WAIT_EVERY: Duration = Duration::from_secs(10);
+/// A rank that hears nothing for so long has no conductor any more.
+const WAIT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a rank says before it is an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+enum FromRank {
+    Join { rank: u32, nonce: Nonce },
+    Proof { proof: Proof, version: String },
+}
+
+/// What the conductor says to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+enum FromDoor {
+    Prove {
+        nonce: Nonce,
+        proof: Proof,
+    },
+    Welcome,
+    /// It may not take part; `why` names the cure.
+    Refused {
+        why: String,
+    },
+    Wait,
+    /// What follows is for a fresh agent.
+    Round,
+    Over,
+}
+
+/// Small messages go at once, and an end that is silent because its machine is gone is noticed: three probes, 10 s apart,
+/// after 30 s.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    #[cfg(not(target_os = "openbsd"))]
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    // There the system has one set of times for all sockets.
+    #[cfg(target_os = "openbsd")]
+    let keepalive = TcpKeepalive::new();
+    socket.set_tcp_keepalive(&keepalive)
+}
