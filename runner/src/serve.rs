@@ -18,7 +18,7 @@ use crate::workers::{WorkerEnd, cpus_for};
 use engine::control::{Control, Order};
 use engine::driver::{ServeLimits, ServeOutcome};
 use engine::needs::Needs;
-use engine::os::raise_descriptor_limit;
+use engine::os::{raise_descriptor_limit, reserve_descriptors};
 use processes::Processes;
 use state::END_MARGIN;
 use std::sync::Arc;
@@ -66,6 +66,7 @@ pub(crate) fn run(
         others: Processes::default(),
         told_full: Vec::new(),
     };
+    reserve_descriptors(descriptors(plan, share));
     let needs = needs(plan, share);
     let mut states = Vec::new();
     for listener in &plan.listeners {
@@ -134,6 +135,15 @@ fn spread(plan: &ServePlan) -> Result<Share, Failure> {
         max_connections,
         shares_port: processes > 1,
     })
+}
+
+/// Descriptors of one process whose workers have all the connections that they take.
+fn descriptors(plan: &ServePlan, share: Share) -> u64 {
+    let threads = plan.listeners.iter().map(|l| l.threads).sum();
+    limits::needed(
+        u64::from(share.max_connections) * u64::from(threads),
+        threads,
+    )
 }
 
 /// What the workers of all listeners will take that may choose io_uring, or have to. They share its limits.

@@ -42,8 +42,9 @@ impl ServeWorkload for WebSocketServer {
 
     fn hints(&self, message_bytes: Option<u32>) -> Hints {
         Hints {
+            // A message that does not fit goes back in fragments, and each costs two calls.
             receive_bytes: message_bytes
-                .unwrap_or(4096)
+                .unwrap_or(16 * 1024)
                 .saturating_add(HEADER_MAX as u32),
             bulk: false,
             brief: false,

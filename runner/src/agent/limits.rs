@@ -4,7 +4,7 @@ use crate::error::Failure;
 use crate::host::{available_bytes, process_memory};
 use crate::plan::{AgentPlan, Plan};
 use engine::endpoint::Target;
-use engine::os::raise_descriptor_limit;
+use engine::os::{raise_descriptor_limit, reserve_descriptors};
 use engine::socket::{self, SocketOptions};
 use report::document::Message;
 use report::units::human_bytes;
@@ -14,8 +14,8 @@ use socket2::Domain;
 const OWN_DESCRIPTORS: u64 = 64;
 const DESCRIPTORS_PER_THREAD: u64 = 8;
 
-/// Raises the limit of descriptors, and checks that the agent's connections over `threads` workers
-/// fit. Where operations close connections, as many again may be closing.
+/// Raises the limit of descriptors, checks that the agent's connections over `threads` workers fit, and has room made for
+/// them. Where operations close connections, as many again may be closing.
 pub(super) fn check_descriptors(
     plan: &Plan,
     agent: &AgentPlan,
@@ -25,12 +25,10 @@ pub(super) fn check_descriptors(
     let closing = u64::from(connections) * u64::from(plan.workload().reconnects());
     let limit = raise_descriptor_limit()
         .map_err(|error| Failure::machine(format!("read the descriptor limit: {error}")))?;
-    fits(
-        needed(u64::from(connections) + closing, threads),
-        connections,
-        limit.soft,
-        agent.role.name(),
-    )
+    let needed = needed(u64::from(connections) + closing, threads);
+    fits(needed, connections, limit.soft, agent.role.name())?;
+    reserve_descriptors(needed);
+    Ok(())
 }
 
 /// Descriptors of a process with so many sockets of connections over `threads` workers.

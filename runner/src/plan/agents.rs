@@ -1,15 +1,12 @@
 //! The agents of a round, and what each of them is dealt.
 
 use super::checks::in_range;
-use super::hosts::{self, HostPlan, Start};
+use super::hosts::{self, AGENTS_MAX, HostPlan, Start};
 use super::{Plan, PlanError, TesteePlan};
 use engine::load::Share;
 use engine::needs::Needs;
 use report::document::Role;
 use serde::{Deserialize, Serialize};
-
-/// More than the processors of any machine of today can keep busy.
-pub(super) const AGENTS_MAX: u32 = 256;
 
 /// One agent of a round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

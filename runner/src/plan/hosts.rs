@@ -1,12 +1,14 @@
 //! The hosts of a plan: on which agents are started and through what, and how agents and connections are dealt to them.
 
-use super::agents::AGENTS_MAX;
 use super::checks::in_range;
 use super::{CommonRequest, PlanError};
 use engine::address::Address;
 use engine::endpoint::Endpoint;
 use report::document::Role;
 use serde::{Deserialize, Serialize};
+
+/// Agents of a side: more than the processors of any machine of today can keep busy.
+pub(super) const AGENTS_MAX: u32 = 256;
 
 /// Id in the document of the host that conducts.
 pub(crate) const LOCAL: &str = "local";
