@@ -18,12 +18,12 @@ pub fn rotated(mut key: Key, bytes: usize) -> Key {
 
 /// A key over so many bytes.
 #[inline]
-fn repeated(key: Key) -> [u8; STEP] {
+fn repeated<const N: usize>(key: Key) -> [u8; N] {
     std::array::from_fn(|index| key[index % 4])
 }
 
 #[inline]
-fn xor(bytes: &mut [u8; STEP], keys: &[u8; STEP]) {
+fn xor<const N: usize>(bytes: &mut [u8; N], keys: &[u8; N]) {
     for (byte, key) in bytes.iter_mut().zip(keys) {
         *byte ^= key;
     }
@@ -32,7 +32,7 @@ fn xor(bytes: &mut [u8; STEP], keys: &[u8; STEP]) {
 /// Masks or unmasks `bytes` where they are; the first of them belongs to the first byte of `key`.
 #[inline]
 pub fn apply(bytes: &mut [u8], key: Key) {
-    let keys = repeated(key);
+    let keys = repeated::<STEP>(key);
     let (steps, rest) = bytes.as_chunks_mut::<STEP>();
     steps.iter_mut().for_each(|step| xor(step, &keys));
     for (byte, key) in rest.iter_mut().zip(keys) {
@@ -47,19 +47,33 @@ pub fn apply_moving(bytes: &mut [u8], from: Range<usize>, to: usize, key: Key) {
     if to == from.start {
         return apply(&mut bytes[from], key);
     }
-    let keys = repeated(key);
     let (mut source, mut target) = (from.start, to);
-    // A step is read whole before it is written, and what it overwrites lies below what is read next.
-    while let Some(&step) = bytes[source..from.end].first_chunk::<STEP>() {
-        let mut step = step;
-        xor(&mut step, &keys);
-        bytes[target..target + STEP].copy_from_slice(&step);
-        source += STEP;
-        target += STEP;
-    }
-    for (source, key) in (source..from.end).zip(keys) {
+    move_steps::<STEP>(bytes, &mut source, from.end, &mut target, key);
+    // What is left of a message of a few dozen bytes is most of it.
+    move_steps::<8>(bytes, &mut source, from.end, &mut target, key);
+    for (source, key) in (source..from.end).zip(repeated::<8>(key)) {
         bytes[target] = bytes[source] ^ key;
         target += 1;
+    }
+}
+
+/// Unmasks and moves `N` bytes at a time, a multiple of the key's, as long as there are so many before `end`.
+#[inline]
+fn move_steps<const N: usize>(
+    bytes: &mut [u8],
+    source: &mut usize,
+    end: usize,
+    target: &mut usize,
+    key: Key,
+) {
+    let keys = repeated::<N>(key);
+    // A step is read whole before it is written, and what it overwrites lies below what is read next.
+    while let Some(&step) = bytes[*source..end].first_chunk::<N>() {
+        let mut step = step;
+        xor(&mut step, &keys);
+        bytes[*target..*target + N].copy_from_slice(&step);
+        *source += N;
+        *target += N;
     }
 }
 
