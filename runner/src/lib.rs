@@ -19,6 +19,7 @@ pub mod host;
 mod lines;
 mod listening;
 pub mod plan;
+mod process_group;
 pub mod profile;
 pub mod protocol;
 pub mod ranks;

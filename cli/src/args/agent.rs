@@ -25,8 +25,8 @@ Examples:
   linerate agent --join tcp://10.0.0.1:9470 --rank 1
   srun --ntasks=2 linerate agent --join tcp://10.0.0.1:9470       the rank is Slurm's
 
-Exit code of a rank: that of the last round that it took part in, 0 where that went well; 4 where it could not
-join, or the run ended before a round."
+Exit code of a rank: 0 where its last round went well, 130 where that was called off (another was lost, the run
+was ended early, a signal), 4 where it could not join, or the run ended before a round."
 )]
 pub struct AgentArgs {
     /// Be a further process of `linerate serve`, which starts it

@@ -196,6 +196,8 @@ fn measure(
     experiment.check_engines()?;
     let outlet = Outlet::open(output, &method.fail_on, &[])?;
     outlet.check_conditions(&workloads, vary)?;
+    // Before a log of the same name is put aside.
+    let door = door::open(&method.ranks, experiment.ranks())?;
     let command = comparison_outlet::command();
     let (book, log) = match output_log(output) {
         Ok(place) => match Book::create(&place, &experiment, command.clone(), now_unix_ns()) {
@@ -207,7 +209,6 @@ fn measure(
     let mut lines = vec![announcement(&experiment)];
     lines.extend(log);
     lines.extend(book.path().map(trial_log::kept));
-    let door = door::open(&method.ranks, experiment.ranks())?;
     conduct_on(&experiment, door, book, outlet, &lines, command, output)
 }
 

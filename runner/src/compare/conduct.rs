@@ -86,6 +86,11 @@ pub struct Position<'a> {
 
 /// What runs plans, and what time it is meanwhile.
 pub(super) trait Venue {
+    /// Waits for ranks that a plan needs; the time does not count.
+    fn gather(&mut self, plan: &Plan, observer: &mut dyn conduct::Observer) -> Result<(), Failure> {
+        let _ = (plan, observer);
+        Ok(())
+    }
     fn run(
         &mut self,
         plan: &Plan,
@@ -104,9 +109,18 @@ struct Machine<'a> {
     door: Option<&'a Door>,
     cancel: &'a Cancel,
     began: Instant,
+    /// What it has waited for ranks.
+    waited: Duration,
 }
 
 impl Venue for Machine<'_> {
+    fn gather(&mut self, plan: &Plan, observer: &mut dyn conduct::Observer) -> Result<(), Failure> {
+        let began = Instant::now();
+        let gathered = conduct::gather(plan, self.door, observer, self.cancel);
+        self.waited += began.elapsed();
+        gathered
+    }
+
     fn run(
         &mut self,
         plan: &Plan,
@@ -127,7 +141,7 @@ impl Venue for Machine<'_> {
     }
 
     fn elapsed_ns(&self) -> u64 {
-        self.began.elapsed().as_nanos() as u64
+        self.began.elapsed().saturating_sub(self.waited).as_nanos() as u64
     }
 
     fn unix_ns(&self) -> u64 {
@@ -150,6 +164,7 @@ pub fn conduct(
         door,
         cancel,
         began: Instant::now(),
+        waited: Duration::ZERO,
     };
     let mut entrants = experiment.cells.iter().flat_map(|cell| &cell.entrants);
     let seen = match entrants.any(|entrant| entrant.plan.runs_here()) {
@@ -170,6 +185,7 @@ pub fn again(earlier: Earlier) -> Outcome {
         door: None,
         cancel: &cancel,
         began: Instant::now(),
+        waited: Duration::ZERO,
     };
     let (experiment, mut book) = earlier.into_book();
     conduct_on(
@@ -473,7 +489,7 @@ impl Comparing<'_> {
     }
 
     /// # Errors
-    /// When this machine cannot run it at all: there is no use in going on.
+    /// When this machine cannot run it at all, or ranks that it needs are missing: there is no use in going on.
     fn one_run(
         &mut self,
         record: &mut Record,
@@ -482,6 +498,16 @@ impl Comparing<'_> {
         place: &Position<'_>,
         expected_ns: u64,
     ) -> Result<(), Failure> {
+        let planned = &self.experiment.cells[cell].entrants[entrant].plan;
+        let mut relay = Relay {
+            observer: &mut *self.observer,
+            tell: false,
+        };
+        let gathered = self.venue.gather(planned, &mut relay);
+        if self.cancel.is_raised() {
+            return Ok(());
+        }
+        gathered?;
         let began_ns = self.venue.elapsed_ns();
         self.observer.run_started(place);
         self.venue.rest(self.experiment.method.pause_ns);

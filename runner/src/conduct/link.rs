@@ -5,8 +5,9 @@ use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::lines::{Line, read_line, write_line};
 use crate::plan::{AgentPlan, Plan, Start};
+use crate::process_group;
 use crate::protocol::{FromAgent, ToAgent};
-use crate::ranks::{Door, Started};
+use crate::ranks::{Door, Started, Stay};
 use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -140,6 +141,8 @@ pub(super) struct Link {
     input: Option<Box<dyn Write + Send>>,
     /// Where the agent of a rank joined from.
     pub joined_from: Option<IpAddr>,
+    /// Its rank is nobody else's meanwhile.
+    stay: Option<Stay>,
     child: Option<Child>,
     tail: Arc<Mutex<VecDeque<String>>>,
     tail_reader: Option<JoinHandle<()>>,
@@ -160,6 +163,7 @@ impl Link {
             agent,
             input: input.map(|input| Box::new(input) as Box<dyn Write + Send>),
             joined_from: None,
+            stay: None,
             child: Some(child),
             tail: Arc::default(),
             tail_reader: None,
@@ -183,7 +187,7 @@ impl Link {
         started: Started,
         heard: Sender<Heard>,
     ) -> Result<Self, Failure> {
-        let Started { stream, from } = started;
+        let Started { stream, from, stay } = started;
         let output = stream.try_clone().map_err(|error| {
             Failure::machine(format!(
                 "hear {}: {error}; raise the limit of descriptors (ulimit -n)",
@@ -191,7 +195,7 @@ impl Link {
             ))
         })?;
         let mut link = Self::of_streams(agent, number, Speaking(stream), output, heard)?;
-        link.joined_from = Some(from);
+        (link.joined_from, link.stay) = (Some(from), Some(stay));
         Ok(link)
     }
 
@@ -208,6 +212,7 @@ impl Link {
             agent: agent.clone(),
             input: Some(Box::new(input)),
             joined_from: None,
+            stay: None,
             child: None,
             tail: Arc::default(),
             tail_reader: None,
@@ -307,7 +312,7 @@ impl Drop for Link {
             sleep(POLL);
         }
         if let (None, Some(child)) = (self.status, &mut self.child) {
-            kill_group(child.id());
+            process_group::kill(child.id());
             // It may have ended in between: then there is nothing to kill.
             let _ = child.kill();
             let _ = child.wait();
@@ -329,18 +334,6 @@ fn is_stopped(id: u32) -> bool {
 #[cfg(target_os = "openbsd")]
 fn is_stopped(_id: u32) -> bool {
     false
-}
-
-/// Kills what a launcher has started beside itself: the agent's process group is its own, made at
-/// its start. The utility, because the call itself needs unsafe code; the child is not reaped yet,
-/// so its number cannot be another's.
-fn kill_group(group: u32) {
-    let _ = Command::new("kill")
-        .args(["-s", "KILL", "--", &format!("-{group}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {

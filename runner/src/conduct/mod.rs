@@ -64,6 +64,16 @@ pub(crate) fn conduct_one_of_many(
     conduct_with(&ProcessLauncher(door), plan, &[], observer, cancel)
 }
 
+/// Waits for the ranks that a run of a comparison needs.
+pub(crate) fn gather(
+    plan: &Plan,
+    door: Option<&Door>,
+    observer: &mut dyn Observer,
+    cancel: &Cancel,
+) -> Result<(), Failure> {
+    ProcessLauncher(door).gather(plan, observer, cancel)
+}
+
 /// `seen`: what was found on this host before.
 fn conduct_with(
     launcher: &dyn Launcher,

@@ -3,7 +3,7 @@
 
 use super::machines::Machines;
 use crate::host::{Topology, allowed_cpus, default_placement};
-use crate::plan::{AgentPlan, PlacementKind, Plan};
+use crate::plan::{AgentPlan, PlacementKind, Plan, Start};
 use crate::protocol::CpuWish;
 use report::document::Role;
 use std::collections::BTreeSet;
@@ -114,6 +114,10 @@ impl Crowd<'_> {
         );
         let cpus = match (self.named(role), self.machines.is_own(agent)) {
             (Some(cpus), _) => CpuWish::List(cpus.clone()),
+            // What starts a rank may have given it CPUs of its own (Slurm does), also on this machine.
+            (None, _) if matches!(self.agents[agent].host.start, Start::Rank(_)) => {
+                return self.choice_elsewhere(agent, before_of_side);
+            }
             (None, false) => return self.choice_elsewhere(agent, before_of_side),
             (None, true) if role == Role::Load => own.load.clone(),
             (None, true) => own.testee.clone(),

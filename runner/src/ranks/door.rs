@@ -1,7 +1,7 @@
 //! The conductor's end: where ranks join, and from where their agents are taken.
 
 use super::line::{Greeting, without_deadline};
-use super::token::{Meeting, Prover, Token, nonce};
+use super::token::{Meeting, Nonce, Prover, Token, nonce};
 use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_EVERY, prepare};
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
@@ -9,11 +9,11 @@ use crate::error::{ExitClass, Failure};
 use crate::lines::write_line;
 use engine::endpoint::Endpoint;
 use report::foreign::shown;
-use report::units::human_duration_ns;
+use report::units::{counted, human_duration_ns};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, sleep};
@@ -21,14 +21,16 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether the user wants to end, and whether a rank that waits has gone.
 const LOOK: Duration = Duration::from_millis(100);
-/// Whoever is not known yet, beyond the ranks that are awaited: more at once are sent away.
+/// Whoever is not known yet, beyond the ranks that are awaited: where more come, the one that has been here longest is sent
+/// away. A rank needs no time to say who it is.
 const STRANGERS_MAX: usize = 64;
 /// A rank joins again as soon as its agent has ended, and hears then that it was the last round.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Ranks that were all there once, and whose agents have ended, come back at once: who does not is lost.
 const COME_BACK: Duration = Duration::from_secs(60);
-/// What is to be told and was not asked for yet; more is only counted.
-const NEWS_MAX: usize = 300;
+/// Refusals of one address that are told, and addresses of which they are.
+const REFUSALS_TOLD: u32 = 3;
+const REFUSED_MAX: usize = 100;
 
 /// Where ranks join. Dropped, it lets them go.
 pub struct Door {
@@ -51,14 +53,19 @@ struct Hall {
 #[derive(Default)]
 struct Room {
     waiting: BTreeMap<u32, Waiting>,
-    /// Whose agents are in a round, or have ended and did not join again yet.
+    /// Ranks whose agents are in a round.
+    in_round: BTreeSet<u32>,
+    /// Ranks whose agents were in a round, and that did not join again yet.
     away: BTreeSet<u32>,
+    /// Which process each rank was last.
+    known: BTreeMap<u32, Nonce>,
     /// There is no further round.
     is_closing: bool,
-    /// Who is being greeted.
-    strangers: usize,
+    /// Who is being greeted, by number, the oldest first.
+    strangers: BTreeMap<u64, TcpStream>,
+    strangers_so_far: u64,
     news: Vec<String>,
-    unsaid: u64,
+    refused: BTreeMap<IpAddr, u32>,
     invited: bool,
     /// All of them have been here.
     was_full: bool,
@@ -75,6 +82,20 @@ pub(crate) struct Started {
     pub stream: TcpStream,
     /// Where it joined from.
     pub from: IpAddr,
+    /// To be kept as long as the agent is in the round.
+    pub stay: Stay,
+}
+
+/// As long as it is kept, no other process can have the rank.
+pub(crate) struct Stay {
+    hall: Arc<Hall>,
+    rank: u32,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.hall.room().in_round.remove(&self.rank);
+    }
 }
 
 impl Door {
@@ -151,13 +172,17 @@ impl Door {
             if !missing.is_empty() && !room.invited {
                 room.invited = true;
                 tell(&format!(
-                    "{ranks} ranks may join at {}: linerate agent --join tcp://HOST:PORT --rank N",
+                    "{} may join at {}: linerate agent --join tcp://HOST:PORT --rank N",
+                    counted(ranks.into(), "rank"),
                     self.place
                 ));
             }
-            room.take_news().iter().for_each(|news| tell(news));
+            room.was_full |= missing.is_empty();
+            let news = std::mem::take(&mut room.news);
+            // Who writes may be held up, and nobody at the door is to wait for that.
+            drop(room);
+            news.iter().for_each(|news| tell(news));
             if missing.is_empty() {
-                room.was_full = true;
                 return Ok(());
             }
             if cancel.is_raised() {
@@ -169,7 +194,7 @@ impl Door {
             if Instant::now() >= deadline {
                 return Err(self.not_there(&missing, ranks, patience));
             }
-            drop(self.hall.wait(room, LOOK));
+            drop(self.hall.wait(self.hall.room(), LOOK));
         }
     }
 
@@ -196,11 +221,16 @@ impl Door {
         };
         let waiting = room.waiting.remove(&rank);
         let Waiting { stream, from } = waiting.ok_or_else(|| gone(String::new()))?;
-        room.away.insert(rank);
         write_line(&mut &stream, &FromDoor::Round)
             .and_then(|()| without_deadline(&stream))
             .map_err(|error| gone(format!(" ({error})")))?;
-        Ok(Started { stream, from })
+        room.away.insert(rank);
+        room.in_round.insert(rank);
+        let stay = Stay {
+            hall: Arc::clone(&self.hall),
+            rank,
+        };
+        Ok(Started { stream, from, stay })
     }
 }
 
@@ -275,29 +305,23 @@ fn stand_at(listener: &TcpListener, bell: &UnixStream, hall: &Arc<Hall>) {
 
 /// Greets somebody, on a thread of its own: who is slow keeps nobody waiting.
 fn receive(stream: TcpStream, from: IpAddr, hall: &Arc<Hall>) {
-    {
-        let mut room = hall.room();
-        if room.strangers >= STRANGERS_MAX + hall.ranks as usize {
-            return;
-        }
-        room.strangers += 1;
-    }
+    let Ok(known_as) = stream.try_clone() else {
+        return;
+    };
+    let number = hall.room().add_stranger(known_as, hall.ranks);
     let own = Arc::clone(hall);
     let greeting = move || {
         let refused = own.admit(stream, from).err();
         let mut room = own.room();
-        room.strangers -= 1;
+        room.strangers.remove(&number);
         if let Some(why) = refused.filter(|why| !why.is_empty()) {
-            room.add_news(format!("refused who came from {from}: {why}"));
+            room.add_refusal(from, &why);
         }
     };
     // Where no thread can be started, whoever it was comes again.
-    if Builder::new()
-        .name("greet".to_owned())
-        .spawn(greeting)
-        .is_err()
-    {
-        hall.room().strangers -= 1;
+    let started = Builder::new().name("greet".to_owned()).spawn(greeting);
+    if started.is_err() {
+        hall.room().strangers.remove(&number);
     }
 }
 
@@ -322,7 +346,11 @@ impl Hall {
             .and_then(|()| prepare(&stream));
         ready.map_err(|error| error.to_string())?;
         let mut greeting = Greeting::new(&stream, GREETING_DEADLINE);
-        let (rank, version) = match self.recognise(&mut greeting) {
+        let Hail {
+            rank,
+            process,
+            version,
+        } = match self.recognise(&mut greeting) {
             Ok(known) => known,
             Err(Stranger::Silent) => return Err(String::new()),
             Err(Stranger::Said(why)) => return Err(why),
@@ -332,22 +360,27 @@ impl Hall {
                 return Err(why);
             }
         };
-        let mut room = self.room();
-        if let Some(why) = self.obstacle(&mut room, rank, &version) {
+        if let Some(why) = self.obstacle(rank, &version) {
             let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
+            return Err(why);
+        }
+        let mut room = self.room();
+        if let Some(why) = room.taken(rank, process) {
+            let _ = greeting.say(&FromDoor::Taken { why: why.clone() });
             return Err(why);
         }
         greeting
             .say(&FromDoor::Welcome)
             .map_err(|error| error.to_string())?;
-        let came_back = room.away.remove(&rank);
+        room.away.remove(&rank);
+        let came_back = room.known.insert(rank, process) == Some(process);
         if room.is_closing {
             let _ = greeting.say(&FromDoor::Over);
         } else {
             room.waiting.insert(rank, Waiting { stream, from });
             let (joined, ranks) = (room.waiting.len(), self.ranks);
             if !came_back {
-                room.add_news(format!(
+                room.news.push(format!(
                     "rank {rank} has joined from {from} ({joined} of {ranks})"
                 ));
             }
@@ -356,10 +389,11 @@ impl Hall {
         Ok(())
     }
 
-    /// Its rank and version, once it has proven that it knows the token.
-    fn recognise(&self, greeting: &mut Greeting<'_>) -> Result<(u32, String), Stranger> {
+    /// Who it is, once it has proven that it knows the token.
+    fn recognise(&self, greeting: &mut Greeting<'_>) -> Result<Hail, Stranger> {
         let FromRank::Join {
             rank,
+            process,
             nonce: of_rank,
         } = greeting.hear()?
         else {
@@ -379,32 +413,38 @@ impl Hall {
             return Err(Stranger::Said("it joined twice".to_owned()));
         };
         match self.token.is_proven(Prover::Rank, &meeting, &proof) {
-            true => Ok((rank, version)),
+            true => Ok(Hail {
+                rank,
+                process,
+                version,
+            }),
             false => Err(Stranger::Unproven),
         }
     }
 
-    fn obstacle(&self, room: &mut Room, rank: u32, version: &str) -> Option<String> {
+    /// Why such a rank can never take part.
+    fn obstacle(&self, rank: u32, version: &str) -> Option<String> {
         if version != VERSION {
             return Some(format!(
                 "it is linerate {}, and the conductor is {VERSION}: install the same version on all hosts",
                 shown(version)
             ));
         }
-        if rank >= self.ranks {
-            return Some(format!(
+        (rank >= self.ranks).then(|| {
+            format!(
                 "it says to be rank {rank}, and with --ranks {} they are 0 to {}",
                 self.ranks,
                 self.ranks - 1
-            ));
-        }
-        room.remove_gone();
-        let other = room.waiting.get(&rank)?;
-        Some(format!(
-            "rank {rank} has joined already, from {}: give each process a rank of its own",
-            other.from
-        ))
+            )
+        })
     }
+}
+
+/// What a rank says of itself.
+struct Hail {
+    rank: u32,
+    process: Nonce,
+    version: String,
 }
 
 /// Somebody who is no rank.
@@ -430,9 +470,43 @@ impl From<io::Error> for Stranger {
 }
 
 impl Room {
-    /// Forgets who has closed its connection.
+    /// Forgets who has closed its connection, and says so.
     fn remove_gone(&mut self) {
-        self.waiting.retain(|_, waiting| waiting.is_there());
+        let news = &mut self.news;
+        self.waiting.retain(|rank, waiting| {
+            let is_there = waiting.is_there();
+            if !is_there {
+                news.push(format!("rank {rank}, from {}, has left", waiting.from));
+            }
+            is_there
+        });
+    }
+
+    /// Why a process cannot have a rank now.
+    fn taken(&mut self, rank: u32, process: Nonce) -> Option<String> {
+        self.remove_gone();
+        let is_known = self.known.get(&rank) == Some(&process);
+        let whose = match self.waiting.get(&rank) {
+            Some(other) => format!("has joined already, from {}", other.from),
+            None if self.in_round.contains(&rank) && !is_known => "is in a round".to_owned(),
+            None => return None,
+        };
+        Some(format!(
+            "rank {rank} {whose}: give each process a rank of its own"
+        ))
+    }
+
+    /// Lets somebody in to be greeted; who has been here longest goes where there are too many.
+    fn add_stranger(&mut self, stream: TcpStream, ranks: u32) -> u64 {
+        if self.strangers.len() >= STRANGERS_MAX + ranks as usize
+            && let Some((_, oldest)) = self.strangers.pop_first()
+        {
+            // Its greeting ends with it.
+            let _ = oldest.shutdown(Shutdown::Both);
+        }
+        self.strangers_so_far += 1;
+        self.strangers.insert(self.strangers_so_far, stream);
+        self.strangers_so_far
     }
 
     /// Tells those who wait that the conductor is there.
@@ -441,20 +515,21 @@ impl Room {
             .retain(|_, waiting| write_line(&mut &waiting.stream, &FromDoor::Wait).is_ok());
     }
 
-    fn add_news(&mut self, news: String) {
-        match self.news.len() < NEWS_MAX {
-            true => self.news.push(news),
-            false => self.unsaid += 1,
+    /// Tells of somebody who was refused, unless that address has been told of often enough.
+    fn add_refusal(&mut self, from: IpAddr, why: &str) {
+        if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(&from) {
+            return;
         }
-    }
-
-    fn take_news(&mut self) -> Vec<String> {
-        let mut news = std::mem::take(&mut self.news);
-        if self.unsaid > 0 {
-            news.push(format!("and {} more came to the door", self.unsaid));
-            self.unsaid = 0;
+        let so_far = self.refused.entry(from).or_default();
+        *so_far += 1;
+        if *so_far <= REFUSALS_TOLD {
+            let more = match *so_far == REFUSALS_TOLD {
+                true => "; more of this address is not told",
+                false => "",
+            };
+            self.news
+                .push(format!("refused who came from {from}: {why}{more}"));
         }
-        news
     }
 }
 
@@ -491,10 +566,12 @@ mod tests {
 
     fn join(door: &Door, rank: u32) -> Result<TcpStream, String> {
         let stream = knock(door);
-        greet(&stream, rank, &token())
+        greet(&stream, rank, PROCESS, &token())
             .map(|()| stream)
             .map_err(|error| error.to_string())
     }
+
+    const PROCESS: Nonce = [9; 16];
 
     fn gather(door: &Door, ranks: u32) -> (Result<(), Failure>, Vec<String>) {
         let mut told = Vec::new();
@@ -547,7 +624,7 @@ mod tests {
         let closing = std::thread::spawn(move || drop(door));
         std::thread::sleep(Duration::from_millis(50));
         let again = TcpStream::connect(place).unwrap();
-        greet(&again, 0, &token()).unwrap();
+        greet(&again, 0, PROCESS, &token()).unwrap();
         let mut greeting = Greeting::new(&again, Duration::from_secs(5));
         assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Over);
         closing.join().unwrap();
@@ -565,7 +642,9 @@ mod tests {
         let beyond = join(&door, 2).unwrap_err();
         assert!(beyond.contains("--ranks 2 they are 0 to 1"), "{beyond}");
         let other = Token::new(b"another token of 16", "here").unwrap();
-        let stranger = greet(&knock(&door), 1, &other).unwrap_err().to_string();
+        let stranger = greet(&knock(&door), 1, PROCESS, &other)
+            .unwrap_err()
+            .to_string();
         assert!(stranger.contains("token"), "{stranger}");
         knock(&door).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let (gathered, told) = gather(&door, 2);
@@ -590,6 +669,7 @@ mod tests {
         let mut greeting = Greeting::new(&stream, Duration::from_secs(5));
         let join = FromRank::Join {
             rank: 0,
+            process: PROCESS,
             nonce: [7; 16],
         };
         greeting.say(&join).unwrap();
@@ -617,9 +697,25 @@ mod tests {
     }
 
     #[test]
+    fn the_rank_of_an_agent_in_a_round_is_nobody_elses() {
+        let door = door(1, Duration::from_secs(20));
+        let first = join(&door, 0).unwrap();
+        gather(&door, 1).0.unwrap();
+        let Started { stream, stay, .. } = door.start(0).unwrap();
+        let other = greet(&knock(&door), 0, [1; 16], &token()).unwrap_err();
+        assert!(
+            other.to_string().contains("rank 0 is in a round"),
+            "{other}"
+        );
+        // Its round is over, and it does not come back: somebody else may.
+        drop((first, stream, stay));
+        greet(&knock(&door), 0, [1; 16], &token()).unwrap();
+    }
+
+    #[test]
     fn those_who_say_nothing_do_not_keep_ranks_out() {
         let door = door(1, Duration::from_secs(20));
-        let silent: Vec<TcpStream> = (0..STRANGERS_MAX).map(|_| knock(&door)).collect();
+        let silent: Vec<TcpStream> = (0..2 * STRANGERS_MAX).map(|_| knock(&door)).collect();
         let _rank = join(&door, 0).unwrap();
         gather(&door, 1).0.unwrap();
         drop(silent);

@@ -1,18 +1,20 @@
 //! A rank's end: joins a conductor, and starts an agent for each of its rounds.
 
 use super::line::{Greeting, without_deadline};
-use super::token::{Meeting, Prover, TOKEN_VARIABLE, Token, nonce};
+use super::token::{Meeting, Nonce, Prover, TOKEN_VARIABLE, Token, nonce};
 use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_DEADLINE, prepare};
 use crate::build_info::VERSION;
 use crate::error::{ExitClass, Failure};
+use crate::process_group;
 use engine::endpoint::Endpoint;
 use report::foreign::shown;
 use report::units::{counted, human_duration_ns};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,8 +23,14 @@ use std::time::{Duration, Instant};
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// An address that does not answer is left for the next one.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-/// A conductor that had a round for this rank and does not answer any more has ended.
-const GONE_AFTER: Duration = Duration::from_secs(5);
+/// A conductor that had a round for this rank, and whose port refuses for so long, has ended.
+const ENDED_AFTER: Duration = Duration::from_secs(5);
+/// Where it does not answer, it may be stopped or far away.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
+/// What an agent gets to put back what it has changed, once its connection has ended.
+const CLEAN_UP: Duration = Duration::from_secs(15);
+/// How often the agent is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whom a rank joins.
 #[derive(Clone, Debug)]
@@ -89,22 +97,14 @@ impl Joining {
     /// # Errors
     /// A conductor that is not there, is another one, or refuses; a run that had no round for it.
     pub fn take_part(&self, leave: &Leave, tell: &dyn Fn(&str)) -> Result<ExitClass, Failure> {
+        let process = nonce()?;
         let (mut rounds, mut last) = (0, None);
-        let mut deadline = Instant::now() + self.patience;
+        let mut limit = Limit::first(self.patience);
         loop {
-            let connected = self.connect(deadline, leave);
-            if leave.is_told() {
-                return Ok(ExitClass::Interrupted);
-            }
-            let (connection, call) = match (connected, last) {
-                (Ok(connection), _) => {
-                    if rounds == 0 {
-                        tell(&format!("rank {} has joined {}", self.rank, self.place));
-                    }
-                    let call = called(&connection)?;
-                    (connection, call)
-                }
-                (Err(_), Some(class)) => {
+            let connection = match (self.connect(process, &limit, leave, tell), last) {
+                _ if leave.is_told() => return Ok(ExitClass::Interrupted),
+                (Ok(connection), _) => connection,
+                (Err(Absent::Gone(_)), Some(class)) => {
                     tell(&format!(
                         "the conductor at {} is not there any more, after {}",
                         self.place,
@@ -112,13 +112,18 @@ impl Joining {
                     ));
                     return Ok(class);
                 }
-                (Err(failure), None) => return Err(failure),
+                (Err(Absent::Gone(failure) | Absent::Unwelcome(failure)), _) => {
+                    return Err(failure);
+                }
             };
-            match (call, last) {
+            if rounds == 0 {
+                tell(&format!("rank {} has joined {}", self.rank, self.place));
+            }
+            match (called(&connection)?, last) {
                 (Call::Round, _) => {
                     last = Some(attend(connection, leave)?);
                     rounds += 1;
-                    deadline = Instant::now() + GONE_AFTER;
+                    limit = Limit::between_rounds();
                 }
                 (Call::Over, Some(class)) => {
                     tell(&format!(
@@ -133,52 +138,82 @@ impl Joining {
                         self.place
                     )));
                 }
-                // It may be started again.
-                (Call::Gone, _) => sleep(RETRY_AFTER),
+                (Call::Gone, None) => {
+                    // It may be started again.
+                    limit = Limit::first(self.patience);
+                    sleep(RETRY_AFTER);
+                }
+                (Call::Gone, Some(_)) => sleep(RETRY_AFTER),
             }
             leave.hold(None);
         }
     }
 
-    /// Connects and is welcomed, by `deadline`.
-    fn connect(&self, deadline: Instant, leave: &Leave) -> Result<TcpStream, Failure> {
+    /// Connects and is welcomed, within the limit.
+    fn connect(
+        &self,
+        process: Nonce,
+        limit: &Limit,
+        leave: &Leave,
+        tell: &dyn Fn(&str),
+    ) -> Result<TcpStream, Absent> {
+        let began = Instant::now();
+        let mut is_told = false;
         loop {
-            let error = match self.try_once(deadline, leave) {
+            match self.try_once(process, limit, leave) {
                 Ok(connection) => return Ok(connection),
                 Err(Unwelcome::Refused(why)) => {
-                    return Err(Failure::peer(format!(
-                        "join {} as rank {}: refused, for {why}",
-                        self.place, self.rank
-                    )));
+                    return Err(self.unwelcome(&format!("refused, for {why}")));
                 }
                 Err(Unwelcome::Unproven) => {
-                    return Err(Failure::peer(format!(
-                        "join {} as rank {}: who listens there does not know the token of this end; give both the same, \
-                         in {TOKEN_VARIABLE} or --token-file",
-                        self.place, self.rank
+                    return Err(self.unwelcome(&format!(
+                        "who listens there does not know the token of this end; give both the same, in \
+                         {TOKEN_VARIABLE} or --token-file"
                     )));
                 }
-                Err(Unwelcome::Failed(error)) => error,
-            };
-            if leave.is_told() || Instant::now() + RETRY_AFTER >= deadline {
-                let tried = human_duration_ns(self.patience.as_nanos() as u64);
-                return Err(Failure::peer(format!(
-                    "join {} as rank {}: {error}, tried for {tried}; is `linerate run --ranks N --join ...` running \
-                     there, and reached from here",
-                    self.place, self.rank
-                )));
+                Err(Unwelcome::Taken(why)) => {
+                    if !is_told {
+                        tell(&format!("{why}; trying again"));
+                        is_told = true;
+                    }
+                    if Instant::now() + RETRY_AFTER >= limit.until {
+                        return Err(self.unwelcome(&format!("refused, for {why}")));
+                    }
+                }
+                Err(Unwelcome::Failed(error)) => {
+                    if limit.is_over(&error) || leave.is_told() {
+                        let tried = human_duration_ns(began.elapsed().as_nanos() as u64);
+                        return Err(Absent::Gone(Failure::peer(format!(
+                            "join {} as rank {}: {error}, tried for {tried}; is `linerate run --ranks N --join ...` \
+                             running there, and reached from here",
+                            self.place, self.rank
+                        ))));
+                    }
+                }
             }
             sleep(RETRY_AFTER);
         }
     }
 
-    fn try_once(&self, deadline: Instant, leave: &Leave) -> Result<TcpStream, Unwelcome> {
+    fn unwelcome(&self, why: &str) -> Absent {
+        Absent::Unwelcome(Failure::peer(format!(
+            "join {} as rank {}: {why}",
+            self.place, self.rank
+        )))
+    }
+
+    fn try_once(
+        &self,
+        process: Nonce,
+        limit: &Limit,
+        leave: &Leave,
+    ) -> Result<TcpStream, Unwelcome> {
         let Endpoint::Tcp { host, port } = &self.place else {
             return Err(Unwelcome::Failed(io::Error::other("ranks join over TCP")));
         };
         let mut error = io::Error::other("the name has no address");
         for address in (host.as_str(), *port).to_socket_addrs()? {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = limit.until.saturating_duration_since(Instant::now());
             let patience = CONNECT_DEADLINE.min(left).max(RETRY_AFTER);
             match TcpStream::connect_timeout(&address, patience) {
                 Ok(connection) => {
@@ -186,7 +221,7 @@ impl Joining {
                     if !leave.hold(Some(connection.try_clone()?)) {
                         return Err(Unwelcome::Failed(io::ErrorKind::Interrupted.into()));
                     }
-                    greet(&connection, self.rank, &self.token)?;
+                    greet(&connection, self.rank, process, &self.token)?;
                     return Ok(connection);
                 }
                 Err(refused) => error = refused,
@@ -196,11 +231,55 @@ impl Joining {
     }
 }
 
+/// Until when a rank tries to join.
+struct Limit {
+    until: Instant,
+    /// Where nobody listens.
+    refused_until: Instant,
+}
+
+impl Limit {
+    fn first(patience: Duration) -> Self {
+        let until = Instant::now() + patience;
+        Self {
+            until,
+            refused_until: until,
+        }
+    }
+
+    fn between_rounds() -> Self {
+        let now = Instant::now();
+        Self {
+            until: now + SILENT_AFTER,
+            refused_until: now + ENDED_AFTER,
+        }
+    }
+
+    /// Whether there is no time for another try after this one.
+    fn is_over(&self, error: &io::Error) -> bool {
+        let until = match error.kind() {
+            io::ErrorKind::ConnectionRefused => self.refused_until,
+            _ => self.until,
+        };
+        Instant::now() + RETRY_AFTER >= until
+    }
+}
+
+/// Why a rank does not join.
+enum Absent {
+    /// Nobody is there.
+    Gone(Failure),
+    /// Who is there does not want it, or is another.
+    Unwelcome(Failure),
+}
+
 /// Why a try to join came to nothing.
 pub(super) enum Unwelcome {
     /// It may be better the next time.
     Failed(io::Error),
     Refused(String),
+    /// Another process has its rank, which may be over soon.
+    Taken(String),
     /// The other end does not know the token.
     Unproven,
 }
@@ -215,7 +294,7 @@ impl std::fmt::Display for Unwelcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::Refused(why) => f.write_str(why),
+            Self::Refused(why) | Self::Taken(why) => f.write_str(why),
             Self::Unproven => f.write_str("who listens there does not know the token"),
         }
     }
@@ -228,11 +307,17 @@ impl std::fmt::Debug for Unwelcome {
 }
 
 /// Makes both ends known to each other.
-pub(super) fn greet(connection: &TcpStream, rank: u32, token: &Token) -> Result<(), Unwelcome> {
+pub(super) fn greet(
+    connection: &TcpStream,
+    rank: u32,
+    process: Nonce,
+    token: &Token,
+) -> Result<(), Unwelcome> {
     let of_rank = nonce().map_err(|failure| io::Error::other(failure.text))?;
     let mut greeting = Greeting::new(connection, GREETING_DEADLINE);
     greeting.say(&FromRank::Join {
         rank,
+        process,
         nonce: of_rank,
     })?;
     let (of_conductor, proof) = match greeting.hear()? {
@@ -254,6 +339,7 @@ pub(super) fn greet(connection: &TcpStream, rank: u32, token: &Token) -> Result<
     })?;
     match greeting.hear()? {
         FromDoor::Welcome => Ok(()),
+        FromDoor::Taken { why } => Err(Unwelcome::Taken(shown(&why).into_owned())),
         FromDoor::Refused { why } => Err(Unwelcome::Refused(shown(&why).into_owned())),
         _ => Err(out_of_turn()),
     }
@@ -291,25 +377,61 @@ fn attend(connection: TcpStream, leave: &Leave) -> Result<ExitClass, Failure> {
         ))
     };
     without_deadline(&connection).map_err(unable)?;
-    let output = connection.try_clone().map_err(unable)?;
+    let (input, output) = (connection.try_clone(), connection.try_clone());
     let program = std::env::current_exe().map_err(unable)?;
     let mut command = Command::new(program);
     command
         .arg("agent")
-        .stdin(Stdio::from(OwnedFd::from(connection)))
-        .stdout(Stdio::from(OwnedFd::from(output)))
+        .stdin(Stdio::from(OwnedFd::from(input.map_err(unable)?)))
+        .stdout(Stdio::from(OwnedFd::from(output.map_err(unable)?)))
         .env_remove(TOKEN_VARIABLE)
         // Ctrl-C of the terminal is for this process alone.
         .process_group(0);
     let mut child = command.spawn().map_err(unable)?;
     // The command has the connection too, and the conductor is to hear when the agent closes it.
     drop(command);
-    let status = child.wait().map_err(unable)?;
+    let status = await_end(&mut child, &connection, leave).map_err(unable)?;
     leave.hold(None);
     Ok(match leave.is_told() {
         true => ExitClass::Interrupted,
         false => class_of(status),
     })
+}
+
+/// The agent ends by itself when its connection does. One that hangs is killed then.
+fn await_end(child: &mut Child, connection: &TcpStream, leave: &Leave) -> io::Result<ExitStatus> {
+    let mut deadline = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if deadline.is_none() && (leave.is_told() || has_ended(connection)) {
+            deadline = Some(Instant::now() + CLEAN_UP);
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            process_group::kill(child.id());
+            child.kill()?;
+            return child.wait();
+        }
+        sleep(LOOK);
+    }
+}
+
+/// Whether the conductor has nothing more to say. What it has said is the agent's, and is not looked at.
+fn has_ended(connection: &TcpStream) -> bool {
+    #[cfg(target_os = "linux")]
+    let end = PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP;
+    // There it shows only when both directions have ended.
+    #[cfg(not(target_os = "linux"))]
+    let end = PollFlags::HUP | PollFlags::ERR;
+    let mut watched = [PollFd::new(connection, end)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // An interrupted call is made again at the next look.
+    let looked = poll(&mut watched, Some(&at_once));
+    looked.is_ok() && watched[0].revents().intersects(end)
 }
 
 /// How an agent ended; one that was killed failed.

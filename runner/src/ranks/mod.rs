@@ -4,7 +4,7 @@
 //! rank       -> conductor: join (rank, nonce)
 //! conductor  -> rank:      prove (nonce, proof)        who does not know the token is left here
 //! rank       -> conductor: proof (proof, version)
-//! conductor  -> rank:      welcome | refused
+//! conductor  -> rank:      welcome | refused | taken (it tries again)
 //! conductor  -> rank:      wait ... round              every WAIT_EVERY while others are missing
 //! conductor <-> agent:     what every agent says (crate::protocol), until the round is over
 //! conductor  -> rank:      over                        to a rank that has joined again, after the last round
@@ -21,7 +21,7 @@ mod rank;
 mod token;
 
 pub use door::Door;
-pub(crate) use door::Started;
+pub(crate) use door::{Started, Stay};
 pub use join::{Joining, Leave};
 pub use rank::{RANK_VARIABLES, rank_from};
 pub use token::{TOKEN_VARIABLE, Token};
@@ -44,8 +44,16 @@ const WAIT_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 enum FromRank {
-    Join { rank: u32, nonce: Nonce },
-    Proof { proof: Proof, version: String },
+    /// `process` is the same each time that a process joins, and of no other.
+    Join {
+        rank: u32,
+        process: Nonce,
+        nonce: Nonce,
+    },
+    Proof {
+        proof: Proof,
+        version: String,
+    },
 }
 
 /// What the conductor says to it.
@@ -61,14 +69,18 @@ enum FromDoor {
     Refused {
         why: String,
     },
+    /// Its rank is another's as yet, who may be gone without a word; `why` says whose.
+    Taken {
+        why: String,
+    },
     Wait,
     /// What follows is for a fresh agent.
     Round,
     Over,
 }
 
-/// Small messages go at once, and an end that is silent because its machine is gone is noticed: three probes, 10 s apart,
-/// after 30 s.
+/// Small messages go at once, and an end that is silent because its machine is gone is noticed within a minute: by three
+/// probes, 10 s apart, after 30 s, and where data is on its way, which no probe is sent beside, by a time-out of its own.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -80,5 +92,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     // There the system has one set of times for all sockets.
     #[cfg(target_os = "openbsd")]
     let keepalive = TcpKeepalive::new();
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(50)))?;
     socket.set_tcp_keepalive(&keepalive)
 }

@@ -212,6 +212,7 @@ fn ranks_are_started_by_ansible() {
             "connections": 6,
             "options": QUICK,
             "result": at("result.json"),
+            "token_file": at("token"),
         });
         let mut play = piped("ansible-playbook");
         play.arg("-i")
