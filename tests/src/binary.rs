@@ -102,6 +102,20 @@ impl Call {
                 std::env::temp_dir().join("linerate-tests"),
             )
             .env_remove("CI");
+        // What a job of a batch system, or a user of ranks, has in its environment: unless the test has set it.
+        let of_ranks = [
+            "LINERATE_TOKEN",
+            "OMPI_COMM_WORLD_RANK",
+            "PMIX_RANK",
+            "PMI_RANK",
+            "SLURM_PROCID",
+            "JOB_COMPLETION_INDEX",
+        ];
+        for name in of_ranks {
+            if !command.get_envs().any(|(known, _)| known == name) {
+                command.env_remove(name);
+            }
+        }
         default_hangup(&mut command);
         Self {
             kept: Some(Kept::start(&mut command)),

@@ -282,6 +282,7 @@ python3-websockets, node-ws).";
         let cost = |what: &str| number(document, &format!("/rounds/0/cost/{what}"));
         let errors = document.pointer("/rounds/0/measured/errors");
         let errors = errors.and_then(Value::as_array).into_iter().flatten();
+        // Not sum(): that of nothing is -0.
         let errors = errors.fold(0.0, |sum, error| sum + number(error, "/count"));
         let answered = measured("totals/operations");
         let due = answered + errors + measured("unfinished/count");

@@ -256,7 +256,7 @@ fn plan(parts: &[Labelled<&Document>], first: &Plan) -> Plan {
     let mut plan = Plan {
         load_agents: plans().map(|plan| plan.load_agents).sum(),
         load_via: plans().flat_map(|plan| plan.load_via.clone()).collect(),
-        ranks: plans().map(|plan| plan.ranks).sum(),
+        ranks: plans().filter_map(|plan| plan.ranks).reduce(|a, b| a + b),
         connections: plans().map(|plan| plan.connections).sum(),
         testee_agents: plans().map(|plan| plan.testee_agents).sum(),
         count: summed(|plan| plan.count),

@@ -7,7 +7,7 @@ use crate::lines::{Line, read_line, write_line};
 use crate::plan::{AgentPlan, Plan, Start};
 use crate::process_group;
 use crate::protocol::{FromAgent, ToAgent};
-use crate::ranks::{Door, Started, Stay};
+use crate::ranks::{Door, Started, Stay, TOKEN_VARIABLE};
 use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -85,9 +85,7 @@ impl Launcher for ProcessLauncher<'_> {
             (Some(ranks), Some(door)) => {
                 door.gather(ranks, &mut |news| observer.ranks(news), cancel)
             }
-            (Some(_), None) => Err(Failure::usage(
-                "--ranks needs a place where they join: add --join tcp://HOST:PORT",
-            )),
+            (Some(_), None) => Err(nowhere_to_join()),
         }
     }
 
@@ -97,7 +95,8 @@ impl Launcher for ProcessLauncher<'_> {
         number: usize,
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
-        if let (Start::Rank(rank), Some(door)) = (&agent.host.start, self.0) {
+        if let Start::Rank(rank) = &agent.host.start {
+            let door = self.0.ok_or_else(nowhere_to_join)?;
             return Link::of_rank(agent, number, door.start(*rank)?, heard);
         }
         let name = &agent.name;
@@ -121,6 +120,7 @@ impl Launcher for ProcessLauncher<'_> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .env_remove(TOKEN_VARIABLE)
             // Ctrl-C of the terminal is for the conductor alone.
             .process_group(0)
             .spawn()
@@ -132,6 +132,10 @@ impl Launcher for ProcessLauncher<'_> {
             })?;
         Link::of_child(agent.clone(), number, child, heard)
     }
+}
+
+fn nowhere_to_join() -> Failure {
+    Failure::usage("--ranks needs a place where they join: add --join tcp://HOST:PORT")
 }
 
 /// An agent. Dropping it ends it: first its input is closed, then it is killed, and it is awaited. That of a rank is no

@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Ranks that were all there once, and whose agents have ended, come back at once: who does not is lost.
 const COME_BACK: Duration = Duration::from_secs(60);
 /// Refusals of one address that are told, and addresses of which they are.
-const REFUSALS_TOLD: u32 = 3;
+const REFUSALS_TOLD: u32 = 10;
 const REFUSED_MAX: usize = 100;
 
 /// Where ranks join. Dropped, it lets them go.
@@ -99,7 +99,8 @@ impl Drop for Stay {
 }
 
 impl Door {
-    /// Opens at `place` for so many ranks, which are awaited for `patience` before each round.
+    /// Opens at `place` for so many ranks, which are awaited for `patience` before the first round, and for a minute at most
+    /// before the others.
     ///
     /// # Errors
     /// A place where this process cannot listen.
@@ -173,11 +174,11 @@ impl Door {
                 room.invited = true;
                 tell(&format!(
                     "{} may join at {}: linerate agent --join tcp://HOST:PORT --rank N",
-                    counted(ranks.into(), "rank"),
+                    counted(self.hall.ranks.into(), "rank"),
                     self.place
                 ));
             }
-            room.was_full |= missing.is_empty();
+            room.was_full |= missing.is_empty() && ranks == self.hall.ranks;
             let news = std::mem::take(&mut room.news);
             // Who writes may be held up, and nobody at the door is to wait for that.
             drop(room);
@@ -192,20 +193,26 @@ impl Door {
                 });
             }
             if Instant::now() >= deadline {
-                return Err(self.not_there(&missing, ranks, patience));
+                return Err(self.not_there(&missing, patience));
             }
             drop(self.hall.wait(self.hall.room(), LOOK));
         }
     }
 
-    fn not_there(&self, missing: &[u32], ranks: u32, patience: Duration) -> Failure {
+    fn not_there(&self, missing: &[u32], patience: Duration) -> Failure {
+        let (ranks, place) = (self.hall.ranks, &self.place);
         let waited = human_duration_ns(patience.as_nanos() as u64);
-        Failure::peer(format!(
-            "{} of {ranks} had not joined at {} after {waited}: look at what they say where they were started, whether \
-             they reach this address, and whether each has a rank of its own; --join-timeout waits longer",
-            names(missing),
-            self.place
-        ))
+        let who = names(missing);
+        Failure::peer(match self.hall.room().was_full {
+            true => format!(
+                "{who} of {ranks} did not come back to {place} within {waited} after the round before: look at what they say \
+                 where they were started"
+            ),
+            false => format!(
+                "{who} of {ranks} had not joined at {place} after {waited}: look at what they say where they were started, \
+                 whether they reach this address, and whether each has a rank of its own; --join-timeout waits longer"
+            ),
+        })
     }
 
     /// Takes the connection of a rank that has joined, for its agent.
@@ -346,11 +353,7 @@ impl Hall {
             .and_then(|()| prepare(&stream));
         ready.map_err(|error| error.to_string())?;
         let mut greeting = Greeting::new(&stream, GREETING_DEADLINE);
-        let Hail {
-            rank,
-            process,
-            version,
-        } = match self.recognise(&mut greeting) {
+        let Hail { meeting, version } = match self.recognise(&mut greeting) {
             Ok(known) => known,
             Err(Stranger::Silent) => return Err(String::new()),
             Err(Stranger::Said(why)) => return Err(why),
@@ -360,6 +363,7 @@ impl Hall {
                 return Err(why);
             }
         };
+        let Meeting { rank, process, .. } = meeting;
         if let Some(why) = self.obstacle(rank, &version) {
             let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
             return Err(why);
@@ -370,7 +374,9 @@ impl Hall {
             return Err(why);
         }
         greeting
-            .say(&FromDoor::Welcome)
+            .say(&FromDoor::Welcome {
+                proof: self.token.proof(Prover::Conductor, &meeting),
+            })
             .map_err(|error| error.to_string())?;
         room.away.remove(&rank);
         let came_back = room.known.insert(rank, process) == Some(process);
@@ -402,22 +408,18 @@ impl Hall {
         let of_conductor = nonce().map_err(|failure| Stranger::Said(failure.text))?;
         let meeting = Meeting {
             rank,
+            process,
             of_rank,
             of_conductor,
         };
-        greeting.say(&FromDoor::Prove {
+        greeting.say(&FromDoor::Challenge {
             nonce: of_conductor,
-            proof: self.token.proof(Prover::Conductor, &meeting),
         })?;
         let FromRank::Proof { proof, version } = greeting.hear()? else {
             return Err(Stranger::Said("it joined twice".to_owned()));
         };
         match self.token.is_proven(Prover::Rank, &meeting, &proof) {
-            true => Ok(Hail {
-                rank,
-                process,
-                version,
-            }),
+            true => Ok(Hail { meeting, version }),
             false => Err(Stranger::Unproven),
         }
     }
@@ -442,8 +444,7 @@ impl Hall {
 
 /// What a rank says of itself.
 struct Hail {
-    rank: u32,
-    process: Nonce,
+    meeting: Meeting,
     version: String,
 }
 
@@ -546,190 +547,4 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::join::greet;
-    use super::*;
-    use std::io::{Read, Write};
-
-    fn token() -> Token {
-        Token::new(b"0123456789abcdef", "here").unwrap()
-    }
-
-    fn door(ranks: u32, patience: Duration) -> Door {
-        let place = "tcp://127.0.0.1:0".parse().unwrap();
-        Door::open(&place, token(), ranks, patience).unwrap()
-    }
-
-    fn knock(door: &Door) -> TcpStream {
-        TcpStream::connect(door.place().trim_start_matches("tcp://")).unwrap()
-    }
-
-    fn join(door: &Door, rank: u32) -> Result<TcpStream, String> {
-        let stream = knock(door);
-        greet(&stream, rank, PROCESS, &token())
-            .map(|()| stream)
-            .map_err(|error| error.to_string())
-    }
-
-    const PROCESS: Nonce = [9; 16];
-
-    fn gather(door: &Door, ranks: u32) -> (Result<(), Failure>, Vec<String>) {
-        let mut told = Vec::new();
-        let gathered = door.gather(
-            ranks,
-            &mut |news| told.push(news.to_owned()),
-            &Cancel::new(),
-        );
-        (gathered, told)
-    }
-
-    #[test]
-    fn ranks_that_know_the_token_are_gathered_and_begin_a_round() {
-        let door = door(2, Duration::from_secs(20));
-        let streams = [join(&door, 1).unwrap(), join(&door, 0).unwrap()];
-        let (gathered, told) = gather(&door, 2);
-        gathered.unwrap();
-        let joined = |rank| format!("rank {rank} has joined from 127.0.0.1");
-        for rank in [0, 1] {
-            assert!(
-                told.iter().any(|news| news.starts_with(&joined(rank))),
-                "{told:?}"
-            );
-        }
-        let mut started = door.start(1).unwrap();
-        started.stream.write_all(b"for the agent").unwrap();
-        let mut greeting = Greeting::new(&streams[0], Duration::from_secs(5));
-        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Round);
-        let mut said = [0; 13];
-        (&streams[0]).read_exact(&mut said).unwrap();
-        assert_eq!(&said, b"for the agent");
-        drop(started);
-        // Its agent has ended: it joins again, and hears with the others that there is no further round.
-        let [first, second] = streams;
-        drop(first);
-        let closing = std::thread::spawn(move || drop(door));
-        let mut greeting = Greeting::new(&second, Duration::from_secs(5));
-        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Over);
-        closing.join().unwrap();
-    }
-
-    #[test]
-    fn after_the_last_round_a_rank_that_joins_again_is_let_go() {
-        let door = door(1, Duration::from_secs(20));
-        let first = join(&door, 0).unwrap();
-        gather(&door, 1).0.unwrap();
-        drop(door.start(0).unwrap());
-        drop(first);
-        let place = door.place().trim_start_matches("tcp://").to_owned();
-        let closing = std::thread::spawn(move || drop(door));
-        std::thread::sleep(Duration::from_millis(50));
-        let again = TcpStream::connect(place).unwrap();
-        greet(&again, 0, PROCESS, &token()).unwrap();
-        let mut greeting = Greeting::new(&again, Duration::from_secs(5));
-        assert_eq!(greeting.hear::<FromDoor>().unwrap(), FromDoor::Over);
-        closing.join().unwrap();
-    }
-
-    #[test]
-    fn a_stranger_and_a_rank_that_cannot_be_are_refused_and_told() {
-        let door = door(2, Duration::from_millis(300));
-        let _first = join(&door, 0).unwrap();
-        let twice = join(&door, 0).unwrap_err();
-        assert!(
-            twice.contains("rank 0 has joined already, from 127.0.0.1"),
-            "{twice}"
-        );
-        let beyond = join(&door, 2).unwrap_err();
-        assert!(beyond.contains("--ranks 2 they are 0 to 1"), "{beyond}");
-        let other = Token::new(b"another token of 16", "here").unwrap();
-        let stranger = greet(&knock(&door), 1, PROCESS, &other)
-            .unwrap_err()
-            .to_string();
-        assert!(stranger.contains("token"), "{stranger}");
-        knock(&door).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let (gathered, told) = gather(&door, 2);
-        let text = gathered.unwrap_err().text;
-        assert!(
-            text.starts_with("rank 1 of 2 had not joined at tcp://127.0.0.1:"),
-            "{text}"
-        );
-        assert!(
-            told.iter()
-                .any(|news| news.contains("no message of linerate")),
-            "{told:?}"
-        );
-        assert!(told.iter().any(|news| news.contains("already")), "{told:?}");
-    }
-
-    /// Who only answers what it heard would be let in by a door that does not look at the proof.
-    #[test]
-    fn a_proof_of_the_door_is_no_proof_of_a_rank() {
-        let door = door(1, Duration::from_millis(100));
-        let stream = knock(&door);
-        let mut greeting = Greeting::new(&stream, Duration::from_secs(5));
-        let join = FromRank::Join {
-            rank: 0,
-            process: PROCESS,
-            nonce: [7; 16],
-        };
-        greeting.say(&join).unwrap();
-        let FromDoor::Prove { proof, .. } = greeting.hear().unwrap() else {
-            panic!("no proof");
-        };
-        let version = VERSION.to_owned();
-        greeting.say(&FromRank::Proof { proof, version }).unwrap();
-        let FromDoor::Refused { why } = greeting.hear().unwrap() else {
-            panic!("let in");
-        };
-        assert!(why.contains("token"), "{why}");
-        assert!(gather(&door, 1).0.is_err());
-    }
-
-    #[test]
-    fn a_rank_that_leaves_is_missing_and_may_come_again() {
-        let door = door(1, Duration::from_secs(20));
-        drop(join(&door, 0).unwrap());
-        while door.hall.room().waiting.values().any(Waiting::is_there) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let _again = join(&door, 0).unwrap();
-        gather(&door, 1).0.unwrap();
-    }
-
-    #[test]
-    fn the_rank_of_an_agent_in_a_round_is_nobody_elses() {
-        let door = door(1, Duration::from_secs(20));
-        let first = join(&door, 0).unwrap();
-        gather(&door, 1).0.unwrap();
-        let Started { stream, stay, .. } = door.start(0).unwrap();
-        let other = greet(&knock(&door), 0, [1; 16], &token()).unwrap_err();
-        assert!(
-            other.to_string().contains("rank 0 is in a round"),
-            "{other}"
-        );
-        // Its round is over, and it does not come back: somebody else may.
-        drop((first, stream, stay));
-        greet(&knock(&door), 0, [1; 16], &token()).unwrap();
-    }
-
-    #[test]
-    fn those_who_say_nothing_do_not_keep_ranks_out() {
-        let door = door(1, Duration::from_secs(20));
-        let silent: Vec<TcpStream> = (0..2 * STRANGERS_MAX).map(|_| knock(&door)).collect();
-        let _rank = join(&door, 0).unwrap();
-        gather(&door, 1).0.unwrap();
-        drop(silent);
-    }
-
-    #[test]
-    fn who_is_missing_is_named() {
-        assert_eq!(names(&[3]), "rank 3");
-        assert_eq!(names(&[0, 2, 5]), "ranks 0, 2 and 5");
-        let many: Vec<u32> = (0..20).collect();
-        assert!(
-            names(&many).ends_with("14, 15 and 4 more"),
-            "{}",
-            names(&many)
-        );
-    }
-}
+mod tests;

@@ -165,10 +165,9 @@ impl Joining {
                 Err(Unwelcome::Refused(why)) => {
                     return Err(self.unwelcome(&format!("refused, for {why}")));
                 }
-                Err(Unwelcome::Unproven) => {
+                Err(Unwelcome::Foreign(why)) => {
                     return Err(self.unwelcome(&format!(
-                        "who listens there does not know the token of this end; give both the same, in \
-                         {TOKEN_VARIABLE} or --token-file"
+                        "what listens there is no conductor of linerate ({why}); check the address"
                     )));
                 }
                 Err(Unwelcome::Taken(why)) => {
@@ -181,6 +180,11 @@ impl Joining {
                     }
                 }
                 Err(Unwelcome::Failed(error)) => {
+                    if !is_told && limit.is_first {
+                        let wait = human_duration_ns(self.patience.as_nanos() as u64);
+                        tell(&format!("join {}: {error}; trying for {wait}", self.place));
+                        is_told = true;
+                    }
                     if limit.is_over(&error) || leave.is_told() {
                         let tried = human_duration_ns(began.elapsed().as_nanos() as u64);
                         return Err(Absent::Gone(Failure::peer(format!(
@@ -233,6 +237,8 @@ impl Joining {
 
 /// Until when a rank tries to join.
 struct Limit {
+    /// Before the first round: the conductor may not be there yet.
+    is_first: bool,
     until: Instant,
     /// Where nobody listens.
     refused_until: Instant,
@@ -242,6 +248,7 @@ impl Limit {
     fn first(patience: Duration) -> Self {
         let until = Instant::now() + patience;
         Self {
+            is_first: true,
             until,
             refused_until: until,
         }
@@ -250,6 +257,7 @@ impl Limit {
     fn between_rounds() -> Self {
         let now = Instant::now();
         Self {
+            is_first: false,
             until: now + SILENT_AFTER,
             refused_until: now + ENDED_AFTER,
         }
@@ -280,13 +288,16 @@ pub(super) enum Unwelcome {
     Refused(String),
     /// Another process has its rank, which may be over soon.
     Taken(String),
-    /// The other end does not know the token.
-    Unproven,
+    /// What listens there is something else.
+    Foreign(String),
 }
 
 impl From<io::Error> for Unwelcome {
     fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Foreign(shown(&error.to_string()).into_owned()),
+            _ => Self::Failed(error),
+        }
     }
 }
 
@@ -294,8 +305,7 @@ impl std::fmt::Display for Unwelcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::Refused(why) | Self::Taken(why) => f.write_str(why),
-            Self::Unproven => f.write_str("who listens there does not know the token"),
+            Self::Refused(why) | Self::Taken(why) | Self::Foreign(why) => f.write_str(why),
         }
     }
 }
@@ -320,34 +330,31 @@ pub(super) fn greet(
         process,
         nonce: of_rank,
     })?;
-    let (of_conductor, proof) = match greeting.hear()? {
-        FromDoor::Prove { nonce, proof } => (nonce, proof),
-        FromDoor::Refused { why } => return Err(Unwelcome::Refused(shown(&why).into_owned())),
-        _ => return Err(out_of_turn()),
+    let of_conductor = match greeting.hear()? {
+        FromDoor::Challenge { nonce } => nonce,
+        _ => return Err(Unwelcome::Foreign("it spoke out of turn".to_owned())),
     };
     let meeting = Meeting {
         rank,
+        process,
         of_rank,
         of_conductor,
     };
-    if !token.is_proven(Prover::Conductor, &meeting, &proof) {
-        return Err(Unwelcome::Unproven);
-    }
     greeting.say(&FromRank::Proof {
         proof: token.proof(Prover::Rank, &meeting),
         version: VERSION.to_owned(),
     })?;
     match greeting.hear()? {
-        FromDoor::Welcome => Ok(()),
+        FromDoor::Welcome { proof } if token.is_proven(Prover::Conductor, &meeting, &proof) => {
+            Ok(())
+        }
+        FromDoor::Welcome { .. } => Err(Unwelcome::Refused(
+            "it does not know the token itself, and is no conductor".to_owned(),
+        )),
         FromDoor::Taken { why } => Err(Unwelcome::Taken(shown(&why).into_owned())),
         FromDoor::Refused { why } => Err(Unwelcome::Refused(shown(&why).into_owned())),
-        _ => Err(out_of_turn()),
+        _ => Err(Unwelcome::Foreign("it spoke out of turn".to_owned())),
     }
-}
-
-fn out_of_turn() -> Unwelcome {
-    let text = "the conductor said something out of turn; this is a bug in linerate";
-    Unwelcome::Failed(io::Error::other(text))
 }
 
 /// Waits until the conductor has a round, or none any more.
@@ -373,7 +380,8 @@ fn called(connection: &TcpStream) -> Result<Call, Failure> {
 fn attend(connection: TcpStream, leave: &Leave) -> Result<ExitClass, Failure> {
     let unable = |error: io::Error| {
         Failure::machine(format!(
-            "start the agent of this rank: {error}; start linerate by its path"
+            "start the agent of this rank: {error}; look at the limits of this host (ulimit -u, ulimit -n), and whether \
+             linerate is still where it was"
         ))
     };
     without_deadline(&connection).map_err(unable)?;
@@ -439,4 +447,36 @@ fn class_of(status: ExitStatus) -> ExitClass {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let class = code.and_then(ExitClass::of_code);
     class.unwrap_or(ExitClass::Peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Who answers a rank with what it has said itself knows nothing.
+    #[test]
+    fn a_conductor_without_the_token_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let fake = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut greeting = Greeting::new(&stream, Duration::from_secs(5));
+            let FromRank::Join { nonce, .. } = greeting.hear().unwrap() else {
+                panic!("no join");
+            };
+            greeting.say(&FromDoor::Challenge { nonce }).unwrap();
+            let FromRank::Proof { proof, .. } = greeting.hear().unwrap() else {
+                panic!("no proof");
+            };
+            greeting.say(&FromDoor::Welcome { proof }).unwrap();
+        });
+        let token = Token::new(b"0123456789abcdef", "here").unwrap();
+        let error = greet(&connection, 0, [1; 16], &token).unwrap_err();
+        assert!(
+            error.to_string().contains("does not know the token"),
+            "{error}"
+        );
+        fake.join().unwrap();
+    }
 }

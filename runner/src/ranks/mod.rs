@@ -1,10 +1,10 @@
-//! Agents that somebody else has started (Slurm, Kubernetes, MPI, a shell loop): ranks, which join the conductor over TCP.
+//! Ranks: processes that something else starts (Slurm, Kubernetes, MPI, a shell loop), and that join the conductor over TCP.
 //!
 //! ```text
 //! rank       -> conductor: join (rank, nonce)
-//! conductor  -> rank:      prove (nonce, proof)        who does not know the token is left here
+//! conductor  -> rank:      challenge (nonce)
 //! rank       -> conductor: proof (proof, version)
-//! conductor  -> rank:      welcome | refused | taken (it tries again)
+//! conductor  -> rank:      welcome (proof) | refused | taken (it tries again)
 //! conductor  -> rank:      wait ... round              every WAIT_EVERY while others are missing
 //! conductor <-> agent:     what every agent says (crate::protocol), until the round is over
 //! conductor  -> rank:      over                        to a rank that has joined again, after the last round
@@ -60,11 +60,14 @@ enum FromRank {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 enum FromDoor {
-    Prove {
+    Challenge {
         nonce: Nonce,
+    },
+    /// With what shows that the conductor knows the token too. Nobody else gets to hear it: it would be something to try
+    /// tokens on.
+    Welcome {
         proof: Proof,
     },
-    Welcome,
     /// It may not take part; `why` names the cure.
     Refused {
         why: String,

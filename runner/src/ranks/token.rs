@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The environment variable that holds the token where no file does.
 pub const TOKEN_VARIABLE: &str = "LINERATE_TOKEN";
-/// Shorter ones can be tried one after the other by whoever has heard a proof.
+/// Shorter ones can be tried one after the other by whoever has heard a proof; so can words.
 const TOKEN_BYTES_MIN: usize = 16;
 /// Longer ones are another file.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -43,6 +43,7 @@ pub(super) enum Prover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meeting {
     pub rank: u32,
+    pub process: Nonce,
     pub of_rank: Nonce,
     pub of_conductor: Nonce,
 }
@@ -107,6 +108,7 @@ impl Token {
             Prover::Rank => b"linerate ranks 1: rank\0\0\0\0\0\0",
         });
         mac.update(&meeting.rank.to_le_bytes());
+        mac.update(&meeting.process);
         mac.update(&meeting.of_rank);
         mac.update(&meeting.of_conductor);
         mac
@@ -131,6 +133,7 @@ mod tests {
 
     const MEETING: Meeting = Meeting {
         rank: 3,
+        process: [4; 16],
         of_rank: [1; 16],
         of_conductor: [2; 16],
     };
@@ -144,6 +147,10 @@ mod tests {
         assert!(!token("0123456789abcdeF").is_proven(Prover::Rank, &MEETING, &proof));
         let others = [
             Meeting { rank: 4, ..MEETING },
+            Meeting {
+                process: [3; 16],
+                ..MEETING
+            },
             Meeting {
                 of_rank: [3; 16],
                 ..MEETING
@@ -165,7 +172,7 @@ mod tests {
         let hex: String = proof.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
-            "95b20ec65a14aa5995baa8750b7aa845de37061c9a7a068a903e7a5cd36cb21d"
+            "bc93e758c7316e020b06768066d600f8ad04148aa515b4b052684ef81879d1fd"
         );
     }
 
