@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::ranks::MeetingArgs;
+use super::ranks::JoinArgs;
 
 /// Arguments of `agent`.
 #[derive(Debug, Args)]
@@ -43,5 +43,5 @@ pub struct AgentArgs {
     pub rank: Option<u32>,
 
     #[command(flatten)]
-    pub meeting: MeetingArgs,
+    pub joining: JoinArgs,
 }

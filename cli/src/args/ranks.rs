@@ -18,13 +18,13 @@ pub struct RanksArgs {
     pub join: Option<String>,
 
     #[command(flatten)]
-    pub meeting: MeetingArgs,
+    pub joining: JoinArgs,
 }
 
 /// What both ends of `--join` take.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Ranks")]
-pub struct MeetingArgs {
+pub struct JoinArgs {
     /// The token that both ends know, in a file; without it the environment has it in LINERATE_TOKEN
     #[arg(long, value_name = "FILE", requires = "join")]
     pub token_file: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct MeetingArgs {
 /// A batch system may start the others much later.
 const JOIN_TIMEOUT_NS: u64 = 300_000_000_000;
 
-impl MeetingArgs {
+impl JoinArgs {
     /// How long to wait for the other end, ns.
     pub fn join_timeout_ns(&self) -> u64 {
         self.join_timeout.unwrap_or(JOIN_TIMEOUT_NS)

@@ -48,8 +48,8 @@ fn join(place: &str, args: &AgentArgs) -> Result<ExitClass, Problem> {
             Some(rank) => rank,
             None => rank_from(|name| std::env::var(name).ok())?,
         },
-        token: args.meeting.token()?,
-        patience: Duration::from_nanos(args.meeting.join_timeout_ns()),
+        token: args.joining.token()?,
+        timeout: Duration::from_nanos(args.joining.join_timeout_ns()),
     };
     let leave = Leave::default();
     let told = leave.clone();

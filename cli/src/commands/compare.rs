@@ -15,7 +15,7 @@ use runner::compare::{
 use runner::conduct::Phase;
 use runner::error::{ExitClass, Failure};
 use runner::plan::CommonRequest;
-use runner::ranks::Door;
+use runner::ranks::RankListener;
 
 use crate::args::compare::{ArmsArgs, Asked, CompareArgs, MethodArgs, Side};
 use crate::args::run_groups::OutputArgs;
@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::progress::{Comparing, Findings, Kind, Step, Surroundings, in_words, say};
 use crate::signals::end_early;
 use crate::trial_log::{self, now_unix_ns, output_log};
-use crate::{comparison_outlet, door, plan_file, usage};
+use crate::{comparison_outlet, plan_file, rank_listener, usage};
 
 /// Compares.
 ///
@@ -197,7 +197,7 @@ fn measure(
     let outlet = Outlet::open(output, &method.fail_on, &[])?;
     outlet.check_conditions(&workloads, vary)?;
     // Before a log of the same name is put aside.
-    let door = door::open(&method.ranks, experiment.ranks())?;
+    let rank_listener = rank_listener::open(&method.ranks, experiment.ranks())?;
     let command = comparison_outlet::command();
     let (book, log) = match output_log(output) {
         Ok(place) => match Book::create(&place, &experiment, command.clone(), now_unix_ns()) {
@@ -209,7 +209,15 @@ fn measure(
     let mut lines = vec![announcement(&experiment)];
     lines.extend(log);
     lines.extend(book.path().map(trial_log::kept));
-    conduct_on(&experiment, door, book, outlet, &lines, command, output)
+    conduct_on(
+        &experiment,
+        rank_listener,
+        book,
+        outlet,
+        &lines,
+        command,
+        output,
+    )
 }
 
 /// Goes on with what was ended before its end.
@@ -228,14 +236,22 @@ fn resume(path: &Path, method: &MethodArgs, output: &OutputArgs) -> Result<ExitC
         if rounds == 1 { "is" } else { "are" },
         path.display()
     ));
-    let door = door::open(&method.ranks, experiment.ranks())?;
-    conduct_on(&experiment, door, book, outlet, &lines, command, output)
+    let rank_listener = rank_listener::open(&method.ranks, experiment.ranks())?;
+    conduct_on(
+        &experiment,
+        rank_listener,
+        book,
+        outlet,
+        &lines,
+        command,
+        output,
+    )
 }
 
 /// Conducts it, with `lines` said before; `command` is the one that began it.
 fn conduct_on(
     experiment: &Experiment,
-    door: Option<Door>,
+    rank_listener: Option<RankListener>,
     mut book: Book,
     outlet: Outlet,
     lines: &[String],
@@ -255,8 +271,14 @@ fn conduct_on(
         findings: Findings::default(),
         quiet: output.quiet,
     };
-    let mut outcome = conduct(experiment, door.as_ref(), &mut book, &mut watcher, &cancel);
-    drop(door);
+    let mut outcome = conduct(
+        experiment,
+        rank_listener.as_ref(),
+        &mut book,
+        &mut watcher,
+        &cancel,
+    );
+    drop(rank_listener);
     drop(watcher);
     outcome.comparison.command = command;
     let unfinished = book.path().map(ToOwned::to_owned);

@@ -18,10 +18,10 @@ use runner::plan::{Plan, forecast, spread_over_agents};
 
 use crate::args::run::RunArgs;
 use crate::args::run_groups::{Format, OutputArgs, RunOutputArgs};
-use crate::door;
 use crate::output::{Destination, Lines, PAGE, Spare, apart, both, event_file, note_form};
 use crate::problem::Problem;
 use crate::progress::{Findings, Goal, Kind, Progress, State, Surroundings, say};
+use crate::rank_listener;
 use crate::render::render;
 use crate::signals;
 use crate::style;
@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
         Some(path) => plan.recording_events(event_file(path)?),
         None => plan,
     };
-    let door = door::open(args.workload.ranks(), plan.ranks())?;
+    let rank_listener = rank_listener::open(args.workload.ranks(), plan.ranks())?;
     let (log, said) = log(&plan, &output.result)?;
     outlet.event(&Event::start(VERSION, now_unix_ns(), &plan.document()));
     let progress = progress(&plan, &output.result);
@@ -69,9 +69,9 @@ pub fn run(args: &RunArgs) -> Result<ExitClass, Problem> {
     if plan.holds_until_told() && std::io::stdin().is_terminal() && is_in_foreground() {
         end_on_enter(&cancel);
     }
-    let outcome = conduct(&plan, door.as_ref(), &mut watcher, &cancel);
+    let outcome = conduct(&plan, rank_listener.as_ref(), &mut watcher, &cancel);
     // The ranks go before the result is written.
-    drop(door);
+    drop(rank_listener);
     let log = watcher.log.take();
     drop(watcher);
     match outcome {

@@ -12,7 +12,7 @@ use crate::doctor;
 use crate::error::{ExitClass, Failure, RunError};
 use crate::plan::LOCAL;
 use crate::plan::Plan;
-use crate::ranks::Door;
+use crate::ranks::RankListener;
 use report::comparison::{ArmRun, StopReason};
 use report::document::{Document, Interval, Message};
 use report::findings::Finding;
@@ -106,7 +106,7 @@ pub(super) trait Venue {
 /// Processes, and the clock on the wall.
 struct Machine<'a> {
     /// Where ranks join.
-    door: Option<&'a Door>,
+    rank_listener: Option<&'a RankListener>,
     cancel: &'a Cancel,
     began: Instant,
     /// What it has waited for ranks.
@@ -116,7 +116,7 @@ struct Machine<'a> {
 impl Venue for Machine<'_> {
     fn gather(&mut self, plan: &Plan, observer: &mut dyn conduct::Observer) -> Result<(), Failure> {
         let began = Instant::now();
-        let gathered = conduct::gather(plan, self.door, observer, self.cancel);
+        let gathered = conduct::gather(plan, self.rank_listener, observer, self.cancel);
         self.waited += began.elapsed();
         gathered
     }
@@ -126,7 +126,7 @@ impl Venue for Machine<'_> {
         plan: &Plan,
         observer: &mut dyn conduct::Observer,
     ) -> Result<Document, RunError> {
-        conduct::conduct_one_of_many(plan, self.door, observer, self.cancel)
+        conduct::conduct_one_of_many(plan, self.rank_listener, observer, self.cancel)
     }
 
     fn rest(&mut self, ns: u64) {
@@ -155,13 +155,13 @@ impl Venue for Machine<'_> {
 /// gave, the second at once.
 pub fn conduct(
     experiment: &Experiment,
-    door: Option<&Door>,
+    rank_listener: Option<&RankListener>,
     book: &mut Book,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Outcome {
     let mut machine = Machine {
-        door,
+        rank_listener,
         cancel,
         began: Instant::now(),
         waited: Duration::ZERO,
@@ -182,7 +182,7 @@ pub fn again(earlier: Earlier) -> Outcome {
     impl Observer for Silent {}
     let cancel = Cancel::new();
     let mut machine = Machine {
-        door: None,
+        rank_listener: None,
         cancel: &cancel,
         began: Instant::now(),
         waited: Duration::ZERO,

@@ -7,7 +7,7 @@ use crate::lines::{Line, read_line, write_line};
 use crate::plan::{AgentPlan, Plan, Start};
 use crate::process_group;
 use crate::protocol::{FromAgent, ToAgent};
-use crate::ranks::{Door, Started, Stay, TOKEN_VARIABLE};
+use crate::ranks::{RankListener, Started, Stay, TOKEN_VARIABLE};
 use report::foreign::shown;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -70,8 +70,8 @@ pub(super) enum Sound {
 }
 
 /// Starts agents as processes: this binary, or a command prefix that leads to one like it; ranks, which something else
-/// has started, join at its door.
-pub(super) struct ProcessLauncher<'a>(pub Option<&'a Door>);
+/// has started, join where it listens.
+pub(super) struct ProcessLauncher<'a>(pub Option<&'a RankListener>);
 
 impl Launcher for ProcessLauncher<'_> {
     fn gather(
@@ -82,8 +82,8 @@ impl Launcher for ProcessLauncher<'_> {
     ) -> Result<(), Failure> {
         match (plan.ranks(), self.0) {
             (None, _) => Ok(()),
-            (Some(ranks), Some(door)) => {
-                door.gather(ranks, &mut |news| observer.ranks(news), cancel)
+            (Some(ranks), Some(rank_listener)) => {
+                rank_listener.gather(ranks, &mut |news| observer.ranks(news), cancel)
             }
             (Some(_), None) => Err(nowhere_to_join()),
         }
@@ -96,8 +96,8 @@ impl Launcher for ProcessLauncher<'_> {
         heard: Sender<Heard>,
     ) -> Result<Link, Failure> {
         if let Start::Rank(rank) = &agent.host.start {
-            let door = self.0.ok_or_else(nowhere_to_join)?;
-            return Link::of_rank(agent, number, door.start(*rank)?, heard);
+            let rank_listener = self.0.ok_or_else(nowhere_to_join)?;
+            return Link::of_rank(agent, number, rank_listener.start(*rank)?, heard);
         }
         let name = &agent.name;
         let own = std::env::current_exe().map_err(|error| {

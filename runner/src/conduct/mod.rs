@@ -23,7 +23,7 @@ use crate::cancel::Cancel;
 use crate::doctor;
 use crate::error::{Failure, RunError};
 use crate::plan::Plan;
-use crate::ranks::Door;
+use crate::ranks::RankListener;
 use link::{Launcher, ProcessLauncher};
 use preparation::Preparation;
 use record::Record;
@@ -33,7 +33,7 @@ use round::Round;
 
 /// Runs `plan`: every round with fresh agents, and the document of all of them.
 ///
-/// Ranks, where the plan has them, join at `door`, before each round.
+/// Ranks, where the plan has them, join at `rank_listener`, before each round.
 ///
 /// The first [`Cancel::raise`] ends the run orderly, with a valid document marked interrupted; the
 /// second kills the agents.
@@ -42,7 +42,7 @@ use round::Round;
 /// Why the run could not be completed, with the document of what was measured until then.
 pub fn conduct(
     plan: &Plan,
-    door: Option<&Door>,
+    rank_listener: Option<&RankListener>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
@@ -51,27 +51,33 @@ pub fn conduct(
         true => doctor::before_measuring(),
         false => Vec::new(),
     };
-    conduct_with(&ProcessLauncher(door), plan, &seen, observer, cancel)
+    conduct_with(
+        &ProcessLauncher(rank_listener),
+        plan,
+        &seen,
+        observer,
+        cancel,
+    )
 }
 
 /// The same for one run of a comparison, before the first of which somebody has looked at the machine.
 pub(crate) fn conduct_one_of_many(
     plan: &Plan,
-    door: Option<&Door>,
+    rank_listener: Option<&RankListener>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<Document, RunError> {
-    conduct_with(&ProcessLauncher(door), plan, &[], observer, cancel)
+    conduct_with(&ProcessLauncher(rank_listener), plan, &[], observer, cancel)
 }
 
 /// Waits for the ranks that a run of a comparison needs.
 pub(crate) fn gather(
     plan: &Plan,
-    door: Option<&Door>,
+    rank_listener: Option<&RankListener>,
     observer: &mut dyn Observer,
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    ProcessLauncher(door).gather(plan, observer, cancel)
+    ProcessLauncher(rank_listener).gather(plan, observer, cancel)
 }
 
 /// `seen`: what was found on this host before.

@@ -1,8 +1,8 @@
 //! A rank's end: joins a conductor, and starts an agent for each of its rounds.
 
-use super::line::{Greeting, without_deadline};
-use super::token::{Meeting, Nonce, Prover, TOKEN_VARIABLE, Token, nonce};
-use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_DEADLINE, prepare};
+use super::line::{TimedLines, without_deadline};
+use super::token::{Handshake, Nonce, Prover, TOKEN_VARIABLE, Token, nonce};
+use super::{FromListener, FromRank, GREETING_DEADLINE, WAIT_DEADLINE, prepare};
 use crate::build_info::VERSION;
 use crate::error::{ExitClass, Failure};
 use crate::process_group;
@@ -42,7 +42,7 @@ pub struct Joining {
     /// What both know.
     pub token: Token,
     /// How long it tries: the conductor may not be there yet, nor its name.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// Lets a rank be told to leave, from another thread: its agent cleans up and ends.
@@ -99,7 +99,7 @@ impl Joining {
     pub fn take_part(&self, leave: &Leave, tell: &dyn Fn(&str)) -> Result<ExitClass, Failure> {
         let process = nonce()?;
         let (mut rounds, mut last) = (0, None);
-        let mut limit = Limit::first(self.patience);
+        let mut limit = Limit::first(self.timeout);
         loop {
             let connection = match (self.connect(process, &limit, leave, tell), last) {
                 _ if leave.is_told() => return Ok(ExitClass::Interrupted),
@@ -140,7 +140,7 @@ impl Joining {
                 }
                 (Call::Gone, None) => {
                     // It may be started again.
-                    limit = Limit::first(self.patience);
+                    limit = Limit::first(self.timeout);
                     sleep(RETRY_AFTER);
                 }
                 (Call::Gone, Some(_)) => sleep(RETRY_AFTER),
@@ -181,7 +181,7 @@ impl Joining {
                 }
                 Err(Unwelcome::Failed(error)) => {
                     if !is_told && limit.is_first {
-                        let wait = human_duration_ns(self.patience.as_nanos() as u64);
+                        let wait = human_duration_ns(self.timeout.as_nanos() as u64);
                         tell(&format!("join {}: {error}; trying for {wait}", self.place));
                         is_told = true;
                     }
@@ -218,8 +218,8 @@ impl Joining {
         let mut error = io::Error::other("the name has no address");
         for address in (host.as_str(), *port).to_socket_addrs()? {
             let left = limit.until.saturating_duration_since(Instant::now());
-            let patience = CONNECT_DEADLINE.min(left).max(RETRY_AFTER);
-            match TcpStream::connect_timeout(&address, patience) {
+            let timeout = CONNECT_DEADLINE.min(left).max(RETRY_AFTER);
+            match TcpStream::connect_timeout(&address, timeout) {
                 Ok(connection) => {
                     prepare(&connection)?;
                     if !leave.hold(Some(connection.try_clone()?)) {
@@ -245,8 +245,8 @@ struct Limit {
 }
 
 impl Limit {
-    fn first(patience: Duration) -> Self {
-        let until = Instant::now() + patience;
+    fn first(timeout: Duration) -> Self {
+        let until = Instant::now() + timeout;
         Self {
             is_first: true,
             until,
@@ -324,35 +324,37 @@ pub(super) fn greet(
     token: &Token,
 ) -> Result<(), Unwelcome> {
     let of_rank = nonce().map_err(|failure| io::Error::other(failure.text))?;
-    let mut greeting = Greeting::new(connection, GREETING_DEADLINE);
-    greeting.say(&FromRank::Join {
+    let mut lines = TimedLines::new(connection, GREETING_DEADLINE);
+    lines.say(&FromRank::Join {
         rank,
         process,
         nonce: of_rank,
     })?;
-    let of_conductor = match greeting.hear()? {
-        FromDoor::Challenge { nonce } => nonce,
+    let of_conductor = match lines.hear()? {
+        FromListener::Challenge { nonce } => nonce,
         _ => return Err(Unwelcome::Foreign("it spoke out of turn".to_owned())),
     };
-    let meeting = Meeting {
+    let handshake = Handshake {
         rank,
         process,
         of_rank,
         of_conductor,
     };
-    greeting.say(&FromRank::Proof {
-        proof: token.proof(Prover::Rank, &meeting),
+    lines.say(&FromRank::Proof {
+        proof: token.proof(Prover::Rank, &handshake),
         version: VERSION.to_owned(),
     })?;
-    match greeting.hear()? {
-        FromDoor::Welcome { proof } if token.is_proven(Prover::Conductor, &meeting, &proof) => {
+    match lines.hear()? {
+        FromListener::Welcome { proof }
+            if token.is_proven(Prover::Conductor, &handshake, &proof) =>
+        {
             Ok(())
         }
-        FromDoor::Welcome { .. } => Err(Unwelcome::Refused(
+        FromListener::Welcome { .. } => Err(Unwelcome::Refused(
             "it does not know the token itself, and is no conductor".to_owned(),
         )),
-        FromDoor::Taken { why } => Err(Unwelcome::Taken(shown(&why).into_owned())),
-        FromDoor::Refused { why } => Err(Unwelcome::Refused(shown(&why).into_owned())),
+        FromListener::Taken { why } => Err(Unwelcome::Taken(shown(&why).into_owned())),
+        FromListener::Refused { why } => Err(Unwelcome::Refused(shown(&why).into_owned())),
         _ => Err(Unwelcome::Foreign("it spoke out of turn".to_owned())),
     }
 }
@@ -360,10 +362,10 @@ pub(super) fn greet(
 /// Waits until the conductor has a round, or none any more.
 fn called(connection: &TcpStream) -> Result<Call, Failure> {
     loop {
-        match Greeting::new(connection, WAIT_DEADLINE).hear() {
-            Ok(FromDoor::Wait) => {}
-            Ok(FromDoor::Round) => return Ok(Call::Round),
-            Ok(FromDoor::Over) => return Ok(Call::Over),
+        match TimedLines::new(connection, WAIT_DEADLINE).hear() {
+            Ok(FromListener::Wait) => {}
+            Ok(FromListener::Round) => return Ok(Call::Round),
+            Ok(FromListener::Over) => return Ok(Call::Over),
             Ok(_) => return Ok(Call::Gone),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Failure::peer(format!(
@@ -461,15 +463,15 @@ mod tests {
         let connection = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let fake = std::thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
-            let mut greeting = Greeting::new(&stream, Duration::from_secs(5));
-            let FromRank::Join { nonce, .. } = greeting.hear().unwrap() else {
+            let mut lines = TimedLines::new(&stream, Duration::from_secs(5));
+            let FromRank::Join { nonce, .. } = lines.hear().unwrap() else {
                 panic!("no join");
             };
-            greeting.say(&FromDoor::Challenge { nonce }).unwrap();
-            let FromRank::Proof { proof, .. } = greeting.hear().unwrap() else {
+            lines.say(&FromListener::Challenge { nonce }).unwrap();
+            let FromRank::Proof { proof, .. } = lines.hear().unwrap() else {
                 panic!("no proof");
             };
-            greeting.say(&FromDoor::Welcome { proof }).unwrap();
+            lines.say(&FromListener::Welcome { proof }).unwrap();
         });
         let token = Token::new(b"0123456789abcdef", "here").unwrap();
         let error = greet(&connection, 0, [1; 16], &token).unwrap_err();

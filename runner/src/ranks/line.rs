@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 /// Longer than any of the messages.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// A connection whose other end has said nothing yet that would make it known, until a deadline.
-pub(super) struct Greeting<'a> {
+/// Lines of a connection until a deadline, which is of all of them together: who says a byte now and then gains nothing.
+pub(super) struct TimedLines<'a> {
     stream: &'a TcpStream,
     deadline: Instant,
 }
 
-impl<'a> Greeting<'a> {
-    pub fn new(stream: &'a TcpStream, patience: Duration) -> Self {
+impl<'a> TimedLines<'a> {
+    pub fn new(stream: &'a TcpStream, timeout: Duration) -> Self {
         Self {
             stream,
-            deadline: Instant::now() + patience,
+            deadline: Instant::now() + timeout,
         }
     }
 
@@ -87,7 +87,7 @@ fn wrong(why: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FromDoor;
+    use super::super::FromListener;
     use super::*;
     use std::io::Write;
     use std::net::TcpListener;
@@ -104,8 +104,8 @@ mod tests {
         one.write_all(b"{\"say\":\"round\"}\nfor the agent")
             .unwrap();
         drop(one);
-        let heard = Greeting::new(&other, Duration::from_secs(5)).hear::<FromDoor>();
-        assert_eq!(heard.unwrap(), FromDoor::Round);
+        let heard = TimedLines::new(&other, Duration::from_secs(5)).hear::<FromListener>();
+        assert_eq!(heard.unwrap(), FromListener::Round);
         let mut rest = String::new();
         other.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "for the agent");
@@ -116,7 +116,7 @@ mod tests {
         for text in ["x".repeat(5_000), "GET / HTTP/1.1\r\n\r\n".into()] {
             let (mut one, other) = pair();
             one.write_all(text.as_bytes()).unwrap();
-            let heard = Greeting::new(&other, Duration::from_secs(5)).hear::<FromDoor>();
+            let heard = TimedLines::new(&other, Duration::from_secs(5)).hear::<FromListener>();
             assert_eq!(
                 heard.unwrap_err().kind(),
                 io::ErrorKind::InvalidData,
@@ -134,7 +134,7 @@ mod tests {
             }
         });
         let began = Instant::now();
-        let heard = Greeting::new(&other, Duration::from_millis(200)).hear::<FromDoor>();
+        let heard = TimedLines::new(&other, Duration::from_millis(200)).hear::<FromListener>();
         assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= Duration::from_millis(200));
         drop(other);

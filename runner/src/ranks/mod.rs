@@ -14,15 +14,15 @@
 //! and joins again when that has ended. Both prove to each other that they know the [`Token`], which is not sent; what
 //! they say afterwards is neither hidden nor sealed.
 
-mod door;
 mod join;
 mod line;
+mod listener;
 mod rank;
 mod token;
 
-pub use door::Door;
-pub(crate) use door::{Started, Stay};
 pub use join::{Joining, Leave};
+pub use listener::RankListener;
+pub(crate) use listener::{Started, Stay};
 pub use rank::{RANK_VARIABLES, rank_from};
 pub use token::{TOKEN_VARIABLE, Token};
 
@@ -59,7 +59,7 @@ enum FromRank {
 /// What the conductor says to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
-enum FromDoor {
+enum FromListener {
     Challenge {
         nonce: Nonce,
     },

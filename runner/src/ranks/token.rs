@@ -41,7 +41,7 @@ pub(super) enum Prover {
 
 /// What a proof is of: this rank, between these two, now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Meeting {
+pub(super) struct Handshake {
     pub rank: u32,
     pub process: Nonce,
     pub of_rank: Nonce,
@@ -88,16 +88,16 @@ impl Token {
     }
 
     /// What proves to the other end that `prover` knows the token: HMAC-SHA-256 (RFC 2104, FIPS 180-4).
-    pub(super) fn proof(&self, prover: Prover, meeting: &Meeting) -> Proof {
-        self.mac(prover, meeting).finalize().into_bytes().into()
+    pub(super) fn proof(&self, prover: Prover, handshake: &Handshake) -> Proof {
+        self.mac(prover, handshake).finalize().into_bytes().into()
     }
 
     /// Whether `prover` has proven it, told in a time that does not depend on where it differs.
-    pub(super) fn is_proven(&self, prover: Prover, meeting: &Meeting, proof: &Proof) -> bool {
-        self.mac(prover, meeting).verify_slice(proof).is_ok()
+    pub(super) fn is_proven(&self, prover: Prover, handshake: &Handshake, proof: &Proof) -> bool {
+        self.mac(prover, handshake).verify_slice(proof).is_ok()
     }
 
-    fn mac(&self, prover: Prover, meeting: &Meeting) -> Hmac<Sha256> {
+    fn mac(&self, prover: Prover, handshake: &Handshake) -> Hmac<Sha256> {
         // A key of any length will do.
         let mut mac = match <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0) {
             Ok(mac) => mac,
@@ -107,10 +107,10 @@ impl Token {
             Prover::Conductor => b"linerate ranks 1: conductor\0",
             Prover::Rank => b"linerate ranks 1: rank\0\0\0\0\0\0",
         });
-        mac.update(&meeting.rank.to_le_bytes());
-        mac.update(&meeting.process);
-        mac.update(&meeting.of_rank);
-        mac.update(&meeting.of_conductor);
+        mac.update(&handshake.rank.to_le_bytes());
+        mac.update(&handshake.process);
+        mac.update(&handshake.of_rank);
+        mac.update(&handshake.of_conductor);
         mac
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         Token::new(text.as_bytes(), "here").unwrap()
     }
 
-    const MEETING: Meeting = Meeting {
+    const HANDSHAKE: Handshake = Handshake {
         rank: 3,
         process: [4; 16],
         of_rank: [1; 16],
@@ -141,23 +141,26 @@ mod tests {
     #[test]
     fn a_proof_is_of_one_token_one_prover_and_one_meeting() {
         let known = token("0123456789abcdef");
-        let proof = known.proof(Prover::Rank, &MEETING);
-        assert!(token("  0123456789abcdef\n").is_proven(Prover::Rank, &MEETING, &proof));
-        assert!(!known.is_proven(Prover::Conductor, &MEETING, &proof));
-        assert!(!token("0123456789abcdeF").is_proven(Prover::Rank, &MEETING, &proof));
+        let proof = known.proof(Prover::Rank, &HANDSHAKE);
+        assert!(token("  0123456789abcdef\n").is_proven(Prover::Rank, &HANDSHAKE, &proof));
+        assert!(!known.is_proven(Prover::Conductor, &HANDSHAKE, &proof));
+        assert!(!token("0123456789abcdeF").is_proven(Prover::Rank, &HANDSHAKE, &proof));
         let others = [
-            Meeting { rank: 4, ..MEETING },
-            Meeting {
+            Handshake {
+                rank: 4,
+                ..HANDSHAKE
+            },
+            Handshake {
                 process: [3; 16],
-                ..MEETING
+                ..HANDSHAKE
             },
-            Meeting {
+            Handshake {
                 of_rank: [3; 16],
-                ..MEETING
+                ..HANDSHAKE
             },
-            Meeting {
+            Handshake {
                 of_conductor: [3; 16],
-                ..MEETING
+                ..HANDSHAKE
             },
         ];
         for other in others {
@@ -168,7 +171,7 @@ mod tests {
     /// The construction itself, by another implementation (Python's hmac).
     #[test]
     fn a_proof_is_an_hmac() {
-        let proof = token("0123456789abcdef").proof(Prover::Conductor, &MEETING);
+        let proof = token("0123456789abcdef").proof(Prover::Conductor, &HANDSHAKE);
         let hex: String = proof.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,

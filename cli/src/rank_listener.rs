@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use engine::endpoint::Endpoint;
-use runner::ranks::Door;
+use runner::ranks::RankListener;
 
 use crate::args::ranks::RanksArgs;
 use crate::problem::Problem;
@@ -12,7 +12,7 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// Ranks that have nowhere to join or nothing to join, or a place where this process cannot listen.
-pub fn open(args: &RanksArgs, ranks: Option<u32>) -> Result<Option<Door>, Problem> {
+pub fn open(args: &RanksArgs, ranks: Option<u32>) -> Result<Option<RankListener>, Problem> {
     let (join, ranks) = match (&args.join, ranks) {
         (None, None) => return Ok(None),
         (Some(join), Some(ranks)) => (join, ranks),
@@ -30,10 +30,10 @@ pub fn open(args: &RanksArgs, ranks: Option<u32>) -> Result<Option<Door>, Proble
     let place: Endpoint = join
         .parse()
         .map_err(|error| Problem::usage(format!("--join {join}: {error}")))?;
-    let patience = Duration::from_nanos(args.meeting.join_timeout_ns());
-    Ok(Some(Door::open(
+    let patience = Duration::from_nanos(args.joining.join_timeout_ns());
+    Ok(Some(RankListener::open(
         &place,
-        args.meeting.token()?,
+        args.joining.token()?,
         ranks,
         patience,
     )?))

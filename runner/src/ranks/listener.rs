@@ -1,8 +1,8 @@
 //! The conductor's end: where ranks join, and from where their agents are taken.
 
-use super::line::{Greeting, without_deadline};
-use super::token::{Meeting, Nonce, Prover, Token, nonce};
-use super::{FromDoor, FromRank, GREETING_DEADLINE, WAIT_EVERY, prepare};
+use super::line::{TimedLines, without_deadline};
+use super::token::{Handshake, Nonce, Prover, Token, nonce};
+use super::{FromListener, FromRank, GREETING_DEADLINE, WAIT_EVERY, prepare};
 use crate::build_info::VERSION;
 use crate::cancel::Cancel;
 use crate::error::{ExitClass, Failure};
@@ -33,25 +33,25 @@ const REFUSALS_TOLD: u32 = 10;
 const REFUSED_MAX: usize = 100;
 
 /// Where ranks join. Dropped, it lets them go.
-pub struct Door {
-    hall: Arc<Hall>,
+pub struct RankListener {
+    shared: Arc<Shared>,
     place: String,
-    patience: Duration,
-    /// Its end wakes the porter, and ends it.
-    bell: Option<UnixStream>,
-    porter: Option<JoinHandle<()>>,
+    timeout: Duration,
+    /// Dropped, it wakes the acceptor, and ends it.
+    wake: Option<UnixStream>,
+    acceptor: Option<JoinHandle<()>>,
 }
 
-/// What the porter, those who greet, and the conductor share.
-struct Hall {
+/// What the acceptor, those who greet, and the conductor share.
+struct Shared {
     token: Token,
     ranks: u32,
-    room: Mutex<Room>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Room {
+struct State {
     waiting: BTreeMap<u32, Waiting>,
     /// Ranks whose agents are in a round.
     in_round: BTreeSet<u32>,
@@ -88,18 +88,18 @@ pub(crate) struct Started {
 
 /// As long as it is kept, no other process can have the rank.
 pub(crate) struct Stay {
-    hall: Arc<Hall>,
+    shared: Arc<Shared>,
     rank: u32,
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.hall.room().in_round.remove(&self.rank);
+        self.shared.state().in_round.remove(&self.rank);
     }
 }
 
-impl Door {
-    /// Opens at `place` for so many ranks, which are awaited for `patience` before the first round, and for a minute at most
+impl RankListener {
+    /// Opens at `place` for so many ranks, which are awaited for `timeout` before the first round, and for a minute at most
     /// before the others.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Door {
         place: &Endpoint,
         token: Token,
         ranks: u32,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, Failure> {
         let Endpoint::Tcp { host, port } = place else {
             return Err(Failure::usage(format!(
@@ -123,24 +123,24 @@ impl Door {
         let listener = TcpListener::bind((host.as_str(), *port)).map_err(unheard)?;
         listener.set_nonblocking(true).map_err(unheard)?;
         let place = format!("tcp://{}", listener.local_addr().map_err(unheard)?);
-        let (bell, heard) = UnixStream::pair().map_err(unheard)?;
-        let hall = Arc::new(Hall {
+        let (wake, heard) = UnixStream::pair().map_err(unheard)?;
+        let shared = Arc::new(Shared {
             token,
             ranks,
-            room: Mutex::default(),
+            state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let own = Arc::clone(&hall);
-        let porter = Builder::new()
+        let own = Arc::clone(&shared);
+        let acceptor = Builder::new()
             .name("ranks".to_owned())
-            .spawn(move || stand_at(&listener, &heard, &own))
+            .spawn(move || accept_loop(&listener, &heard, &own))
             .map_err(unheard)?;
         Ok(Self {
-            hall,
+            shared,
             place,
-            patience,
-            bell: Some(bell),
-            porter: Some(porter),
+            timeout,
+            wake: Some(wake),
+            acceptor: Some(acceptor),
         })
     }
 
@@ -152,36 +152,36 @@ impl Door {
     /// Waits until ranks 0 to `ranks` - 1 have joined, and tells who does. In a later round not for as long.
     ///
     /// # Errors
-    /// Who is missing when the patience is over, or that the user wants to end.
+    /// Who is missing when the timeout is over, or that the user wants to end.
     pub(crate) fn gather(
         &self,
         ranks: u32,
         tell: &mut dyn FnMut(&str),
         cancel: &Cancel,
     ) -> Result<(), Failure> {
-        let patience = match self.hall.room().was_full {
-            true => self.patience.min(COME_BACK),
-            false => self.patience,
+        let timeout = match self.shared.state().was_full {
+            true => self.timeout.min(COME_BACK),
+            false => self.timeout,
         };
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
-            let mut room = self.hall.room();
-            room.remove_gone();
+            let mut state = self.shared.state();
+            state.remove_gone();
             let missing: Vec<u32> = (0..ranks)
-                .filter(|rank| !room.waiting.contains_key(rank))
+                .filter(|rank| !state.waiting.contains_key(rank))
                 .collect();
-            if !missing.is_empty() && !room.invited {
-                room.invited = true;
+            if !missing.is_empty() && !state.invited {
+                state.invited = true;
                 tell(&format!(
                     "{} may join at {}: linerate agent --join tcp://HOST:PORT --rank N",
-                    counted(self.hall.ranks.into(), "rank"),
+                    counted(self.shared.ranks.into(), "rank"),
                     self.place
                 ));
             }
-            room.was_full |= missing.is_empty() && ranks == self.hall.ranks;
-            let news = std::mem::take(&mut room.news);
-            // Who writes may be held up, and nobody at the door is to wait for that.
-            drop(room);
+            state.was_full |= missing.is_empty() && ranks == self.shared.ranks;
+            let news = std::mem::take(&mut state.news);
+            // Who writes may be held up, and whoever joins meanwhile is not to wait for that.
+            drop(state);
             news.iter().for_each(|news| tell(news));
             if missing.is_empty() {
                 return Ok(());
@@ -193,17 +193,17 @@ impl Door {
                 });
             }
             if Instant::now() >= deadline {
-                return Err(self.not_there(&missing, patience));
+                return Err(self.not_there(&missing, timeout));
             }
-            drop(self.hall.wait(self.hall.room(), LOOK));
+            drop(self.shared.wait(self.shared.state(), LOOK));
         }
     }
 
-    fn not_there(&self, missing: &[u32], patience: Duration) -> Failure {
-        let (ranks, place) = (self.hall.ranks, &self.place);
-        let waited = human_duration_ns(patience.as_nanos() as u64);
+    fn not_there(&self, missing: &[u32], timeout: Duration) -> Failure {
+        let (ranks, place) = (self.shared.ranks, &self.place);
+        let waited = human_duration_ns(timeout.as_nanos() as u64);
         let who = names(missing);
-        Failure::peer(match self.hall.room().was_full {
+        Failure::peer(match self.shared.state().was_full {
             true => format!(
                 "{who} of {ranks} did not come back to {place} within {waited} after the round before: look at what they say \
                  where they were started"
@@ -220,21 +220,21 @@ impl Door {
     /// # Errors
     /// It has gone again.
     pub(crate) fn start(&self, rank: u32) -> Result<Started, Failure> {
-        let mut room = self.hall.room();
+        let mut state = self.shared.state();
         let gone = |why: String| {
             Failure::peer(format!(
                 "rank {rank} had joined and left before the round began{why}; look at what it says where it was started"
             ))
         };
-        let waiting = room.waiting.remove(&rank);
+        let waiting = state.waiting.remove(&rank);
         let Waiting { stream, from } = waiting.ok_or_else(|| gone(String::new()))?;
-        write_line(&mut &stream, &FromDoor::Round)
+        write_line(&mut &stream, &FromListener::Round)
             .and_then(|()| without_deadline(&stream))
             .map_err(|error| gone(format!(" ({error})")))?;
-        room.away.insert(rank);
-        room.in_round.insert(rank);
+        state.away.insert(rank);
+        state.in_round.insert(rank);
         let stay = Stay {
-            hall: Arc::clone(&self.hall),
+            shared: Arc::clone(&self.shared),
             rank,
         };
         Ok(Started { stream, from, stay })
@@ -242,23 +242,23 @@ impl Door {
 }
 
 /// Lets everybody go: who waits, and who joins again after the last round.
-impl Drop for Door {
+impl Drop for RankListener {
     fn drop(&mut self) {
-        let mut room = self.hall.room();
-        room.is_closing = true;
-        for (_, waiting) in std::mem::take(&mut room.waiting) {
+        let mut state = self.shared.state();
+        state.is_closing = true;
+        for (_, waiting) in std::mem::take(&mut state.waiting) {
             // Who is gone need not be told.
-            let _ = write_line(&mut &waiting.stream, &FromDoor::Over);
+            let _ = write_line(&mut &waiting.stream, &FromListener::Over);
         }
         let deadline = Instant::now() + FAREWELL;
-        while !room.away.is_empty() && Instant::now() < deadline {
-            room = self.hall.wait(room, LOOK);
+        while !state.away.is_empty() && Instant::now() < deadline {
+            state = self.shared.wait(state, LOOK);
         }
-        drop(room);
-        self.bell = None;
-        if let Some(porter) = self.porter.take() {
+        drop(state);
+        self.wake = None;
+        if let Some(acceptor) = self.acceptor.take() {
             // It only ends; what it held is closed.
-            let _ = porter.join();
+            let _ = acceptor.join();
         }
     }
 }
@@ -277,15 +277,15 @@ fn names(ranks: &[u32]) -> String {
     }
 }
 
-// ---- at the door ---------------------------------------------------------------------------
+// ---- accepting --------------------------------------------------------------------------
 
-/// Lets ranks in until the bell is gone.
-fn stand_at(listener: &TcpListener, bell: &UnixStream, hall: &Arc<Hall>) {
+/// Lets ranks in until the other end of `wake` is gone.
+fn accept_loop(listener: &TcpListener, wake: &UnixStream, shared: &Arc<Shared>) {
     let mut reminder = Instant::now() + WAIT_EVERY;
     loop {
         let mut watched = [
             PollFd::new(listener, PollFlags::IN),
-            PollFd::new(bell, PollFlags::IN),
+            PollFd::new(wake, PollFlags::IN),
         ];
         let left = reminder.saturating_duration_since(Instant::now());
         let timeout = Timespec {
@@ -299,10 +299,10 @@ fn stand_at(listener: &TcpListener, bell: &UnixStream, hall: &Arc<Hall>) {
         }
         if Instant::now() >= reminder {
             reminder = Instant::now() + WAIT_EVERY;
-            hall.room().remind();
+            shared.state().remind();
         }
         match listener.accept() {
-            Ok((stream, from)) => receive(stream, from.ip().to_canonical(), hall),
+            Ok((stream, from)) => receive(stream, from.ip().to_canonical(), shared),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // Out of descriptors, most likely: it stays so for a while.
             Err(_) => sleep(LOOK),
@@ -311,34 +311,34 @@ fn stand_at(listener: &TcpListener, bell: &UnixStream, hall: &Arc<Hall>) {
 }
 
 /// Greets somebody, on a thread of its own: who is slow keeps nobody waiting.
-fn receive(stream: TcpStream, from: IpAddr, hall: &Arc<Hall>) {
+fn receive(stream: TcpStream, from: IpAddr, shared: &Arc<Shared>) {
     let Ok(known_as) = stream.try_clone() else {
         return;
     };
-    let number = hall.room().add_stranger(known_as, hall.ranks);
-    let own = Arc::clone(hall);
-    let greeting = move || {
+    let number = shared.state().add_stranger(known_as, shared.ranks);
+    let own = Arc::clone(shared);
+    let greet = move || {
         let refused = own.admit(stream, from).err();
-        let mut room = own.room();
-        room.strangers.remove(&number);
+        let mut state = own.state();
+        state.strangers.remove(&number);
         if let Some(why) = refused.filter(|why| !why.is_empty()) {
-            room.add_refusal(from, &why);
+            state.add_refusal(from, &why);
         }
     };
     // Where no thread can be started, whoever it was comes again.
-    let started = Builder::new().name("greet".to_owned()).spawn(greeting);
+    let started = Builder::new().name("greet".to_owned()).spawn(greet);
     if started.is_err() {
-        hall.room().strangers.remove(&number);
+        shared.state().strangers.remove(&number);
     }
 }
 
-impl Hall {
-    fn room(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, room: MutexGuard<'a, Room>, patience: Duration) -> MutexGuard<'a, Room> {
-        let waited = self.changed.wait_timeout(room, patience);
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, timeout);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
@@ -352,41 +352,41 @@ impl Hall {
             .set_nonblocking(false)
             .and_then(|()| prepare(&stream));
         ready.map_err(|error| error.to_string())?;
-        let mut greeting = Greeting::new(&stream, GREETING_DEADLINE);
-        let Hail { meeting, version } = match self.recognise(&mut greeting) {
+        let mut lines = TimedLines::new(&stream, GREETING_DEADLINE);
+        let Hail { handshake, version } = match self.recognise(&mut lines) {
             Ok(known) => known,
             Err(Stranger::Silent) => return Err(String::new()),
             Err(Stranger::Said(why)) => return Err(why),
             Err(Stranger::Unproven) => {
                 let why = "its token is another than the conductor's".to_owned();
-                let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
+                let _ = lines.say(&FromListener::Refused { why: why.clone() });
                 return Err(why);
             }
         };
-        let Meeting { rank, process, .. } = meeting;
+        let Handshake { rank, process, .. } = handshake;
         if let Some(why) = self.obstacle(rank, &version) {
-            let _ = greeting.say(&FromDoor::Refused { why: why.clone() });
+            let _ = lines.say(&FromListener::Refused { why: why.clone() });
             return Err(why);
         }
-        let mut room = self.room();
-        if let Some(why) = room.taken(rank, process) {
-            let _ = greeting.say(&FromDoor::Taken { why: why.clone() });
+        let mut state = self.state();
+        if let Some(why) = state.taken(rank, process) {
+            let _ = lines.say(&FromListener::Taken { why: why.clone() });
             return Err(why);
         }
-        greeting
-            .say(&FromDoor::Welcome {
-                proof: self.token.proof(Prover::Conductor, &meeting),
+        lines
+            .say(&FromListener::Welcome {
+                proof: self.token.proof(Prover::Conductor, &handshake),
             })
             .map_err(|error| error.to_string())?;
-        room.away.remove(&rank);
-        let came_back = room.known.insert(rank, process) == Some(process);
-        if room.is_closing {
-            let _ = greeting.say(&FromDoor::Over);
+        state.away.remove(&rank);
+        let came_back = state.known.insert(rank, process) == Some(process);
+        if state.is_closing {
+            let _ = lines.say(&FromListener::Over);
         } else {
-            room.waiting.insert(rank, Waiting { stream, from });
-            let (joined, ranks) = (room.waiting.len(), self.ranks);
+            state.waiting.insert(rank, Waiting { stream, from });
+            let (joined, ranks) = (state.waiting.len(), self.ranks);
             if !came_back {
-                room.news.push(format!(
+                state.news.push(format!(
                     "rank {rank} has joined from {from} ({joined} of {ranks})"
                 ));
             }
@@ -396,30 +396,30 @@ impl Hall {
     }
 
     /// Who it is, once it has proven that it knows the token.
-    fn recognise(&self, greeting: &mut Greeting<'_>) -> Result<Hail, Stranger> {
+    fn recognise(&self, lines: &mut TimedLines<'_>) -> Result<Hail, Stranger> {
         let FromRank::Join {
             rank,
             process,
             nonce: of_rank,
-        } = greeting.hear()?
+        } = lines.hear()?
         else {
             return Err(Stranger::Said("it began with a proof".to_owned()));
         };
         let of_conductor = nonce().map_err(|failure| Stranger::Said(failure.text))?;
-        let meeting = Meeting {
+        let handshake = Handshake {
             rank,
             process,
             of_rank,
             of_conductor,
         };
-        greeting.say(&FromDoor::Challenge {
+        lines.say(&FromListener::Challenge {
             nonce: of_conductor,
         })?;
-        let FromRank::Proof { proof, version } = greeting.hear()? else {
+        let FromRank::Proof { proof, version } = lines.hear()? else {
             return Err(Stranger::Said("it joined twice".to_owned()));
         };
-        match self.token.is_proven(Prover::Rank, &meeting, &proof) {
-            true => Ok(Hail { meeting, version }),
+        match self.token.is_proven(Prover::Rank, &handshake, &proof) {
+            true => Ok(Hail { handshake, version }),
             false => Err(Stranger::Unproven),
         }
     }
@@ -444,7 +444,7 @@ impl Hall {
 
 /// What a rank says of itself.
 struct Hail {
-    meeting: Meeting,
+    handshake: Handshake,
     version: String,
 }
 
@@ -470,7 +470,7 @@ impl From<io::Error> for Stranger {
     }
 }
 
-impl Room {
+impl State {
     /// Forgets who has closed its connection, and says so.
     fn remove_gone(&mut self) {
         let news = &mut self.news;
@@ -513,7 +513,7 @@ impl Room {
     /// Tells those who wait that the conductor is there.
     fn remind(&mut self) {
         self.waiting
-            .retain(|_, waiting| write_line(&mut &waiting.stream, &FromDoor::Wait).is_ok());
+            .retain(|_, waiting| write_line(&mut &waiting.stream, &FromListener::Wait).is_ok());
     }
 
     /// Tells of somebody who was refused, unless that address has been told of often enough.
